@@ -1,0 +1,1 @@
+"""The defaults of rps, as YAML; read with importlib.resources."""

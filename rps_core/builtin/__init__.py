@@ -1,0 +1,1 @@
+"""The sites every installation has: `local` and `generic`."""

@@ -1,0 +1,79 @@
+"""What rps says when something is wrong: one base class, one exit code for each kind.
+
+A `RpsError` is an expected failure: the command line prints it in full, without a traceback, and
+exits with its `exit_code`. Anything else that escapes is a defect in rps (exit code 1).
+"""
+
+from __future__ import annotations
+
+EXIT_DONE = 0
+EXIT_DEFECT = 1
+EXIT_INTERRUPTED = 130
+
+
+class RpsError(Exception):
+    """An expected failure: what happened and why (`message`), and what to do about it (`hint`).
+
+    Neither text may hold a secret: both are printed and logged.
+    """
+
+    exit_code = EXIT_DEFECT
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class UsageError(RpsError):
+    """The command line or the configuration asks for something that cannot be."""
+
+    exit_code = 2
+
+
+class DetectionError(RpsError):
+    """No cluster, or more than one, claims this host."""
+
+    exit_code = 3
+
+
+class ServiceError(RpsError):
+    """The Reverse Proxy Service did not answer, or refused.
+
+    `transient` is true where the same call may succeed later (no answer, overload);
+    `code` is the service's own word for the refusal (docs/protocol.md), empty without an answer.
+    """
+
+    exit_code = 4
+
+    def __init__(
+        self, message: str, hint: str = "", *, transient: bool = False, code: str = ""
+    ) -> None:
+        super().__init__(message, hint)
+        self.transient = transient
+        self.code = code
+
+
+class SchedulerError(RpsError):
+    """The scheduler refused, or could not be asked. `transient`: as for `ServiceError`."""
+
+    exit_code = 5
+
+    def __init__(self, message: str, hint: str = "", *, transient: bool = False) -> None:
+        super().__init__(message, hint)
+        self.transient = transient
+
+
+class JobError(RpsError):
+    """The job or the application in it failed."""
+
+    exit_code = 6
+
+
+class NotFoundError(RpsError):
+    """There is no such session."""
+
+    exit_code = 7

@@ -1,0 +1,155 @@
+"""The values that pass between the launcher, its plugins and its files.
+
+Frozen dataclasses over the standard library: a plugin can build and compare them, nobody can change
+them underway.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """A cluster that a site plugin recognised.
+
+    `name` is what users see and type, `site` the entry point of the plugin that claims it,
+    `scheduler` the entry point of its scheduler plugin without the prefix (`slurm`).
+    """
+
+    name: str
+    site: str
+    scheduler: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One plugin's answer to "is this your cluster?", with the evidence in words.
+
+    `fallback` claims (the built-in `local` and `generic`) count only when no other plugin claims.
+    """
+
+    cluster: Cluster
+    reasons: tuple[str, ...]
+    fallback: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What a plugin may look at to recognise its cluster.
+
+    `hostname` is as `hostname` prints it, `commands` maps each scheduler command that was looked for
+    and found on the PATH to its path.
+    """
+
+    hostname: str
+    fqdn: str
+    commands: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation:
+    """What is asked of the scheduler. `None` leaves the choice to the scheduler.
+
+    `partition` is a queue on Torque. `memory_mb` is per node, in MiB. `directives` are passed on as
+    they are, one a line, without the scheduler's prefix (`--exclusive`, `-l nice=5`).
+    """
+
+    walltime: timedelta
+    account: str | None = None
+    partition: str | None = None
+    qos: str | None = None
+    reservation: str | None = None
+    constraint: str | None = None
+    nodes: int = 1
+    tasks: int = 1
+    cpus: int | None = None
+    gpus: int | None = None
+    memory_mb: int | None = None
+    directives: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSpec:
+    """Everything that a batch script is rendered from.
+
+    `tag` is unique to this submission and goes into the job's name or comment, so that a submit that
+    timed out can be looked up. `template` is a file of `rps_core/batch/<scheduler>/`, or the user's.
+    """
+
+    name: str
+    tag: str
+    app: str
+    template: Path
+    session_dir: Path
+    directory: Path
+    allocation: Allocation
+    gpu_directive: str = "gres"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A submitted job, as a scheduler plugin needs it: its id, its tag and where its files are."""
+
+    id: str
+    tag: str
+    session_dir: Path
+
+
+class JobPhase(StrEnum):
+    """Where a job that the scheduler knows stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUSPENDED = "suspended"
+    COMPLETING = "completing"
+
+
+class Outcome(StrEnum):
+    """How a job ended, as far as the evidence tells. `ENDED`: it is over, no more is known."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out of memory"
+    NODE_FAILED = "node failed"
+    PREEMPTED = "preempted"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """The scheduler has this job. `reason` is in plain words, `raw_reason` the scheduler's own."""
+
+    phase: JobPhase
+    node: str | None = None
+    reason: str | None = None
+    raw_reason: str | None = None
+    estimated_start: datetime | None = None
+    time_left: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """The job is over, and `evidence` says how we know."""
+
+    outcome: Outcome
+    evidence: str
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """The scheduler could not be asked, or its answer not be read; `reason` says why.
+
+    Unknown ends nothing: a session goes on until there is evidence.
+    """
+
+    reason: str
+
+
+JobStatus = Known | Gone | Unknown

@@ -1,0 +1,1 @@
+"""The part of rps that runs on the compute node."""

@@ -1,0 +1,1 @@
+"""The Reverse Proxy Service: names, leases and the way to the notebook."""
