@@ -1,0 +1,6 @@
+#!/bin/bash -l
+# Jupyter Notebook under Slurm. rps puts its #SBATCH lines above, and the session's directory below.
+# rps: session
+
+# The shell is replaced: Slurm signals the first process of the job step, and that must be the agent.
+exec /bin/sh "$RPS_SESSION/run-agent.sh" --app notebook

@@ -1,0 +1,135 @@
+"""The launcher's calls of the Reverse Proxy Service (docs/protocol.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rps_core.errors import ServiceError, UsageError
+from rps_core.node.agent import Service, ServiceAway, ServiceRefused
+from rps_core.settings import Loaded
+from rps_core.store import Endpoint, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A name of one's own, and the claim that proves it."""
+
+    name: str
+    host: str
+    url: str
+    claim: str
+
+    def __repr__(self) -> str:
+        return f"Issued({self.name!r}, …)"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceState:
+    """What the service knows of a session; `live`: its route answers now."""
+
+    phase: str
+    live: bool
+    reason: str | None
+
+
+class Client:
+    """One service. Every method raises `ServiceError` where it refuses or does not answer."""
+
+    def __init__(self, endpoint: Endpoint, timeout: float) -> None:
+        self.endpoint = endpoint
+        self._service = Service(
+            endpoint.host, endpoint.port, endpoint.connect, endpoint.ca_file, timeout
+        )
+
+    def issue(self, *, cluster: str, scheduler: str, user: str) -> Issued:
+        """A fresh name."""
+        body = {"cluster": cluster, "scheduler": scheduler, "user": user}
+        found = self._call("POST", "/api/v1/sessions", body)
+        return Issued(found["name"], found["host"], found["url"], found["claim"])
+
+    def link(self, name: str, claim: str, job_id: str) -> None:
+        """Tell which job the session is."""
+        self._call("POST", f"/api/v1/sessions/{name}/link", {"job_id": job_id}, claim)
+
+    def revoke(self, name: str, claim: str, reason: str) -> None:
+        """End the session's route; the agent ends the notebook when it hears of it."""
+        self._call("POST", f"/api/v1/sessions/{name}/revoke", {"reason": reason}, claim)
+
+    def state(self, name: str, claim: str) -> ServiceState:
+        """Where the session stands. A name that the service has forgotten is `gone`."""
+        try:
+            found = self._call("GET", f"/api/v1/sessions/{name}", None, claim)
+        except ServiceError as error:
+            if error.code == "unknown-name":
+                return ServiceState("gone", False, "the service does not know the name any more")
+            raise
+        return ServiceState(found["phase"], bool(found["live"]), found.get("reason"))
+
+    def _call(
+        self, method: str, path: str, body: dict[str, Any] | None, claim: str | None = None
+    ) -> dict[str, Any]:
+        try:
+            return self._service.request(method, path, body, claim)
+        except ServiceAway as error:
+            raise ServiceError(
+                f"The service at {self.endpoint.host}:{self.endpoint.port} does not answer: {error}",
+                "Try again in a minute; if it stays away, tell the cluster's support.",
+                transient=True,
+            ) from None
+        except ServiceRefused as error:
+            raise ServiceError(
+                f"The service at {self.endpoint.host} refused: {error.message} ({error.code})",
+                "",
+                code=error.code,
+            ) from None
+
+
+def configured_endpoint(loaded: Loaded) -> Endpoint:
+    """The service that the configuration names; one's own is started if it does not run.
+
+    Raises:
+        UsageError: no domain is configured, or the CA's file is not there.
+        ServiceError: one's own service cannot be started.
+    """
+    proxy = loaded.settings.proxy
+    if proxy.own:
+        return own_endpoint()
+    if not proxy.domain:
+        raise UsageError(
+            "No Reverse Proxy Service is configured: `proxy.domain` is empty",
+            "Set it in ~/.config/rps/config.yaml, or ask the cluster's support for it.",
+        )
+    if proxy.ca_file and not Path(proxy.ca_file).is_file():
+        raise UsageError(
+            f"{loaded.where('proxy.ca_file')}: there is no file {proxy.ca_file}",
+            "`proxy.ca_file` names the PEM file with the CA of the service's certificate.",
+        )
+    local = proxy.domain == "localhost" or proxy.domain.endswith(".localhost")
+    return Endpoint(
+        host=f"manage.{proxy.domain}",
+        port=proxy.port,
+        connect="127.0.0.1" if local else None,
+        ca_file=proxy.ca_file,
+    )
+
+
+def own_endpoint() -> Endpoint:
+    """The user's own service on this machine, running."""
+    from rps_proxy.local import find_or_start
+
+    found = find_or_start()
+    return Endpoint(
+        host=f"manage.{found.domain}",
+        port=found.port,
+        connect="127.0.0.1",
+        ca_file=str(found.ca_file),
+    )
+
+
+def client_of(record: Record, timeout: float) -> Client:
+    """The client for a session's service, which is brought back first if it is one's own."""
+    if record.own_service and record.ended is None:
+        own_endpoint()
+    return Client(record.endpoint, timeout)

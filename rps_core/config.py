@@ -1,0 +1,227 @@
+"""Layers of configuration, merged onto a typed schema, with the origin of every value kept.
+
+Used by the launcher (`rps_core.settings`) and by the service (`rps_proxy.settings`). The only module
+that imports omegaconf, which does the merging and the types; file, line and suggestion are ours.
+There is no interpolation: `${HOME}` in a value is text for a shell to read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, get_args, get_origin, get_type_hints
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rps_core import yaml_text
+from rps_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+
+Schema = TypeVar("Schema")
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One source of values. `lines` maps dotted keys to lines of `source`, where it has lines."""
+
+    name: str
+    source: str
+    values: dict[str, Any]
+    lines: dict[str, int] = field(default_factory=dict)
+
+    def where(self, key: str) -> str:
+        """`source:line` of a dotted key, or of its nearest parent that has a line."""
+        while key:
+            if key in self.lines:
+                return f"{self.source}:{self.lines[key]}"
+            key = key.rpartition(".")[0]
+        return self.source
+
+    def section(self, key: str) -> Layer:
+        """The layer that a nested mapping makes, as in `sites: {comet: {...}}`."""
+        values: Any = self.values
+        for part in key.split("."):
+            values = (values or {}).get(part)
+        prefix = f"{key}."
+        lines = {
+            name.removeprefix(prefix): line
+            for name, line in self.lines.items()
+            if name.startswith(prefix)
+        }
+        if values is not None and not isinstance(values, dict):
+            raise UsageError(f"{self.where(key)}: `{key}` must be a mapping of keys to values")
+        return Layer(f"{self.name}, {key}", self.source, values or {}, lines)
+
+    def without(self, key: str) -> Layer:
+        """The same layer less one top-level key."""
+        values = {name: value for name, value in self.values.items() if name != key}
+        return Layer(self.name, self.source, values, self.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value comes from: the layer's name, and `file:line` (or the option, or the variable)."""
+
+    layer: str
+    where: str
+
+
+def packaged_layer(name: str, resource: Traversable) -> Layer:
+    """A YAML file inside an installed package."""
+    return _yaml_layer(name, str(resource), resource.read_text("utf-8"))
+
+
+def file_layer(name: str, path: Path) -> Layer | None:
+    """A YAML file on disk; None where there is none.
+
+    Raises:
+        UsageError: it is there and cannot be read, or is not YAML.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise UsageError(
+            f"{path}: cannot be read: {reason}", "Mend its permissions, or move it away."
+        ) from None
+    return _yaml_layer(name, str(path), text)
+
+
+def option_layer(assignments: Sequence[str], name: str = "options") -> Layer:
+    """`--set key=value` options; a dotted key each."""
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise UsageError(
+                f"--set {assignment}: this is not `key=value`",
+                "For example: --set job.walltime=02:00:00",
+            )
+        put(values, key.strip(), yaml_text.parse_value(text, f"--set {key}"))
+    return Layer(name, "--set", values)
+
+
+def put(values: dict[str, Any], key: str, value: object) -> None:
+    """Set a dotted key in nested dicts."""
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+    values[leaf] = value
+
+
+def merge(schema: type[Schema], layers: Sequence[Layer]) -> tuple[Schema, dict[str, Origin]]:
+    """Merge the layers, lowest first, onto a dataclass; also the origin of each dotted key.
+
+    Lists replace lists, mappings merge, and a section that is empty (all its keys commented out)
+    changes nothing.
+
+    Raises:
+        UsageError: a key that the schema does not have (with the nearest one that it has), a value of
+            the wrong type, or a key that no layer sets; names file and line.
+    """
+    merged: Any = OmegaConf.structured(schema)
+    origins: dict[str, Origin] = {}
+    for layer in layers:
+        values = _checked(schema, layer.values, layer, "")
+        try:
+            merged = OmegaConf.merge(merged, values)
+        except OmegaConfBaseException as error:
+            key, reason = str(error.full_key or error.key or ""), str(error).splitlines()[0]
+            raise UsageError(
+                f"{layer.where(key)}: `{key}`: {reason}",
+                "`rps config` shows every key with its value.",
+            ) from None
+        for key in _leaves(values):
+            origins[key] = Origin(layer.name, layer.where(key))
+    missing = sorted(OmegaConf.missing_keys(merged))
+    if missing:
+        raise UsageError(
+            f"No layer of the configuration sets {', '.join(f'`{k}`' for k in missing)}"
+        )
+    result: Any = OmegaConf.to_object(merged)
+    return result, origins
+
+
+def keys(schema: type) -> list[str]:
+    """Every dotted key of a schema that is not a section; a free mapping counts as one key."""
+    found = []
+    for name, kind in get_type_hints(schema).items():
+        if _is_section(kind):
+            found += [f"{name}.{key}" for key in keys(kind)]
+        else:
+            found.append(name)
+    return found
+
+
+def _yaml_layer(name: str, source: str, text: str) -> Layer:
+    document = yaml_text.parse(text, source)
+    return Layer(name, source, document.values, document.lines)
+
+
+def _checked(schema: type, values: Mapping[str, Any], layer: Layer, prefix: str) -> dict[str, Any]:
+    """The values with every key known, `${` escaped, and without empty sections, which would erase."""
+    return _checked_fields(get_type_hints(schema), values, layer, prefix)
+
+
+def _checked_fields(
+    kinds: Mapping[str, Any], values: Mapping[str, Any], layer: Layer, prefix: str
+) -> dict[str, Any]:
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if name not in kinds:
+            raise _unknown_key(key, name, prefix, list(kinds), layer)
+        kind = kinds[name]
+        entry = get_args(kind)[1] if get_origin(kind) is dict else None
+        if not _is_section(kind) and not _is_section(entry):
+            checked[name] = _escaped(value)
+        elif value is None:  # all its keys are commented out
+            continue
+        elif not isinstance(value, dict):
+            raise UsageError(f"{layer.where(key)}: `{key}` must be a mapping of keys to values")
+        elif _is_section(kind):
+            checked[name] = _checked(kind, value, layer, f"{key}.")
+        else:
+            entries = dict.fromkeys(value, entry)
+            checked[name] = _checked_fields(entries, value, layer, f"{key}.")
+    return checked
+
+
+def _is_section(kind: object) -> TypeGuard[type]:
+    return isinstance(kind, type) and is_dataclass(kind)
+
+
+def _unknown_key(key: str, name: str, prefix: str, known: list[str], layer: Layer) -> UsageError:
+    near = difflib.get_close_matches(str(name), known, n=1)
+    inside = f" in `{prefix[:-1]}`" if prefix else ""
+    hint = (
+        f"Did you mean `{prefix}{near[0]}`?" if near else f"Known keys{inside}: {', '.join(known)}."
+    )
+    return UsageError(f"{layer.where(key)}: unknown key `{key}`", hint)
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", lambda match: f"{match[1] * 2}\\${{", value)
+    if isinstance(value, dict):
+        return {key: _escaped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    return value
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"

@@ -1,0 +1,46 @@
+"""Following a session until it is ready, or over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rps_core import sessions
+from rps_core.cluster import Here
+from rps_core.models import JobStatus
+from rps_core.sessions import Session
+from rps_core.shell import Shell
+from rps_core.store import Record, Store
+
+_SERVICE_INTERVAL = 0.5  # the service knows first, and is cheap to ask
+_SLOWEST_SERVICE_INTERVAL = 5.0
+
+
+def until_ready(
+    record: Record,
+    here: Here,
+    store: Store,
+    shell: Shell,
+    show: Callable[[Session], None],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Session:
+    """Ask until the session is ready or over; `show` is called with each answer.
+
+    The scheduler is polled once in `scheduler.poll_interval` seconds, the service more often, and
+    less so the longer it takes.
+    """
+    interval = _SERVICE_INTERVAL
+    next_poll = clock()
+    status: JobStatus | None = None
+    while True:
+        if clock() >= next_poll:
+            status = sessions.poll([record], here, store, shell)[record.name]
+            next_poll = clock() + here.loaded.settings.scheduler.poll_interval
+        session = sessions.inspect(record, status, here, store)
+        show(session)
+        if session.state == "ready" or session.over:
+            return session
+        sleep(interval)
+        interval = min(interval * 1.05, _SLOWEST_SERVICE_INTERVAL)

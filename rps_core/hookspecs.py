@@ -1,0 +1,103 @@
+"""The contract between rps and its plugins: sites and schedulers.
+
+A plugin is a module registered as an entry point in the group `rps`; a scheduler's entry point is
+named `scheduler.<name>`. It implements what it has an opinion on and leaves the rest out; an
+implementation takes only the arguments it uses, by these names.
+
+After detection only the site that was detected and its scheduler are asked. The site answers first,
+so it can override one step and inherit the others. `None` means "no opinion"; any other answer, an
+empty one too, counts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pluggy import HookspecMarker
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from importlib.resources.abc import Traversable
+    from pathlib import Path
+
+    from rps_core.models import Claim, Cluster, Host, Job, JobStatus, SessionSpec
+    from rps_core.shell import Shell
+    from rps_core.store import Record
+
+hookspec = HookspecMarker("rps")
+
+
+@hookspec
+def rps_detect_cluster(host: Host) -> Claim | None:
+    """Claim this host, or not. Every plugin is asked; two claims are an error that names both.
+
+    Match the host name in full, not by a prefix, and look at more than the name where it can lie.
+    `host.commands` tells which scheduler commands are on the PATH. Must not run commands.
+    """
+
+
+@hookspec
+def rps_clusters() -> Sequence[Cluster]:
+    """The clusters that this plugin serves, wherever it runs: `--cluster NAME` picks among them."""
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def rps_site_config(cluster: Cluster) -> Traversable | None:
+    """The site's layer of the configuration: `files(__name__) / "site.yaml"`."""
+
+
+@hookspec(firstresult=True)
+def rps_scheduler_config(cluster: Cluster) -> Traversable | None:
+    """The scheduler's layer of the configuration, below the site's."""
+
+
+@hookspec(firstresult=True)
+def rps_default_allocation(cluster: Cluster, shell: Shell) -> str | None:
+    """The account to charge when none is configured. None: whatever the scheduler takes by itself.
+
+    Raises:
+        SchedulerError: the scheduler's accounting could not be asked.
+    """
+
+
+@hookspec(firstresult=True)
+def rps_render_batch(cluster: Cluster, spec: SessionSpec) -> str | None:
+    """The batch script: the template with the scheduler's directives. Pure: no files but the template."""
+
+
+@hookspec(firstresult=True)
+def rps_submit(cluster: Cluster, spec: SessionSpec, script: Path, shell: Shell) -> str | None:
+    """Submit the script and answer the job's id, in full. A submit that timed out is looked up by
+    `spec.tag` before anything is tried again.
+
+    Raises:
+        SchedulerError: refused, with the scheduler's own words.
+    """
+
+
+@hookspec(firstresult=True)
+def rps_poll(cluster: Cluster, jobs: Sequence[Job], shell: Shell) -> Mapping[str, JobStatus] | None:
+    """The status of each job, by id, from one call of the scheduler for all of them.
+
+    What the scheduler does not answer for is `Unknown` with the reason; `Gone` needs evidence.
+    """
+
+
+@hookspec(firstresult=True)
+def rps_cancel(cluster: Cluster, job: Job, shell: Shell) -> bool | None:
+    """End the job with all its processes. True: it was there; False: it was already over.
+
+    Raises:
+        SchedulerError: it could not be ended.
+    """
+
+
+@hookspec
+def rps_session_started(record: Record) -> None:
+    """Told when a session's job is submitted. An exception here is logged and harms nobody."""
+
+
+@hookspec
+def rps_session_ended(record: Record) -> None:
+    """Told when a session was found or made to end. As above."""

@@ -1,0 +1,269 @@
+"""What the commands show of sessions, and how they find them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+import click
+
+from rps_core import follow as following
+from rps_core import paths, sessions, shell
+from rps_core.cluster import Here
+from rps_core.errors import JobError, NotFoundError
+from rps_core.quantities import format_walltime
+from rps_core.sessions import Session
+from rps_core.store import Record, Store
+
+FindHere = Callable[[], tuple[Here, Store]]
+
+_SAYINGS = {
+    "pending": "waiting in the queue",
+    "starting": "the job runs, the notebook is starting",
+    "ready": "ready",
+    "suspended": "suspended by the scheduler",
+    "lapsed": "the notebook does not answer",
+    "ending": "ending",
+    "unknown": "not known at the moment",
+}
+
+
+class Screen:
+    """Everything for people goes to stderr: stdout holds the URL or the data."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
+        self.live = sys.stderr.isatty() and not quiet
+        self._last = ""
+
+    def started(self, record: Record) -> None:
+        """After the URL: what was started, and how one reaches it from afar."""
+        if self.quiet:
+            return
+        click.echo(f"{record.name}: job {record.job_id} on {record.cluster}", err=True)
+        forwarding = forwarding_command(record)
+        if forwarding:
+            click.echo(
+                f"You came by ssh: at your own machine, first run\n    {forwarding}", err=True
+            )
+
+    def show(self, session: Session) -> None:
+        """A line that changes in place on a terminal; elsewhere one line for each change."""
+        text = _SAYINGS.get(session.state, session.state)
+        if session.reason:
+            text += f" ({session.reason})"
+        if self.live:
+            age = timedelta(seconds=int(time.time() - session.record.created))
+            line = f"{session.record.name}: {text}, {age}"
+            width = max(20, _columns() - 1)
+            click.echo(f"\r\033[K{line[:width]}", err=True, nl=False)
+        elif not self.quiet and text != self._last:
+            click.echo(f"{session.record.name}: {text}", err=True)
+        self._last = text
+
+    def done(self) -> None:
+        """End the live line."""
+        if self.live and self._last:
+            click.echo(err=True)
+
+
+def first_sight(record: Record, store: Store) -> Session:
+    """A session just submitted, before anybody was asked about it."""
+    secrets = store.files(record.name).secrets()
+    url = f"{record.url}?token={secrets.token}" if secrets else None
+    return Session(record=record, state="pending", reason=None, url=url, time_left=None)
+
+
+def follow(record: Record, here: Here, store: Store, screen: Screen) -> Session:
+    """Show the session until it is ready or over. Ctrl-C leaves the job running, and says so."""
+    try:
+        session = following.until_ready(record, here, store, shell.run, screen.show)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(come_back(record)) from None
+    finally:
+        screen.done()
+    return session
+
+
+def come_back(record: Record) -> str:
+    """What to do after Ctrl-C."""
+    return (
+        f"{record.name} goes on without this terminal. `rps status` shows it, `rps url` gives its "
+        f"URL,\n`rps stop {record.name}` ends it."
+    )
+
+
+def raise_if_failed(session: Session, store: Store) -> None:
+    """A session that was waited for and did not become ready is an error.
+
+    Raises:
+        JobError: with the reason and the last lines of the job's log.
+    """
+    if not session.over:
+        return
+    tail = _log_tail(session.record, store)
+    raise JobError(
+        f"{session.record.name} is over before it was ready: {session.reason}",
+        f"The last lines of its log (`rps logs {session.record.name}` shows all):\n{tail}"
+        if tail
+        else "",
+    )
+
+
+def surveyed(find: FindHere, *, everything: bool) -> list[Session]:
+    """Sessions for `rps list`: the living, with `everything` the ended too."""
+    store = Store(paths.sessions_dir())
+    records = [r for r in store.records() if everything or r.ended is None]
+    if not any(record.ended is None for record in records):
+        return sessions.survey(records, None, store, shell.run)
+    here, store = find()
+    sessions.prune(store, here.loaded.settings.keep_ended)
+    return sessions.survey(records, here, store, shell.run)
+
+
+def one(find: FindHere, name: str | None) -> Session:
+    """One session by a prefix of its name, as it is now."""
+    store = Store(paths.sessions_dir())
+    record = store.find(name)
+    here = find()[0] if record.ended is None else None
+    return sessions.survey([record], here, store, shell.run)[0]
+
+
+def visitable(store: Store, name: str | None) -> Session:
+    """A session with its URL.
+
+    Raises:
+        NotFoundError: it is over.
+    """
+    record = store.find(name)
+    session = first_sight(record, store)
+    if record.ended is not None or session.url is None:
+        raise NotFoundError(
+            f"{record.name} is over" + (f": {record.reason}" if record.reason else ""),
+            "`rps start` starts another.",
+        )
+    return session
+
+
+def stop(find: FindHere, name: str | None, *, everything: bool) -> list[Session]:
+    """Stop one session, or every one that lives. All are tried, whatever becomes of the first."""
+    store = Store(paths.sessions_dir())
+    if not everything:
+        record = store.find(name)
+        if record.ended is not None:
+            return sessions.survey([record], None, store, shell.run)
+        return [sessions.stop(record, find()[0], store, shell.run)]
+    living = [record for record in store.records() if record.ended is None]
+    if not living:
+        return []
+    here = find()[0]
+    stopped = []
+    failure: Exception | None = None
+    for record in living:
+        try:
+            stopped.append(sessions.stop(record, here, store, shell.run))
+        except Exception as error:  # noqa: BLE001 - raised again below, when the others have had their turn
+            failure = failure or error
+    if failure:
+        raise failure
+    return stopped
+
+
+def print_table(found: Sequence[Session]) -> None:
+    """The sessions, a line each; reasons and URLs of the living below."""
+    if not found:
+        click.echo("No sessions. `rps start` starts one.", err=True)
+        return
+    rows = [("NAME", "STATE", "CLUSTER", "JOB", "NODE", "LEFT", "REASON")]
+    for session in found:
+        left = "" if session.time_left is None else _time(session.time_left)
+        record = session.record
+        rows.append(
+            (record.name, session.state, record.cluster, record.job_id or "", session.node or "",
+             left, session.reason or "")
+        )  # fmt: skip
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = [text.ljust(width) for text, width in zip(row, widths, strict=True)]
+        click.echo("  ".join(cells).rstrip())
+
+
+def print_session(session: Session) -> None:
+    """One session, a field a line."""
+    record = session.record
+    created = datetime.fromtimestamp(record.created).astimezone()
+    for label, value in (
+        ("name", record.name),
+        ("state", session.state),
+        ("reason", session.reason),
+        ("url", session.url),
+        ("cluster", f"{record.cluster} ({record.scheduler})"),
+        ("job", record.job_id),
+        ("node", session.node),
+        ("created", created.strftime("%Y-%m-%d %H:%M:%S %Z")),
+        ("time left", None if session.time_left is None else _time(session.time_left)),
+        ("app", record.app),
+        ("directory", record.directory),
+    ):
+        if value:
+            click.echo(f"{label + ':':<11}{value}")
+
+
+def print_log(store: Store, name: str | None, *, follow: bool) -> None:
+    """The job's log as far as it is written; with `follow` until the session is over."""
+    record = store.find(name)
+    files = store.files(record.name)
+    position = 0
+    while True:
+        over = store.load(record.name).ended is not None or any(
+            event.get("event") == "ended" for event in files.events()
+        )
+        if files.log_file.exists():
+            with files.log_file.open("rb") as stream:
+                stream.seek(position)
+                data = stream.read()
+            position += len(data)
+            click.echo(data.decode("utf-8", "replace"), nl=False)
+        elif not follow:
+            raise NotFoundError(
+                f"{record.name} has written no log yet",
+                "Its job has not started. See `rps status`.",
+            )
+        if over or not follow:
+            return
+        time.sleep(0.5)
+
+
+def forwarding_command(record: Record) -> str | None:
+    """The ssh command that makes a service on 127.0.0.1 reachable from where the user sits."""
+    if not record.own_service or "SSH_CONNECTION" not in os.environ:
+        return None
+    port = record.endpoint.port
+    user = os.environ.get("USER") or os.environ.get("LOGNAME") or str(os.getuid())
+    # The address that the user's own connection came in on is one that can be reached from there.
+    connection = os.environ["SSH_CONNECTION"].split()
+    host = connection[2] if len(connection) == 4 else socket.gethostname()
+    return f"ssh -N -L {port}:127.0.0.1:{port} {user}@{host}"
+
+
+def _time(seconds: int) -> str:
+    return format_walltime(timedelta(seconds=seconds))
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except OSError:
+        return 80
+
+
+def _log_tail(record: Record, store: Store, lines: int = 15) -> str:
+    try:
+        text = store.files(record.name).log_file.read_text("utf-8", "replace")
+    except OSError:
+        return ""
+    return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])

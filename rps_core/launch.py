@@ -1,0 +1,165 @@
+"""`rps start`, one straight line: issue, render, save, submit, link.
+
+Detection, configuration and planning come before (`cluster`, `planning`), following after (`follow`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import secrets
+import shutil
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from rps_core.client import Client, Issued, configured_endpoint
+from rps_core.cluster import Here
+from rps_core.errors import RpsError, ServiceError
+from rps_core.interrupts import Held
+from rps_core.log import get_logger
+from rps_core.models import SessionSpec
+from rps_core.planning import Plan
+from rps_core.shell import Shell
+from rps_core.store import Endpoint, Record, Secrets, SessionFiles, Store
+
+PLACEHOLDER = "three-random-words"
+_FOR_THE_NODE = (
+    Path(__file__).parent / "node" / "agent.py",
+    Path(__file__).parent / "batch" / "run-agent.sh",
+)
+
+log = get_logger(__name__)
+
+
+def start(here: Here, plan: Plan, store: Store, shell: Shell, held: Held) -> Record:
+    """Start a session and answer its record, once the job is submitted and linked.
+
+    Whatever fails or interrupts it before then leaves no name at the service; a failed submission
+    leaves a record that says why.
+
+    Raises:
+        ServiceError: the service does not answer or issues no name.
+        SchedulerError: the scheduler refused the job.
+        KeyboardInterrupt: `held` had one before the job was submitted.
+    """
+    store.probe()
+    endpoint = configured_endpoint(here.loaded)
+    client = Client(endpoint, here.loaded.settings.proxy.timeout)
+    cluster = here.site.cluster
+    user = pwd.getpwuid(os.getuid()).pw_name
+    issued = client.issue(cluster=cluster.name, scheduler=cluster.scheduler, user=user)
+    log.info("name issued", name=issued.name)
+    record = _new_record(here, plan, issued, endpoint)
+    try:
+        held.check()
+        session = store.create(record, Secrets(issued.claim, secrets.token_hex(16)))
+        _write_for_the_node(session, here, plan, issued, endpoint)
+        spec = session_spec(here, plan, record.name, record.tag, session.directory)
+        script = session.write(session.script.name, here.site.render_batch(spec), 0o700)
+        held.check()
+        job_id = here.site.submit(spec, script, shell)
+    except BaseException as error:
+        _give_up(client, store, record, issued, error)
+        raise
+    record = store.save(replace(record, job_id=job_id))
+    log.info("job submitted", name=record.name, job_id=job_id)
+    _link(client, record, issued)
+    here.site.session_started(record)
+    return record
+
+
+def session_spec(here: Here, plan: Plan, name: str, tag: str, session_dir: Path) -> SessionSpec:
+    """What the batch script is rendered from."""
+    return SessionSpec(
+        name=name,
+        tag=tag,
+        app=plan.app,
+        template=plan.template,
+        session_dir=session_dir,
+        directory=plan.directory,
+        allocation=plan.allocation,
+        gpu_directive=here.loaded.settings.scheduler.gpu_directive,
+    )
+
+
+def dry_run(here: Here, plan: Plan, store: Store) -> str:
+    """The batch script as it would be submitted, under a placeholder for the name."""
+    directory = store.files(PLACEHOLDER).directory
+    spec = session_spec(here, plan, PLACEHOLDER, f"rps:{PLACEHOLDER}", directory)
+    return here.site.render_batch(spec)
+
+
+def _new_record(here: Here, plan: Plan, issued: Issued, endpoint: Endpoint) -> Record:
+    cluster = here.site.cluster
+    return Record(
+        name=issued.name,
+        tag=f"rps:{issued.name}:{secrets.token_hex(4)}",
+        cluster=cluster.name,
+        site=cluster.site,
+        scheduler=cluster.scheduler,
+        url=issued.url,
+        endpoint=endpoint,
+        own_service=here.loaded.settings.proxy.own,
+        app=plan.app,
+        directory=str(plan.directory),
+        walltime=int(plan.allocation.walltime.total_seconds()),
+        created=time.time(),
+    )
+
+
+def _write_for_the_node(
+    session: SessionFiles, here: Here, plan: Plan, issued: Issued, endpoint: Endpoint
+) -> None:
+    """All that the agent needs, copied: the node may not see the installation or the CA."""
+    for source in _FOR_THE_NODE:
+        shutil.copyfile(source, session.directory / source.name)
+    if endpoint.ca_file:
+        shutil.copyfile(endpoint.ca_file, session.directory / "service-ca.pem")
+    session.write("interpreters", f"{sys.executable}\n")
+    notebook = here.loaded.settings.notebook
+    launch = {
+        "version": 1,
+        "name": issued.name,
+        "host": issued.host,
+        "url": issued.url,
+        "service": {
+            "host": endpoint.host,
+            "port": endpoint.port,
+            "connect": endpoint.connect,
+            "ca_file": "service-ca.pem" if endpoint.ca_file else None,
+        },
+        "directory": str(plan.directory),
+        "jupyter": plan.jupyter,
+        "port_range": list(notebook.port_range) or None,
+        "start_timeout": notebook.start_timeout,
+        "walltime": int(plan.allocation.walltime.total_seconds()),
+    }
+    session.write("launch.json", json.dumps(launch, indent=1))
+
+
+def _link(client: Client, record: Record, issued: Issued) -> None:
+    """The job runs already: a service that went away in between must not make this a failure."""
+    try:
+        client.link(issued.name, issued.claim, str(record.job_id))
+    except ServiceError as error:
+        log.warning("job not linked", name=record.name, reason=error.message)
+
+
+def _give_up(
+    client: Client, store: Store, record: Record, issued: Issued, error: BaseException
+) -> None:
+    interrupted = isinstance(error, KeyboardInterrupt)
+    reason = "interrupted" if interrupted else f"not submitted: {error}".splitlines()[0]
+    try:
+        client.revoke(issued.name, issued.claim, reason)
+    except ServiceError as away:
+        log.warning("name not revoked; it expires by itself", name=record.name, reason=away.message)
+    if interrupted or not store.files(record.name).record_file.exists():
+        store.remove(record.name)
+        return
+    ended = store.end(record, now=time.time(), outcome="failed", reason=reason)
+    if not isinstance(error, RpsError):
+        log.error("defect while starting", name=ended.name, kind=type(error).__name__)

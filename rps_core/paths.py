@@ -1,0 +1,27 @@
+"""Where rps keeps things: the XDG directories of the user, `/etc/rps` of the administrator."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def config_file() -> Path:
+    """The user's configuration."""
+    return _xdg("XDG_CONFIG_HOME", ".config") / "rps" / "config.yaml"
+
+
+def system_config_file() -> Path:
+    """The administrator's configuration; `RPS_SYSTEM_CONFIG` names another (a site's module does)."""
+    return Path(os.environ.get("RPS_SYSTEM_CONFIG") or "/etc/rps/config.yaml")
+
+
+def sessions_dir() -> Path:
+    """One directory for each session, on the home file system that compute nodes see too."""
+    return _xdg("XDG_STATE_HOME", ".local/state") / "rps" / "sessions"
+
+
+def _xdg(variable: str, below_home: str) -> Path:
+    # The XDG specification has relative values ignored.
+    value = os.environ.get(variable, "")
+    return Path(value) if value.startswith("/") else Path.home() / below_home

@@ -1,0 +1,206 @@
+"""From settings to a plan: every check that can be made before anybody is asked for anything."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from rps_core.cluster import Here
+from rps_core.errors import UsageError
+from rps_core.log import get_logger
+from rps_core.models import Allocation
+from rps_core.quantities import format_walltime, parse_memory, parse_walltime
+from rps_core.settings import JobSettings, Loaded, PartitionLimits
+from rps_core.shell import Shell
+
+APPS = {"lab": "jupyterlab.sh", "notebook": "notebook.sh"}
+_BATCH = Path(__file__).parent / "batch"
+
+Value = TypeVar("Value")
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A session that can be started: nothing in it is left to decide but its name."""
+
+    app: str
+    template: Path
+    directory: Path
+    jupyter: str
+    allocation: Allocation
+
+
+def plan(here: Here, shell: Shell, *, dry_run: bool = False) -> Plan:
+    """Check the settings and complete them with the default allocation.
+
+    A dry run checks what the script shows, not the machine it is printed on.
+
+    Raises:
+        UsageError: something cannot be; names the key's file and line.
+    """
+    loaded = here.loaded
+    notebook, job = loaded.settings.notebook, loaded.settings.job
+    if os.getuid() == 0 and not dry_run:
+        _check_root(here)
+    if notebook.app not in APPS:
+        raise UsageError(
+            f"{loaded.where('notebook.app')}: there is no application `{notebook.app}`",
+            f"Take one of: {', '.join(APPS)}.",
+        )
+    if len(notebook.port_range) not in (0, 2):
+        raise UsageError(
+            f"{loaded.where('notebook.port_range')}: a port range is two numbers: [first, last]"
+        )
+    allocation = _allocation(loaded)
+    scheduler = here.site.cluster.scheduler
+    template = (
+        find_template(notebook.template, scheduler)
+        if notebook.template
+        else _BATCH / scheduler / APPS[notebook.app]
+    )
+    found = Plan(
+        app=notebook.app,
+        template=template,
+        directory=_directory(loaded),
+        jupyter=notebook.jupyter or "jupyter" if dry_run else _jupyter(loaded),
+        allocation=allocation,
+    )
+    if job.account is None:
+        account = here.site.default_allocation(shell)
+        return replace(found, allocation=replace(allocation, account=account))
+    return found
+
+
+def find_template(text: str, scheduler: str) -> Path:
+    """A packaged script by name (`slurm/jupyterlab.sh`), or the user's own by path.
+
+    Raises:
+        UsageError: there is no such script, or it is another scheduler's.
+    """
+    packaged = _BATCH / text
+    if packaged.is_file() and packaged.resolve().is_relative_to(_BATCH.resolve()):
+        if packaged.parent.name != scheduler:
+            raise UsageError(
+                f"The batch script {text} is for {packaged.parent.name}; this cluster runs {scheduler}",
+                f"Take {scheduler}/{packaged.name}, or leave it out.",
+            )
+        return packaged
+    path = Path(text).expanduser().absolute()
+    if not path.is_file():
+        names = sorted(f"{scheduler}/{name}" for name in APPS.values())
+        raise UsageError(
+            f"There is no batch script {text}",
+            f"Packaged are {' and '.join(names)}; or give the path of one of your own.",
+        )
+    return path
+
+
+def _check_root(here: Here) -> None:
+    if not here.loaded.settings.allow_root:
+        raise UsageError(
+            f"rps does not start sessions as root on {here.site.cluster.name}",
+            "Log in as an ordinary user; a notebook runs what its visitor types.",
+        )
+    log.warning("running as root", why="a notebook runs what its visitor types, here as root")
+
+
+def _allocation(loaded: Loaded) -> Allocation:
+    job = loaded.settings.job
+    allocation = Allocation(
+        walltime=_quantity(loaded, "job.walltime", parse_walltime, job.walltime),
+        account=job.account,
+        partition=job.partition,
+        qos=job.qos,
+        reservation=job.reservation,
+        constraint=job.constraint,
+        nodes=_at_least_one(loaded, "job.nodes", job.nodes),
+        tasks=_at_least_one(loaded, "job.tasks", job.tasks),
+        cpus=None if job.cpus is None else _at_least_one(loaded, "job.cpus", job.cpus),
+        gpus=None if job.gpus is None else _at_least_one(loaded, "job.gpus", job.gpus),
+        memory_mb=_quantity(loaded, "job.memory", parse_memory, job.memory) if job.memory else None,
+        directives=job.directives,
+    )
+    _check_limits(loaded, job, allocation)
+    return allocation
+
+
+def _check_limits(loaded: Loaded, job: JobSettings, allocation: Allocation) -> None:
+    limits = loaded.settings.limits
+    partition = job.partition or ""
+    most = limits.partitions.get(partition, PartitionLimits())
+    place = f"partition {partition}" if partition in limits.partitions else "cluster"
+    walltime = most.walltime or limits.walltime
+    if walltime and allocation.walltime > (longest := parse_walltime(walltime)):
+        raise UsageError(
+            f"{loaded.where('job.walltime')}: a walltime of {format_walltime(allocation.walltime)} "
+            f"is more than the {format_walltime(longest)} that the {place} allows",
+            f"Ask for {format_walltime(longest)} or less"
+            + (", or take another partition." if len(limits.partitions) > 1 else "."),
+        )
+    memory = parse_memory(most.memory) if most.memory else None
+    for key, unit, asked, allowed in (
+        ("job.cpus", "cores", (allocation.cpus or 1) * allocation.tasks, most.cpus),
+        ("job.memory", "MiB", allocation.memory_mb or 0, memory),
+        ("job.gpus", "GPUs", allocation.gpus or 0, most.gpus),
+    ):
+        if allowed is not None and asked > allowed:
+            raise UsageError(
+                f"{loaded.where(key)}: {asked} {unit} on a node is more than the {allowed} that "
+                f"a node of {place} has",
+            )
+
+
+def _quantity(loaded: Loaded, key: str, parse: Callable[[str], Value], text: str) -> Value:
+    try:
+        return parse(text)
+    except UsageError as error:
+        raise UsageError(f"{loaded.where(key)}: {error.message}", error.hint) from None
+
+
+def _at_least_one(loaded: Loaded, key: str, value: int) -> int:
+    if value < 1:
+        raise UsageError(f"{loaded.where(key)}: `{key}` must be at least 1, not {value}")
+    return value
+
+
+def _directory(loaded: Loaded) -> Path:
+    text = loaded.settings.notebook.directory
+    directory = (Path(text).expanduser() if text else Path.home()).absolute()
+    where = loaded.where("notebook.directory")
+    if not directory.is_dir():
+        raise UsageError(
+            f"{where}: there is no directory {directory}", "Make it first, or name another with -d."
+        )
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"{where}: you cannot write in {directory}, so no notebook could be saved there",
+            "Name another directory with -d.",
+        )
+    return directory
+
+
+def _jupyter(loaded: Loaded) -> str:
+    """The program's absolute path: a job does not always get the PATH of the shell it came from."""
+    notebook = loaded.settings.notebook
+    program = f"jupyter-{notebook.app}"
+    beside = Path(sys.executable).parent
+    jupyter = shutil.which(notebook.jupyter or "jupyter")
+    if jupyter is None and notebook.jupyter is None:
+        jupyter = shutil.which("jupyter", path=str(beside))
+    if jupyter is None:
+        raise UsageError(
+            f"There is no `{notebook.jupyter or 'jupyter'}` on the PATH", notebook.install_hint
+        )
+    if not (shutil.which(program, path=str(Path(jupyter).parent)) or shutil.which(program)):
+        raise UsageError(
+            f"{jupyter} has no `{program}` beside it, so it cannot start {notebook.app}",
+            notebook.install_hint,
+        )
+    return str(Path(jupyter).absolute())

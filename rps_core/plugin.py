@@ -1,0 +1,56 @@
+"""All that a plugin imports: the marker, the values, the errors.
+
+    from rps_core.plugin import Claim, Cluster, Host, hookimpl
+
+    @hookimpl
+    def rps_detect_cluster(host: Host) -> Claim | None: ...
+
+The hooks themselves are described in `rps_core.hookspecs`.
+"""
+
+from pluggy import HookimplMarker
+
+from rps_core.errors import SchedulerError, UsageError
+from rps_core.models import (
+    Allocation,
+    Claim,
+    Cluster,
+    Gone,
+    Host,
+    Job,
+    JobPhase,
+    JobStatus,
+    Known,
+    Outcome,
+    SessionSpec,
+    Unknown,
+)
+from rps_core.quantities import format_walltime
+from rps_core.rendering import render
+from rps_core.shell import Finished, Shell
+from rps_core.store import Record
+
+hookimpl = HookimplMarker("rps")
+
+__all__ = [
+    "Allocation",
+    "Claim",
+    "Cluster",
+    "Finished",
+    "Gone",
+    "Host",
+    "Job",
+    "JobPhase",
+    "JobStatus",
+    "Known",
+    "Outcome",
+    "Record",
+    "SchedulerError",
+    "SessionSpec",
+    "Shell",
+    "Unknown",
+    "UsageError",
+    "format_walltime",
+    "hookimpl",
+    "render",
+]

@@ -1,0 +1,244 @@
+"""Finding plugins, finding out where we are, and asking the right plugins from then on.
+
+The only module that touches pluggy's manager. Callers see two typed faces: `Plugins` before the
+cluster is known, `Site` after.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, cast
+
+import pluggy
+
+from rps_core import hookspecs
+from rps_core.errors import DetectionError, RpsError
+from rps_core.log import get_logger
+from rps_core.models import Claim, Cluster, Host, Job, JobStatus, SessionSpec
+from rps_core.shell import Shell
+from rps_core.store import Record
+
+GROUP = "rps"
+_SCHEDULER_COMMANDS = ("sbatch", "qsub")
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A plugin that could not be used, and why. It costs nobody but itself."""
+
+    plugin: str
+    origin: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """The cluster we are on, why, and every claim that was made."""
+
+    cluster: Cluster
+    reasons: tuple[str, ...]
+    claims: tuple[Claim, ...]
+
+
+def this_host() -> Host:
+    """What this machine shows of itself. Asks no network: the full name is what the kernel knows."""
+    hostname = os.uname().nodename
+    return Host(
+        hostname=hostname.partition(".")[0],
+        fqdn=hostname if "." in hostname else socket.gethostname(),
+        commands={name: path for name in _SCHEDULER_COMMANDS if (path := shutil.which(name))},
+    )
+
+
+class Plugins:
+    """All plugins that are installed and sound; `broken` lists the others."""
+
+    def __init__(self, points: Sequence[EntryPoint], blocked: frozenset[str] = frozenset()) -> None:
+        self._manager = pluggy.PluginManager("rps")
+        self._manager.add_hookspecs(hookspecs)
+        self.broken: list[Broken] = []
+        for point in points:
+            if point.name not in blocked:
+                self._register(point)
+
+    @classmethod
+    def load(cls) -> Plugins:
+        """Every entry point of the group `rps`, less those that `RPS_BLOCK` names (with commas)."""
+        blocked = os.environ.get("RPS_BLOCK", "")
+        return cls(
+            sorted(entry_points(group=GROUP), key=lambda point: point.name),
+            frozenset(name.strip() for name in blocked.split(",")),
+        )
+
+    def detect(self, host: Host, wanted: str | None = None) -> Detection:
+        """The cluster of this host; `wanted` (from --cluster or RPS_CLUSTER) overrules the claims.
+
+        Raises:
+            DetectionError: nobody knows `wanted`, or several plugins claim this host.
+        """
+        claims = self._claims(host)
+        if wanted:
+            return Detection(self._named(wanted), ("it was asked for by name",), claims)
+        strong = [claim for claim in claims if not claim.fallback] or list(claims)
+        if len(strong) == 1:
+            return Detection(strong[0].cluster, strong[0].reasons, claims)
+        if not strong:
+            raise DetectionError(
+                f"No plugin claims this host ({host.hostname})",
+                "Name the cluster: --cluster NAME. `rps cluster` shows which plugins there are.",
+            )
+        told = "; ".join(f"{claim.cluster.name}: {', '.join(claim.reasons)}" for claim in strong)
+        names = " or ".join(f"--cluster {claim.cluster.name}" for claim in strong)
+        raise DetectionError(f"More than one cluster claims this host: {told}", f"Say {names}.")
+
+    def site(self, cluster: Cluster) -> Site:
+        """The face of one cluster: its site plugin first, then its scheduler's.
+
+        Raises:
+            DetectionError: the scheduler's plugin is not there, or broken.
+        """
+        scheduler = f"scheduler.{cluster.scheduler}"
+        if self._manager.get_plugin(scheduler) is None:
+            why = [broken.reason for broken in self.broken if broken.plugin == scheduler]
+            raise DetectionError(
+                f"{cluster.name} uses the scheduler `{cluster.scheduler}`, whose plugin is "
+                + (f"broken: {why[0]}" if why else "not installed"),
+                "`rps cluster` shows the state of every plugin.",
+            )
+        return Site(cluster, self._manager, (cluster.site, scheduler))
+
+    def clusters(self) -> list[Cluster]:
+        """Every cluster that some plugin serves."""
+        found: list[Cluster] = []
+        for name, plugin in self._manager.list_name_plugin():
+            found += self._ask_one(name, plugin, "rps_clusters") or []
+        return found
+
+    def _named(self, wanted: str) -> Cluster:
+        matching = [cluster for cluster in self.clusters() if cluster.name == wanted]
+        if len(matching) == 1:
+            return matching[0]
+        known = ", ".join(sorted({cluster.name for cluster in self.clusters()}))
+        if matching:
+            sites = " and ".join(cluster.site for cluster in matching)
+            raise DetectionError(
+                f"The plugins {sites} both serve a cluster `{wanted}`", "Block one."
+            )
+        raise DetectionError(
+            f"No plugin serves a cluster `{wanted}`",
+            f"Known are: {known}. `rps cluster` shows which plugins are broken, and why.",
+        )
+
+    def _claims(self, host: Host) -> tuple[Claim, ...]:
+        claims = []
+        for name, plugin in self._manager.list_name_plugin():
+            claim = self._ask_one(name, plugin, "rps_detect_cluster", host=host)
+            if claim is not None:
+                claims.append(claim)
+        return tuple(claims)
+
+    def _ask_one(self, name: str, plugin: object, hook: str, **arguments: object) -> Any:
+        """One plugin's answer; a plugin that raises is noted as broken."""
+        caller = _only(self._manager, hook, (name,))
+        try:
+            answers = caller(**arguments)
+        except Exception as error:  # noqa: BLE001 - other people's code: it must cost only itself
+            self.broken.append(Broken(name, repr(plugin), f"{hook}: {_told(error)}"))
+            return None
+        return answers[0] if answers else None
+
+    def _register(self, point: EntryPoint) -> None:
+        origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+        try:
+            self._manager.register(point.load(), point.name)
+            self._manager.check_pending()
+        except Exception as error:  # noqa: BLE001 - as above, at import
+            if self._manager.get_plugin(point.name) is not None:
+                self._manager.unregister(name=point.name)
+            self.broken.append(Broken(point.name, origin, _told(error)))
+
+
+class Site:
+    """Everything that is asked of one cluster. Each method is one hook (see `hookspecs`)."""
+
+    def __init__(
+        self, cluster: Cluster, manager: pluggy.PluginManager, plugins: tuple[str, str]
+    ) -> None:
+        self.cluster = cluster
+        self._manager = manager
+        self._plugins = plugins
+
+    def site_config(self) -> Traversable | None:
+        """The site's YAML, if it has one."""
+        return cast("Traversable | None", self._call("rps_site_config"))
+
+    def scheduler_config(self) -> Traversable | None:
+        """The scheduler's YAML, if it has one."""
+        return cast("Traversable | None", self._call("rps_scheduler_config"))
+
+    def default_allocation(self, shell: Shell) -> str | None:
+        """The account to charge where none is configured."""
+        return cast("str | None", self._call("rps_default_allocation", shell=shell))
+
+    def render_batch(self, spec: SessionSpec) -> str:
+        """The batch script."""
+        return str(self._answer("rps_render_batch", spec=spec))
+
+    def submit(self, spec: SessionSpec, script: Path, shell: Shell) -> str:
+        """The id of the job that was submitted."""
+        return str(self._answer("rps_submit", spec=spec, script=script, shell=shell))
+
+    def poll(self, jobs: Sequence[Job], shell: Shell) -> Mapping[str, JobStatus]:
+        """The status of each job by id."""
+        answer = self._answer("rps_poll", jobs=jobs, shell=shell)
+        return cast("Mapping[str, JobStatus]", answer)
+
+    def cancel(self, job: Job, shell: Shell) -> bool:
+        """End a job; False where it was over already."""
+        return bool(self._answer("rps_cancel", job=job, shell=shell))
+
+    def session_started(self, record: Record) -> None:
+        """Tell the observers."""
+        self._tell("rps_session_started", record)
+
+    def session_ended(self, record: Record) -> None:
+        """Tell the observers."""
+        self._tell("rps_session_ended", record)
+
+    def _answer(self, hook: str, **arguments: object) -> object:
+        answer = self._call(hook, **arguments)
+        if answer is None:
+            raise RpsError(
+                f"Neither {' nor '.join(self._plugins)} answers {hook}",
+                "This is a defect of the plugin: report it to whoever ships it.",
+            )
+        return answer
+
+    def _call(self, hook: str, **arguments: object) -> object:
+        return _only(self._manager, hook, self._plugins)(cluster=self.cluster, **arguments)
+
+    def _tell(self, hook: str, record: Record) -> None:
+        for plugin in self._plugins:
+            try:
+                _only(self._manager, hook, (plugin,))(record=record)
+            except Exception as error:  # noqa: BLE001 - observers must not harm a session
+                log.warning("plugin failed", plugin=plugin, hook=hook, reason=_told(error))
+
+
+def _only(manager: pluggy.PluginManager, hook: str, names: Sequence[str]) -> pluggy.HookCaller:
+    """The hook, as answered by these plugins alone."""
+    others = [plugin for name, plugin in manager.list_name_plugin() if name not in names]
+    return manager.subset_hook_caller(hook, remove_plugins=others)
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

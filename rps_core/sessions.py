@@ -1,0 +1,224 @@
+"""What is known of sessions: records, the service and one poll of the scheduler, put together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from rps_core.client import ServiceState, client_of
+from rps_core.cluster import Here
+from rps_core.errors import SchedulerError, ServiceError
+from rps_core.log import get_logger
+from rps_core.models import Gone, JobPhase, JobStatus, Known, Outcome, Unknown
+from rps_core.shell import Shell
+from rps_core.store import Record, Store
+
+log = get_logger(__name__)
+
+_PEACEFUL = frozenset({Outcome.COMPLETED, Outcome.CANCELLED, Outcome.TIMEOUT, Outcome.ENDED})
+_PHASE_STATES = {
+    JobPhase.PENDING: "pending",
+    JobPhase.RUNNING: "starting",
+    JobPhase.SUSPENDED: "suspended",
+    JobPhase.COMPLETING: "ending",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A session as it is shown.
+
+    `state`: pending, starting, ready, suspended, lapsed (the notebook stopped renewing its route),
+    ending, ended, failed or unknown. `url` holds the token, and is null once there is nothing to
+    visit. `time_left` is in seconds.
+    """
+
+    record: Record
+    state: str
+    reason: str | None
+    url: str | None
+    node: str | None = None
+    time_left: int | None = None
+
+    @property
+    def over(self) -> bool:
+        """Nothing more will come of it."""
+        return self.state in ("ended", "failed")
+
+    def as_json(self) -> dict[str, Any]:
+        """The documented fields (docs/commands.md)."""
+        return {
+            "name": self.record.name,
+            "url": self.url,
+            "cluster": self.record.cluster,
+            "scheduler": self.record.scheduler,
+            "job_id": self.record.job_id,
+            "state": self.state,
+            "reason": self.reason,
+            "node": self.node,
+            "created": datetime.fromtimestamp(self.record.created, UTC).isoformat(
+                timespec="seconds"
+            ),
+            "time_left": self.time_left,
+            "app": self.record.app,
+            "directory": self.record.directory,
+        }
+
+
+def survey(
+    records: Iterable[Record], here: Here | None, store: Store, shell: Shell
+) -> list[Session]:
+    """The present state of each record, from one poll for all; sessions found to be over are settled.
+
+    `here` may be None where every record is of an ended session.
+    """
+    found = list(records)
+    statuses = poll([record for record in found if record.ended is None], here, store, shell)
+    return [inspect(record, statuses.get(record.name), here, store) for record in found]
+
+
+def poll(
+    records: Iterable[Record], here: Here | None, store: Store, shell: Shell
+) -> Mapping[str, JobStatus]:
+    """The status of each record's job by the session's name; one call of the scheduler."""
+    statuses: dict[str, JobStatus] = {}
+    jobs = {}
+    for record in records:
+        job = store.files(record.name).job(record)
+        if job is None:
+            statuses[record.name] = Unknown(reason="its job's id was never noted")
+        elif here is None or record.cluster != here.site.cluster.name:
+            statuses[record.name] = Unknown(reason=f"its job is on {record.cluster}: ask there")
+        else:
+            jobs[record.name] = job
+    if jobs and here is not None:
+        try:
+            answers = here.site.poll(list(jobs.values()), shell)
+        except SchedulerError as error:
+            answers = {job.id: Unknown(reason=error.message) for job in jobs.values()}
+        silent = Unknown(reason="the scheduler said nothing of it")
+        statuses.update({name: answers.get(job.id, silent) for name, job in jobs.items()})
+    return statuses
+
+
+def inspect(record: Record, status: JobStatus | None, here: Here | None, store: Store) -> Session:
+    """One session, from its job's status and what the service says; settled if it is over."""
+    if record.ended is not None:
+        return Session(
+            record=record, state=record.outcome or "ended", reason=record.reason, url=None
+        )
+    status = status or Unknown(reason="not asked")
+    files = store.files(record.name)
+    secrets = files.secrets()
+    service: ServiceState | None = None
+    if secrets is not None:
+        try:
+            timeout = here.loaded.settings.proxy.timeout if here else 10
+            service = client_of(record, timeout).state(record.name, secrets.claim)
+        except ServiceError as error:
+            log.warning("service not asked", name=record.name, reason=error.message)
+    if isinstance(status, Gone):
+        return settle(record, status, here, store)
+    state, reason = judge(status, service, agent_alive=secrets is not None)
+    started = next((e for e in files.events() if e.get("event") == "started"), None)
+    known = status if isinstance(status, Known) else None
+    url = f"{record.url}?token={secrets.token}" if secrets else None
+    left: float | None = None
+    if known and known.time_left is not None:
+        left = known.time_left.total_seconds()
+    elif started is not None:
+        left = started["time"] + record.walltime - time.time()
+    return Session(
+        record=record,
+        state=state,
+        reason=reason,
+        url=url,
+        node=(known.node if known else None) or (started or {}).get("node"),
+        time_left=None if left is None else max(0, int(left)),
+    )
+
+
+def judge(
+    status: Known | Unknown, service: ServiceState | None, *, agent_alive: bool
+) -> tuple[str, str | None]:
+    """State and reason of a session whose job is not known to be gone. Unknown ends nothing."""
+    if service is not None and service.live:
+        return "ready", None
+    if not agent_alive or (service is not None and service.phase == "gone"):
+        return "ending", service.reason if service else None
+    if isinstance(status, Unknown):
+        return "unknown", status.reason
+    if service is not None and service.phase == "ready" and status.phase is JobPhase.RUNNING:
+        return "lapsed", "the notebook's agent stopped renewing its route"
+    if service is None and status.phase is JobPhase.RUNNING:
+        return "unknown", "the job runs, and the service does not answer"
+    return _PHASE_STATES[status.phase], status.reason
+
+
+def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Session:
+    """Note that a session is over and why: the agent's own words first, the scheduler's else.
+
+    The route is taken down, in case the job had no time to.
+    """
+    files = store.files(record.name)
+    last = next((e for e in reversed(files.events()) if e.get("event") == "ended"), None)
+    failed = gone.outcome not in _PEACEFUL
+    reason = gone.evidence
+    if last is not None:
+        failed = failed or last.get("cause") in ("start-failed", "refused")
+        reason = str(last.get("reason") or reason)
+    elif gone.outcome is Outcome.COMPLETED:
+        failed, reason = True, f"the job ended before the notebook was started ({gone.evidence})"
+    revoke(record, store, reason, here)
+    outcome = "failed" if failed else "ended"
+    ended = store.end(record, now=time.time(), outcome=outcome, reason=reason)
+    if here is not None:
+        here.site.session_ended(ended)
+    return Session(record=ended, state=outcome, reason=reason, url=None)
+
+
+def revoke(record: Record, store: Store, reason: str, here: Here | None) -> None:
+    """Take the route down, as far as the service answers; the lease does it else."""
+    secrets = store.files(record.name).secrets()
+    if secrets is None:
+        return
+    try:
+        timeout = here.loaded.settings.proxy.timeout if here else 10
+        client_of(record, timeout).revoke(record.name, secrets.claim, reason)
+    except ServiceError as error:
+        if error.code not in ("gone", "unknown-name"):
+            log.warning("route left to its lease", name=record.name, reason=error.message)
+
+
+def stop(record: Record, here: Here, store: Store, shell: Shell) -> Session:
+    """End a session: its route at once, then its job.
+
+    Raises:
+        SchedulerError: the job could not be cancelled; the record stays, so that it can be tried again.
+    """
+    if record.ended is not None:
+        return inspect(record, None, here, store)
+    revoke(record, store, "stopped with rps stop", here)
+    job = store.files(record.name).job(record)
+    if job is not None:
+        if record.cluster != here.site.cluster.name:
+            raise SchedulerError(
+                f"{record.name}: its route is closed, but its job is on {record.cluster}",
+                f"Run `rps stop {record.name}` there.",
+            )
+        here.site.cancel(job, shell)
+    gone = Gone(outcome=Outcome.CANCELLED, evidence="stopped with rps stop")
+    ended = store.end(record, now=time.time(), outcome="ended", reason=gone.evidence)
+    here.site.session_ended(ended)
+    return Session(record=ended, state="ended", reason=gone.evidence, url=None)
+
+
+def prune(store: Store, keep_days: float) -> None:
+    """Forget sessions that ended long ago."""
+    limit = time.time() - keep_days * 86400
+    for record in store.records():
+        if record.ended is not None and record.ended < limit:
+            store.remove(record.name)

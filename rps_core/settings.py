@@ -1,0 +1,192 @@
+"""The launcher's configuration: its schema and its seven layers.
+
+defaults < scheduler < site < /etc/rps < ~/.config/rps < RPS_* variables < options. The two files may
+also have a section `sites: {<cluster>: {…}}`, which counts on that cluster only, above the rest of its
+file. What each key means stands in `conf/rps_conf/defaults.yaml`, once.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from rps_core import config, paths, yaml_text
+from rps_core.config import Layer, Origin
+from rps_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+# Variables that rps reads beside the configuration; docs/configuration.md tells what for.
+RESERVED_VARIABLES = frozenset(
+    {
+        "RPS_BLOCK",
+        "RPS_CLUSTER",
+        "RPS_EXTRAS",
+        "RPS_JOB_ID",
+        "RPS_LOCAL_SERVICE_DIR",
+        "RPS_PYTHON",
+        "RPS_SESSION",
+        "RPS_SYSTEM_CONFIG",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxySettings:
+    """See `proxy` in defaults.yaml."""
+
+    domain: str | None
+    port: int
+    ca_file: str | None
+    timeout: float
+    own: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSettings:
+    """See `job` in defaults.yaml."""
+
+    account: str | None
+    partition: str | None
+    qos: str | None
+    reservation: str | None
+    constraint: str | None
+    nodes: int
+    tasks: int
+    cpus: int | None
+    gpus: int | None
+    memory: str | None
+    walltime: str
+    directives: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotebookSettings:
+    """See `notebook` in defaults.yaml."""
+
+    app: str
+    directory: str | None
+    jupyter: str | None
+    template: str | None
+    port_range: tuple[int, ...]
+    start_timeout: float
+    install_hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionLimits:
+    """The most that one partition gives; see `limits.partitions` in defaults.yaml."""
+
+    walltime: str | None = None
+    cpus: int | None = None
+    memory: str | None = None
+    gpus: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """See `limits` in defaults.yaml."""
+
+    walltime: str | None
+    partitions: dict[str, PartitionLimits]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerSettings:
+    """See `scheduler` in defaults.yaml."""
+
+    gpu_directive: str
+    poll_interval: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole configuration of the launcher."""
+
+    proxy: ProxySettings
+    job: JobSettings
+    notebook: NotebookSettings
+    limits: Limits
+    scheduler: SchedulerSettings
+    allow_root: bool
+    keep_ended: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The settings, and the origin of each key."""
+
+    settings: Settings
+    origins: dict[str, Origin]
+
+    def where(self, key: str) -> str:
+        """Where the value of a dotted key was set, for an error message."""
+        return self.origins[key].where if key in self.origins else key
+
+
+def load(
+    cluster: str,
+    scheduler_config: Traversable | None,
+    site_config: Traversable | None,
+    *,
+    environment: Mapping[str, str],
+    options: Mapping[str, object],
+    assignments: Sequence[str] = (),
+) -> Loaded:
+    """Read and merge all layers for one cluster.
+
+    `options` are values of command line options by dotted key, `assignments` those of `--set`.
+
+    Raises:
+        UsageError: see `config.merge`.
+    """
+    layers = [config.packaged_layer("defaults", files("rps_conf") / "defaults.yaml")]
+    if scheduler_config is not None:
+        layers.append(config.packaged_layer("scheduler", scheduler_config))
+    if site_config is not None:
+        layers.append(config.packaged_layer("site", site_config))
+    for name, path in (("system", paths.system_config_file()), ("user", paths.config_file())):
+        layer = config.file_layer(name, path)
+        if layer is not None:
+            layers += [layer.without("sites"), layer.section(f"sites.{cluster}")]
+    layers += _environment_layers(environment)
+    chosen: dict[str, object] = {}
+    for key, value in options.items():
+        config.put(chosen, key, value)
+    layers += [Layer("options", "the command line", chosen), config.option_layer(assignments)]
+    return Loaded(*config.merge(Settings, layers))
+
+
+def check_other_sites() -> None:
+    """Check the `sites` sections of every other cluster too, as `rps config --check` promises.
+
+    Raises:
+        UsageError: as `load`.
+    """
+    base = config.packaged_layer("defaults", files("rps_conf") / "defaults.yaml")
+    for name, path in (("system", paths.system_config_file()), ("user", paths.config_file())):
+        layer = config.file_layer(name, path)
+        if layer is not None:
+            for cluster in layer.section("sites").values:
+                config.merge(Settings, [base, layer.section(f"sites.{cluster}")])
+
+
+def _environment_layers(environment: Mapping[str, str]) -> list[Layer]:
+    """One layer for each variable, so that a value's origin is the variable's name."""
+    variables = {f"RPS_{key.replace('.', '_').upper()}": key for key in config.keys(Settings)}
+    layers = []
+    for name, text in sorted(environment.items()):
+        if not name.startswith("RPS_") or name in RESERVED_VARIABLES:
+            continue
+        if name not in variables:
+            near = difflib.get_close_matches(name, [*variables, *RESERVED_VARIABLES], n=1)
+            hint = f"Did you mean {near[0]}?" if near else "Unset it; `rps config` shows every key."
+            raise UsageError(f"The variable {name} is none that rps knows", hint)
+        values: dict[str, object] = {}
+        config.put(values, variables[name], yaml_text.parse_value(text, name))
+        layers.append(Layer("environment", name, values))
+    return layers

@@ -1,0 +1,262 @@
+"""The records of sessions: one directory each, below `$XDG_STATE_HOME/rps/sessions/`.
+
+The home directory may be NFS: a record is replaced whole, by rename, and nothing is locked. The
+launcher alone writes `session.json`; the agent on the node writes `events.jsonl` (docs/sessions.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from rps_core.errors import NotFoundError, RpsError, UsageError
+from rps_core.log import get_logger
+from rps_core.models import Job
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """How to reach a service: the name it must prove, its port, and where to connect instead of asking
+    DNS (`*.localhost` names, which glibc does not resolve). `ca_file`: null for the system's store.
+    """
+
+    host: str
+    port: int
+    connect: str | None = None
+    ca_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What the launcher keeps of a session. Times are Unix seconds; secrets are not in here.
+
+    `ended` is null while the session may still live; `outcome` is then null too, else `ended` or
+    `failed`, and `reason` says why.
+    """
+
+    name: str
+    tag: str
+    cluster: str
+    site: str
+    scheduler: str
+    url: str
+    endpoint: Endpoint
+    own_service: bool
+    app: str
+    directory: str
+    walltime: int
+    created: float
+    job_id: str | None = None
+    ended: float | None = None
+    outcome: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The claim, which speaks for the session to the service, and the notebook's own token."""
+
+    claim: str
+    token: str
+
+    def __repr__(self) -> str:
+        return "Secrets(…)"
+
+
+class SessionFiles:
+    """The directory of one session."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.record_file = directory / "session.json"
+        self.log_file = directory / "job.log"
+        self.script = directory / "batch.sh"
+
+    def job(self, record: Record) -> Job | None:
+        """The session's job as plugins see it; None before it is submitted."""
+        if record.job_id is None:
+            return None
+        return Job(id=record.job_id, tag=record.tag, session_dir=self.directory)
+
+    def write(self, name: str, text: str, mode: int = 0o600) -> Path:
+        """Replace a file whole; it is on disk before its name is."""
+        path = self.directory / name
+        temporary = self.directory / f".{name}.{os.getpid()}.{time.monotonic_ns()}"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        return path
+
+    def secrets(self) -> Secrets | None:
+        """The secrets, while the session has any: whoever ends it removes them.
+
+        Raises:
+            RpsError: somebody else could have read or planted them.
+        """
+        path = self.directory / "claim.json"
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise RpsError(f"{path} cannot be read: {error.strerror}") from None
+        with os.fdopen(descriptor, encoding="utf-8") as stream:
+            status = os.fstat(stream.fileno())
+            if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
+                raise RpsError(
+                    f"{path} is not private to you (owner {status.st_uid}, "
+                    f"mode {stat.S_IMODE(status.st_mode):04o})",
+                    "Stop the session with `rps stop`: its secrets may be known to others.",
+                )
+            found = json.load(stream)
+        return Secrets(claim=found["claim"], token=found["token"])
+
+    def remove_secrets(self) -> None:
+        """Remove what nobody needs once the session has ended."""
+        (self.directory / "claim.json").unlink(missing_ok=True)
+        shutil.rmtree(self.directory / "run", ignore_errors=True)
+
+    def events(self) -> list[dict[str, Any]]:
+        """What the agent wrote, oldest first; a line that is still being written is left out."""
+        try:
+            text = (self.directory / "events.jsonl").read_text("utf-8", "replace")
+        except FileNotFoundError:
+            return []
+        found = []
+        for line in text.splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                found.append(json.loads(line))
+        return found
+
+
+class Store:
+    """All sessions of this user."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def probe(self) -> None:
+        """See that a session's files can be written here, before anything is asked of anybody.
+
+        Raises:
+            UsageError: not writable, over quota, no space.
+        """
+        path = self.directory / f".probe.{os.getpid()}"
+        try:
+            self.directory.mkdir(parents=True, mode=0o700, exist_ok=True)
+            self.directory.chmod(0o700)
+            with path.open("wb") as stream:
+                stream.write(bytes(64 * 1024))
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise UsageError(
+                f"Nothing can be written below {self.directory}: {error.strerror}",
+                "Free some space or mend its permissions, or set XDG_STATE_HOME to a directory "
+                "that the compute nodes see too.",
+            ) from None
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    def files(self, name: str) -> SessionFiles:
+        """The files of a session, whether or not they are there."""
+        return SessionFiles(self.directory / name)
+
+    def create(self, record: Record, secrets: Secrets) -> SessionFiles:
+        """Make a session's directory with its record and secrets."""
+        session = self.files(record.name)
+        session.directory.mkdir(mode=0o700, parents=True)
+        self.save(record)
+        session.write("claim.json", json.dumps(asdict(secrets)))
+        return session
+
+    def save(self, record: Record) -> Record:
+        """Write the record; answers it."""
+        self.files(record.name).write("session.json", json.dumps(asdict(record), indent=1))
+        return record
+
+    def load(self, name: str) -> Record:
+        """Read a record.
+
+        Raises:
+            NotFoundError: there is none.
+            RpsError: it is not one that this version can read.
+        """
+        path = self.files(name).record_file
+        try:
+            found = json.loads(path.read_text("utf-8"))
+            known = {field.name for field in fields(Record)}
+            values = {key: value for key, value in found.items() if key in known}
+            return Record(**{**values, "endpoint": Endpoint(**found["endpoint"])})
+        except FileNotFoundError:
+            raise NotFoundError(
+                f"There is no session `{name}`", "`rps list --all` shows them."
+            ) from None
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise RpsError(
+                f"{path} is not a record of a session: {error}",
+                f"If its job is over, remove {path.parent}",
+            ) from None
+
+    def records(self) -> Iterator[Record]:
+        """Every record that can be read, oldest first; of the others the log tells."""
+        found = []
+        for path in self.directory.glob("*/session.json"):
+            try:
+                found.append(self.load(path.parent.name))
+            except NotFoundError:
+                continue  # removed since it was listed
+            except RpsError as error:
+                log.warning("record left out", reason=error.message)
+        return iter(sorted(found, key=lambda record: (record.created, record.name)))
+
+    def find(self, prefix: str | None) -> Record:
+        """The session whose name begins so; without a prefix the only one that lives.
+
+        Raises:
+            NotFoundError: none.
+            UsageError: more than one.
+        """
+        matching = [
+            record
+            for record in self.records()
+            if (record.ended is None if prefix is None else record.name.startswith(prefix.lower()))
+        ]
+        exact = [record for record in matching if record.name == prefix]
+        matching = exact or [r for r in matching if r.ended is None] or matching
+        if len(matching) == 1:
+            return matching[0]
+        if not matching:
+            what = "You have no session" if prefix is None else f"You have no session `{prefix}`"
+            raise NotFoundError(what, "`rps start` starts one; `rps list --all` shows ended ones.")
+        names = ", ".join(record.name for record in matching)
+        raise UsageError(f"Which session? {names}", "Give a name, or as much of it as is unique.")
+
+    def end(self, record: Record, *, now: float, outcome: str, reason: str) -> Record:
+        """Note that a session is over, and remove its secrets."""
+        ended = self.save(replace(record, ended=now, outcome=outcome, reason=reason))
+        self.files(record.name).remove_secrets()
+        return ended
+
+    def remove(self, name: str) -> None:
+        """Forget a session altogether."""
+        shutil.rmtree(self.files(name).directory, ignore_errors=True)
