@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rps_core.errors import ServiceError, UsageError
 from rps_core.node.agent import Service, ServiceAway, ServiceRefused
-from rps_core.settings import Loaded
 from rps_core.store import Endpoint, Record
+
+if TYPE_CHECKING:
+    from rps_core.settings import Loaded
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class Layer:
         return self.source
 
     def section(self, key: str) -> Layer:
-        """The layer that a nested mapping makes, as in `sites: {comet: {...}}`."""
+        """The layer that a nested mapping makes, as in `sites: {<cluster>: {...}}`."""
         values: Any = self.values
         for part in key.split("."):
             values = (values or {}).get(part)

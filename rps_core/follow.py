@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from rps_core import sessions
-from rps_core.cluster import Here
 from rps_core.models import JobStatus
 from rps_core.sessions import Session
 from rps_core.shell import Shell
 from rps_core.store import Record, Store
+
+if TYPE_CHECKING:
+    from rps_core.cluster import Here
 
 _SERVICE_INTERVAL = 0.5  # the service knows first, and is cheap to ask
 _SLOWEST_SERVICE_INTERVAL = 5.0

@@ -8,18 +8,21 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import click
 
 from rps_core import follow as following
 from rps_core import paths, sessions, shell
-from rps_core.cluster import Here
 from rps_core.errors import JobError, NotFoundError
 from rps_core.quantities import format_walltime
 from rps_core.sessions import Session
 from rps_core.store import Record, Store
 
-FindHere = Callable[[], tuple[Here, Store]]
+if TYPE_CHECKING:
+    from rps_core.cluster import Here
+
+FindHere = Callable[[], "tuple[Here, Store]"]
 
 _SAYINGS = {
     "pending": "waiting in the queue",

@@ -6,15 +6,17 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rps_core.client import ServiceState, client_of
-from rps_core.cluster import Here
 from rps_core.errors import SchedulerError, ServiceError
 from rps_core.log import get_logger
 from rps_core.models import Gone, JobPhase, JobStatus, Known, Outcome, Unknown
 from rps_core.shell import Shell
 from rps_core.store import Record, Store
+
+if TYPE_CHECKING:
+    from rps_core.cluster import Here
 
 log = get_logger(__name__)
 

@@ -31,6 +31,7 @@ RESERVED_VARIABLES = frozenset(
         "RPS_PYTHON",
         "RPS_SESSION",
         "RPS_SYSTEM_CONFIG",
+        "RPS_VENV",
     }
 )
 

@@ -1,0 +1,147 @@
+"""Chromium, as the ordinary user, through the real service to a real JupyterLab.
+
+It trusts the local CA as a user makes it trusted (certutil); certificate errors are not switched off.
+Pictures of what it saw are kept in `artefacts/`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
+from selenium.webdriver import ChromeOptions, Remote
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
+
+ARTEFACTS = Path(__file__).resolve().parent.parent.parent / "artefacts"
+
+
+@pytest.fixture
+def browser(installed: Any, need: Callable[[str], str]) -> Iterator[Remote]:
+    """A Chromium with a fresh profile that trusts the CA whose path `rps proxy ca` prints."""
+    chromium, driver, certutil = need("chromium"), need("chromedriver"), need("certutil")
+    user = installed.user
+    ca_file = installed.rps("proxy", "ca").stdout.strip()
+    database = Path(user.home) / ".pki" / "nssdb"
+    if not database.exists():
+        user.run(["mkdir", "-p", str(database)], check=True)
+        new = [certutil, "-d", f"sql:{database}", "-N", "--empty-password"]
+        user.run(new, check=True)
+        user.run(
+            [certutil, "-d", f"sql:{database}", "-A", "-t", "C,,", "-n", "rps", "-i", ca_file],
+            check=True,
+        )
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        port = reserved.getsockname()[1]
+    profile = Path(user.home) / "chromium-profile"
+    log = (Path(user.home) / "chromedriver.log").open("w")
+    process = user.popen([driver, f"--port={port}"], stdout=log, stderr=log)
+    options = ChromeOptions()
+    options.binary_location = chromium
+    for flag in (
+        "--headless=new", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync", "--disable-quic", "--disable-dev-shm-usage",
+        "--no-sandbox",  # a container may have no user namespaces; certificates are checked all the same
+        "--window-size=1200,800", f"--user-data-dir={profile}",
+    ):  # fmt: skip
+        options.add_argument(flag)
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline, "chromedriver does not start"
+                time.sleep(0.1)
+        remote = Remote(f"http://127.0.0.1:{port}", options=options)
+        try:
+            yield remote
+        finally:
+            remote.quit()
+    finally:
+        process.terminate()
+        process.wait(30)
+        log.close()
+        shutil.rmtree(profile, ignore_errors=True)
+        installed.rps("stop", "--all")
+
+
+def picture(browser: Remote, name: str) -> None:
+    ARTEFACTS.mkdir(exist_ok=True)
+    assert browser.save_screenshot(str(ARTEFACTS / f"{name}.png"))
+
+
+def body(browser: Remote) -> str:
+    return browser.find_element(By.TAG_NAME, "body").text
+
+
+def test_from_the_waiting_page_to_a_cell_that_ran(installed: Any, browser: Remote) -> None:
+    # A slow start, as of a job that queues: the page must be there before the notebook is.
+    slow = installed.user.make(Path(installed.user.home) / "slow")
+    real = next(installed.directory.glob(".venv/bin/jupyter"))
+    for name in ("jupyter", "jupyter-lab"):
+        (slow / name).write_text(f'#!/bin/sh\nsleep 6\nexec {real} "$@"\n')
+        (slow / name).chmod(0o755)
+    started = installed.rps(
+        "start", "--no-wait", "--json", "--set", f"notebook.jupyter={slow}/jupyter"
+    )
+    found = json.loads(started.stdout)
+
+    browser.get(found["url"])
+    assert "JupyterLab" not in browser.title
+    assert "notebook" in body(browser).lower()
+    assert found["url"].partition("token=")[2] not in body(browser)
+    picture(browser, "waiting")
+
+    # By itself: nobody reloads.
+    wait = WebDriverWait(
+        browser,
+        120,
+        ignored_exceptions=(StaleElementReferenceException, WebDriverException),
+    )
+    wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, ".jp-LauncherCard"))
+    assert browser.current_url.startswith(found["url"].partition("/?")[0] + "/lab")
+    picture(browser, "jupyterlab")
+
+    card = '.jp-LauncherCard[data-category="Notebook"]'
+    wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, card))[0].click()
+    editor = ".jp-Notebook .jp-CodeCell .cm-content"
+    wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, editor))[0].click()
+    ActionChains(browser).send_keys("import os; print(os.getuid(), 6 * 7)").perform()
+    ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.ENTER).key_up(Keys.SHIFT).perform()
+    output = wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, ".jp-OutputArea-output pre"))
+    assert output[0].text == f"{installed.user.uid} 42"
+    picture(browser, "cell")
+
+    installed.rps("stop", found["name"])
+    browser.get(found["url"])
+    assert "JupyterLab" not in browser.title
+    assert "over" in body(browser).lower() or "ended" in body(browser).lower()
+    picture(browser, "ended")
+
+
+def test_a_name_that_was_never_issued(installed: Any, browser: Remote) -> None:
+    started = json.loads(installed.rps("start", "--no-wait", "--json").stdout)
+    unknown = started["url"].replace(started["name"], "never-issued-name")
+    browser.get(unknown)
+    assert "JupyterLab" not in browser.title
+    assert "never-issued-name" not in body(browser)
+    picture(browser, "unknown")
+
+
+def test_the_certificate_is_good_for_its_own_domain_only(installed: Any, browser: Remote) -> None:
+    """The other half of the proof: Chromium does check what it is shown."""
+    started = json.loads(installed.rps("start", "--no-wait", "--json").stdout)
+    port = started["url"].split(":")[2].partition("/")[0]
+    with pytest.raises(WebDriverException, match="ERR_CERT"):
+        browser.get(f"https://elsewhere.localhost:{port}/")

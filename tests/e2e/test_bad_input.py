@@ -1,0 +1,219 @@
+"""What is wrong is said (what, why, what to do), with its exit code, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def left_behind(installed: Any) -> list[str]:
+    """Sessions that live: by the records, by the service's registry, by the processes."""
+    found = []
+    sessions = Path(installed.user.home) / ".local/state/rps/sessions"
+    for path in sessions.glob("*/session.json"):
+        if json.loads(path.read_text())["ended"] is None:
+            found.append(f"record {path.parent.name}")
+    found += [f"half-made {path}" for path in sessions.glob("*/.*")]
+    found += [
+        f"no record in {path}" for path in sessions.iterdir() if not (path / "session.json").exists()
+    ] if sessions.exists() else []  # fmt: skip
+    registry = Path(f"/var/tmp/rps-{installed.user.uid}/registry.db")
+    if registry.exists():
+        with sqlite3.connect(f"file:{registry}?mode=ro", uri=True) as connection:
+            rows = connection.execute("SELECT name FROM sessions WHERE phase != 'gone'").fetchall()
+        connection.close()
+        found += [f"name {name}" for (name,) in rows]
+    for pid in installed.user.processes():
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if b"supervisor" in command or b"agent.py" in command or b"jupyter" in command:
+            found.append(f"process {pid} {command!r}")
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(installed: Any) -> Iterator[None]:
+    yield
+    assert left_behind(installed) == []
+
+
+CASES = [
+    (["--cluster", "comte"], 3, ["No plugin serves a cluster `comte`", "comet"]),
+    (["--set", "job.waltime=3"], 2, ["unknown key `job.waltime`", "job.walltime"]),
+    (["--set", "job.nodes=many"], 2, ["job.nodes", "many"]),
+    (["--set", "job.nodes=0"], 2, ["job.nodes", "at least 1"]),
+    (["--set", "nonsense"], 2, ["not `key=value`"]),
+    (["-t", "0"], 2, ["`0`", "no time at all"]),
+    (["-t", "-5"], 2, ["`-5` is not a walltime", "HH:MM:SS"]),
+    (["-t", "abc"], 2, ["`abc` is not a walltime"]),
+    (["-t", "99:99:99"], 2, ["`99:99:99` is not a walltime"]),
+    (["--set", "limits.walltime=01:00:00", "-t", "61"], 2, ["01:01:00 is more than", "01:00:00"]),
+    (["-d", "/nowhere/at/all"], 2, ["no directory /nowhere/at/all"]),
+    (["-d", "/usr"], 2, ["cannot write in /usr"]),
+    (["-s", "emacs"], 2, ["no application `emacs`", "lab, notebook"]),
+    (["-b", "nowhere.sh"], 2, ["no batch script nowhere.sh", "local/jupyterlab.sh"]),
+    (["-b", "slurm/notebook.sh"], 2, ["is for slurm; this cluster runs local"]),
+    (["--set", "notebook.jupyter=/nowhere/jupyter"], 2, ["no `/nowhere/jupyter`", "Install it"]),
+    (["--set", "proxy.own=false"], 2, ["proxy.domain"]),
+    (["--nonsense"], 2, ["No such option"]),
+]
+
+
+@pytest.mark.parametrize(("options", "code", "told"), CASES, ids=lambda case: str(case)[:40])
+def test_bad_options(installed: Any, options: list[str], code: int, told: list[str]) -> None:
+    done = installed.rps("start", *options, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    for text in told:
+        assert text in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_misspelt_key_is_told_with_file_and_line(installed: Any) -> None:
+    path = Path(installed.user.home) / ".config/rps/config.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.write_text("# mine\njob:\n  walltme: 01:00:00\n")
+        done = installed.rps("start", check=False)
+        assert done.returncode == 2
+        assert f"{path}:3: unknown key `job.walltme`" in done.stderr
+        assert "Did you mean `job.walltime`?" in done.stderr
+        path.write_text("job:\n  nodes: several\n")
+        done = installed.rps("config", "--check", check=False)
+        assert done.returncode == 2
+        assert f"{path}:2: `job.nodes`" in done.stderr
+    finally:
+        path.unlink()
+    assert installed.rps("config", "--check").returncode == 0
+
+
+def test_a_session_that_is_not_there(installed: Any) -> None:
+    for command in ("status", "url", "logs", "stop"):
+        done = installed.rps(command, "no-such-name", check=False)
+        assert done.returncode == 7, done.stderr
+        assert "no session `no-such-name`" in done.stderr
+    assert installed.rps("url", "../../../etc/passwd", check=False).returncode == 7
+
+
+def test_a_home_that_is_full_or_read_only(installed: Any, tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can make a full file system")
+    small = installed.user.make(Path(installed.user.home) / "small")
+    mount = ["mount", "-t", "tmpfs", "-o", f"size=16k,mode=0777,uid={installed.user.uid}", "small"]
+    subprocess.run([*mount, str(small)], check=True)
+    try:
+        done = installed.rps("start", env={"XDG_STATE_HOME": str(small)}, check=False)
+        assert done.returncode == 2, done.stderr
+        assert "No space left" in done.stderr
+        assert list(small.rglob(".probe*")) == []
+        subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+        done = installed.rps("start", env={"XDG_STATE_HOME": str(small)}, check=False)
+        assert done.returncode == 2
+        assert "Read-only file system" in done.stderr
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+        small.rmdir()
+
+
+def test_a_service_that_is_down(installed: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        port = reserved.getsockname()[1]
+    options = ["--set", "proxy.own=false", "--set", "proxy.domain=x.localhost"]
+    done = installed.rps("start", *options, "--set", f"proxy.port={port}", check=False)
+    assert done.returncode == 4
+    assert f"manage.x.localhost:{port} does not answer" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_service_that_dies_in_the_middle_of_a_launch(installed: Any) -> None:
+    """It accepts, hears the request and says no more: the launcher gives up in its time."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        options = ["--set", "proxy.own=false", "--set", "proxy.domain=x.localhost"]
+        options += ["--set", f"proxy.port={port}", "--set", "proxy.timeout=2"]
+        done = installed.rps("start", *options, check=False)
+    assert done.returncode == 4
+    assert "does not answer" in done.stderr
+
+
+def test_the_port_of_the_service_is_taken(installed: Any, tmp_path: Path) -> None:
+    del tmp_path
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        done = installed.rps(
+            "proxy", "serve", "--set", f"listen.port={port}",
+            "--set", f"directory={installed.user.home}/other-service", check=False,
+        )  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    assert str(port) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_application_that_fails_at_once(installed: Any) -> None:
+    home = Path(installed.user.home)
+    broken = installed.user.make(home / "broken")
+    for name in ("jupyter", "jupyter-lab"):
+        (broken / name).write_text("#!/bin/sh\necho 'no module named frobnicate' >&2\nexit 3\n")
+        (broken / name).chmod(0o755)
+    done = installed.rps(
+        "start", "--wait", "--set", f"notebook.jupyter={broken}/jupyter", check=False
+    )
+    assert done.returncode == 6, done.stderr
+    assert "no module named frobnicate" in done.stderr
+    assert "Traceback" not in done.stderr
+    ended = json.loads(installed.rps("list", "--all", "--json").stdout)[-1]
+    assert ended["state"] == "failed"
+    assert ended["reason"]
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.5, 4.0])
+def test_ctrl_c_at_every_step(installed: Any, delay: float) -> None:
+    """Whenever it comes: either a session that lives and is told of, or nothing at all."""
+    process = installed.user.popen(
+        [str(installed.directory / "rps"), "start", "--wait"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    time.sleep(delay)
+    # As the terminal does it: to the whole foreground process group.
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert "Traceback" not in errors
+    if output and process.returncode == 130:
+        name = output.removeprefix("https://").partition(".")[0]
+        assert f"rps stop {name}" in errors
+        installed.rps("stop", name)
+    elif output:  # it was ready already
+        assert process.returncode == 0
+        installed.rps("stop", "--all")
+    else:
+        assert process.returncode in (130, -signal.SIGINT)
+
+
+def test_the_terminal_goes_away(installed: Any, wait_for: Callable[..., None]) -> None:
+    """`rps start --no-wait`, then the terminal's hang-up: the session lives on."""
+    started = installed.rps("start", "--no-wait", "--json")
+    found = json.loads(started.stdout)
+    supervisor = int(found["job_id"].partition(".")[0])
+    fields = Path(f"/proc/{supervisor}/stat").read_text().rpartition(")")[2].split()
+    assert int(fields[3]) == supervisor  # a session of its own
+    assert fields[4] == "0"  # and no terminal
+    os.kill(supervisor, signal.SIGHUP)
+
+    def ready() -> bool:
+        found = json.loads(installed.rps("status", "--json").stdout)
+        return bool(found["state"] == "ready")
+
+    wait_for(ready)
+    installed.rps("stop", "--all")

@@ -1,0 +1,205 @@
+"""From a bare machine to a cell that ran, as an ordinary user, with nothing faked."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.visitor import Visitor
+
+Start = Callable[..., dict[str, Any]]
+Visit = Callable[[str], Visitor]
+
+
+def session_dir(installed: Any, name: str) -> Path:
+    return Path(installed.user.home) / ".local/state/rps/sessions" / name
+
+
+def test_start_visit_run_a_cell_stop(installed: Any, start: Start, visit: Visit) -> None:
+    found = start()
+    assert set(found) >= {"name", "url", "cluster", "scheduler", "job_id", "state"}
+    assert (found["cluster"], found["scheduler"], found["state"]) == ("local", "local", "ready")
+    assert re.fullmatch(
+        r"https://([a-z]+-[a-z]+-[a-z]+)\.rps\.localhost:\d+/\?token=[0-9a-f]{32}", found["url"]
+    )
+    name = found["name"]
+    visitor = visit(found["url"])
+    status, page = visitor.get("/lab")
+    assert status == 200
+    assert "JupyterLab" in page
+    assert visitor.get("/api/status", token=False)[0] == 403
+    assert visitor.run_cell("import getpass\nprint(getpass.getuser(), 6 * 7)") == (
+        f"{installed.user.name} 42\n"
+    )
+
+    listed = json.loads(installed.rps("list", "--json").stdout)
+    assert [one["name"] for one in listed] == [name]
+    assert set(listed[0]) >= {"created", "time_left", "node", "reason"}
+    assert listed[0]["state"] == "ready"
+    assert 0 < listed[0]["time_left"] <= 8 * 3600
+    assert listed[0]["node"] == os.uname().nodename
+    assert name in installed.rps("list").stdout
+    assert json.loads(installed.rps("status", name[:4], "--json").stdout)["name"] == name
+    assert installed.rps("url").stdout.strip() == found["url"]
+    assert "redeemed" in installed.rps("logs", name).stdout.lower()
+
+    installed.rps("stop", name)
+    status, page = visitor.get("/lab")
+    assert status == 410
+    assert "JupyterLab" not in page
+    directory = session_dir(installed, name)
+    assert not (directory / "claim.json").exists()
+    assert not (directory / "run").exists()
+    assert json.loads(installed.rps("list", "--json").stdout) == []
+    ended = json.loads(installed.rps("list", "--all", "--json").stdout)
+    assert [(one["name"], one["state"], one["url"]) for one in ended][-1] == (name, "ended", None)
+    assert installed.rps("url", name, check=False).returncode == 7
+    assert running(installed, name) == []
+
+
+def running(installed: Any, name: str) -> list[int]:
+    """Processes of the user that have anything to do with a session."""
+    found = []
+    for pid in installed.user.processes():
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if name.encode() in command or b"ipykernel" in command:
+            found.append(pid)
+    return found
+
+
+def test_the_url_alone_is_on_standard_output(installed: Any, start: Start) -> None:
+    del start  # stops what is started here
+    done = installed.rps("start")
+    assert re.fullmatch(r"https://\S+\?token=[0-9a-f]{32}\n", done.stdout)
+    assert "job" in done.stderr
+    quiet = installed.rps("start", "-q")
+    assert re.fullmatch(r"https://\S+\?token=[0-9a-f]{32}\n", quiet.stdout)
+    assert quiet.stderr == ""
+
+
+def test_over_ssh_the_forwarding_command_is_told(installed: Any, start: Start) -> None:
+    del start
+    done = installed.rps("start", env={"SSH_CONNECTION": "192.0.2.1 50000 192.0.2.7 22"})
+    port = re.search(r":(\d+)/", done.stdout)
+    assert port
+    assert f"ssh -N -L {port[1]}:127.0.0.1:{port[1]}" in done.stderr
+    assert "@192.0.2.7" in done.stderr
+
+
+def test_a_busy_kernel_is_ended_too(installed: Any, start: Start, visit: Visit) -> None:
+    found = start()
+    code = (
+        "import os, signal, subprocess\n"
+        "for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):\n"
+        "    signal.signal(number, signal.SIG_IGN)\n"
+        "child = subprocess.Popen(['sh', '-c', 'trap \"\" TERM HUP; sleep 1000 & wait'],\n"
+        "                         start_new_session=True)\n"
+        "print(os.getpid(), child.pid)\n"
+    )
+    pids = [int(text) for text in visit(found["url"]).run_cell(code).split()]
+    assert len(pids) == 2
+    installed.rps("stop", found["name"])
+    alive = [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert alive == []
+
+
+def test_no_secret_is_where_others_could_see_it(installed: Any, visit: Visit) -> None:
+    """The canary: token and claim are in the URL and in one 0600 file, and nowhere else."""
+    began = installed.rps("start", "--wait", "--json", "-vv", "--log-format", "json")
+    found = json.loads(began.stdout)
+    name = found["name"]
+    directory = session_dir(installed, name)
+    secrets = json.loads((directory / "claim.json").read_text())
+    canaries = [secrets["claim"].encode(), secrets["token"].encode()]
+    assert visit(found["url"]).run_cell("print(1)") == "1\n"
+
+    texts = {"stderr of start": began.stderr.encode()}
+    for pid in Path("/proc").glob("[0-9]*"):
+        for part in ("cmdline", "environ"):
+            try:
+                texts[f"{pid}/{part}"] = (pid / part).read_bytes()
+            except OSError:
+                continue  # gone, or the kernel's own
+    stopped = installed.rps("stop", name, "-vv")
+    texts["stderr of stop"] = stopped.stderr.encode()
+    service = Path(f"/var/tmp/rps-{installed.user.uid}")
+    for path in [*directory.rglob("*"), *service.rglob("*")]:
+        if path.is_file():
+            texts[str(path)] = path.read_bytes()
+    assert any("service.log" in place for place in texts)
+    assert any("job.log" in place for place in texts)
+    seen = [place for place, text in texts.items() for canary in canaries if canary in text]
+    assert seen == []
+
+
+def test_the_service_is_killed_and_the_session_still_answers(
+    installed: Any, start: Start, visit: Visit, wait_for: Callable[..., None]
+) -> None:
+    found = start()
+    visitor = visit(found["url"])
+    service = json.loads(Path(f"/var/tmp/rps-{installed.user.uid}/service.json").read_text())
+    os.kill(service["pid"], signal.SIGKILL)
+    wait_for(lambda: not Path(f"/proc/{service['pid']}").exists())
+    assert json.loads(installed.rps("status", "--json").stdout)["state"] == "ready"
+    assert visitor.run_cell("print('still here')") == "still here\n"
+    assert installed.rps("url").stdout.strip() == found["url"]
+
+
+def test_the_job_is_killed_without_grace_and_the_route_goes(
+    installed: Any, start: Start, visit: Visit, wait_for: Callable[..., None]
+) -> None:
+    found = start()
+    visitor = visit(found["url"])
+    pids = [int(found["job_id"].partition(".")[0])]
+    events = session_dir(installed, found["name"]) / "events.jsonl"
+    pids += [e["pid"] for e in map(json.loads, events.read_text().splitlines()) if "pid" in e]
+    assert len(pids) == 3
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: visitor.get("/lab")[0] != 200)
+    listed = json.loads(installed.rps("list", "--json").stdout)
+    assert listed[0]["state"] in ("ended", "failed")
+    assert listed[0]["reason"]
+    status, _ = visitor.get("/lab")
+    assert status == 410
+    assert not (session_dir(installed, found["name"]) / "claim.json").exists()
+    assert not (session_dir(installed, found["name"]) / "run").exists()
+
+
+def test_walltime_ends_the_session(
+    installed: Any, start: Start, visit: Visit, wait_for: Callable[..., None]
+) -> None:
+    found = start("--set", "job.walltime=00:00:15")
+    visitor = visit(found["url"])
+    wait_for(lambda: visitor.get("/lab")[0] == 410, 60)
+    ended = json.loads(installed.rps("status", found["name"], "--json").stdout)
+    assert ended["state"] == "ended"
+    wait_for(lambda: running(installed, found["name"]) == [])
+
+
+def test_two_starts_at_once_are_two_sessions_with_one_service(
+    installed: Any, start: Start, visit: Visit
+) -> None:
+    del start
+    installed.user.end_processes()  # the service too: both must bring it up
+    command = [str(installed.directory / "rps"), "start", "--wait", "--json"]
+    both = [
+        installed.user.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=180) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    urls = [json.loads(output)["url"] for output, _ in outputs]
+    assert len({url.partition(".rps.")[0] for url in urls}) == 2
+    assert len({url.split(":")[2].partition("/")[0] for url in urls}) == 1
+    for url in urls:
+        assert visit(url).get("/api/status")[0] == 200

@@ -1,0 +1,113 @@
+"""A visitor with a browser's manners, but without a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import ssl
+import uuid
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+Answer = TypeVar("Answer")
+
+
+class _Loopback(AbstractResolver):
+    """`*.localhost` is this machine, as browsers have it and glibc has not."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        assert host.endswith(".localhost"), host
+        return [ResolveResult(hostname=host, host="127.0.0.1", port=port, family=socket.AF_INET,
+                              proto=0, flags=socket.AI_NUMERICHOST)]  # fmt: skip
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Visits one session from outside, trusting the local CA alone."""
+
+    url: str
+    ca_file: Path
+
+    @property
+    def token(self) -> str:
+        return parse_qs(urlsplit(self.url).query)["token"][0]
+
+    @property
+    def origin(self) -> str:
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    def get(self, path: str = "/", *, token: bool = True) -> tuple[int, str]:
+        """Status and body."""
+
+        async def visit(session: aiohttp.ClientSession) -> tuple[int, str]:
+            headers = {"Authorization": f"token {self.token}"} if token else {}
+            async with session.get(self.origin + path, headers=headers) as answer:
+                return answer.status, await answer.text()
+
+        return self._run(visit)
+
+    def run_cell(self, code: str) -> str:
+        """What a cell prints, in a kernel of its own, over the kernel's websocket."""
+
+        async def visit(session: aiohttp.ClientSession) -> str:
+            headers = {"Authorization": f"token {self.token}"}
+            async with session.post(self.origin + "/api/kernels", headers=headers, json={}) as made:
+                assert made.status == 201, await made.text()
+                kernel = (await made.json())["id"]
+            path = f"{self.origin}/api/kernels/{kernel}/channels"
+            headers["Origin"] = self.origin
+            async with session.ws_connect(path, headers=headers) as channel:
+                await channel.send_json(_execute(code))
+                return await _printed(channel)
+
+        return self._run(visit)
+
+    def _run(self, visit: Callable[[aiohttp.ClientSession], Coroutine[Any, Any, Answer]]) -> Answer:
+        async def with_session() -> Answer:
+            trust = ssl.create_default_context(cafile=str(self.ca_file))
+            connector = aiohttp.TCPConnector(resolver=_Loopback(), ssl=trust)
+            timeout = aiohttp.ClientTimeout(total=90)
+            async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+                return await visit(session)
+
+        return asyncio.run(with_session())
+
+
+def _execute(code: str) -> dict[str, Any]:
+    return {
+        "header": {"msg_id": uuid.uuid4().hex, "msg_type": "execute_request", "username": "",
+                   "session": uuid.uuid4().hex, "version": "5.3", "date": ""},
+        "parent_header": {},
+        "metadata": {},
+        "content": {"code": code, "silent": False, "store_history": False, "user_expressions": {},
+                    "allow_stdin": False},
+        "channel": "shell",
+        "buffers": [],
+    }  # fmt: skip
+
+
+async def _printed(channel: aiohttp.ClientWebSocketResponse) -> str:
+    printed = ""
+    async for message in channel:
+        found = json.loads(message.data)
+        kind = found["header"]["msg_type"]
+        if kind == "stream":
+            printed += found["content"]["text"]
+        elif kind == "error":
+            raise AssertionError("\n".join(found["content"]["traceback"]))
+        elif kind == "execute_reply":
+            return printed
+    raise AssertionError(f"the websocket closed with {channel.close_code} before the cell was done")

@@ -1,0 +1,57 @@
+"""What is concluded from the service's and the scheduler's answers. Unknown ends nothing."""
+
+import pytest
+
+from rps_core.client import ServiceState
+from rps_core.models import JobPhase, Known, Unknown
+from rps_core.sessions import judge
+
+RUNNING = Known(phase=JobPhase.RUNNING)
+PENDING = Known(phase=JobPhase.PENDING, reason="waiting for a free node")
+UNKNOWN = Unknown(reason="slurmctld does not answer")
+LIVE = ServiceState("ready", True, None)
+ISSUED = ServiceState("linked", False, None)
+LAPSED = ServiceState("ready", False, None)
+GONE = ServiceState("gone", False, "revoked")
+
+
+@pytest.mark.parametrize(
+    ("status", "service", "agent_alive", "state", "reason"),
+    [
+        (RUNNING, LIVE, True, "ready", None),
+        (UNKNOWN, LIVE, True, "ready", None),  # the service has seen it this minute
+        (PENDING, LIVE, True, "ready", None),  # the scheduler's answer is older
+        (PENDING, ISSUED, True, "pending", "waiting for a free node"),
+        (PENDING, None, True, "pending", "waiting for a free node"),
+        (RUNNING, ISSUED, True, "starting", None),
+        (RUNNING, LAPSED, True, "lapsed", "the notebook's agent stopped renewing its route"),
+        (Known(phase=JobPhase.SUSPENDED), LAPSED, True, "suspended", None),
+        (Known(phase=JobPhase.COMPLETING), LAPSED, True, "ending", None),
+        (RUNNING, GONE, True, "ending", "revoked"),
+        (RUNNING, None, False, "ending", None),
+        (RUNNING, None, True, "unknown", "the job runs, and the service does not answer"),
+        (UNKNOWN, ISSUED, True, "unknown", "slurmctld does not answer"),
+        (UNKNOWN, LAPSED, True, "unknown", "slurmctld does not answer"),
+        (UNKNOWN, None, True, "unknown", "slurmctld does not answer"),
+    ],
+)
+def test_state_and_reason(
+    status: Known | Unknown,
+    service: ServiceState | None,
+    agent_alive: bool,
+    state: str,
+    reason: str | None,
+) -> None:
+    assert judge(status, service, agent_alive=agent_alive) == (state, reason)
+
+
+def test_nothing_but_evidence_ends_a_session() -> None:
+    services = [LIVE, ISSUED, LAPSED, GONE, None]
+    statuses: list[Known | Unknown] = [RUNNING, PENDING, UNKNOWN, *(Known(phase=phase) for phase in JobPhase)]
+    states = {
+        judge(status, service, agent_alive=alive)[0]
+        for status in statuses
+        for service in services
+        for alive in (True, False)
+    }
+    assert states.isdisjoint({"ended", "failed"})

@@ -1,0 +1,104 @@
+"""What loads when. Not by the clock: by what is in sys.modules."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rps_core
+
+ROOT = Path(rps_core.__file__).parent.parent
+HEAVY = ("aiohttp", "asyncio", "cryptography", "importlib.metadata", "omegaconf", "pluggy", "sh",
+         "ssl", "structlog", "subprocess", "yaml")  # fmt: skip
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    code = (
+        "import sys\n"
+        "sys.argv[0] = 'rps'\n"
+        "from rps_core.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print('LOADED', *sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    line = next(line for line in done.stdout.splitlines() if line.startswith("LOADED"))
+    return set(line.split()[1:])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["start", "--help"], ["proxy", "--help"], ["nonsense"], []],
+    ids=" ".join,
+)
+def test_help_loads_click_and_nothing_else(arguments: list[str]) -> None:
+    found = loaded_by(*arguments)
+    assert "click" in found
+    assert found.isdisjoint(HEAVY)
+    ours = {name for name in found if name.startswith("rps_")}
+    assert ours <= {
+        "rps_core", "rps_core.cli", "rps_core.errors", "rps_core.version", "rps_proxy", "rps_proxy.cli",
+    }  # fmt: skip
+
+
+def test_listing_no_sessions_loads_no_plugins() -> None:
+    found = loaded_by("list")
+    assert found.isdisjoint({"pluggy", "omegaconf", "structlog", "sh", "aiohttp"})
+
+
+ONE_IMPORTER = {
+    "omegaconf": {"rps_core/config.py"},
+    "yaml": {"rps_core/yaml_text.py"},
+    "sh": {"rps_core/shell.py"},
+    "structlog": {"rps_core/log.py"},
+    "pluggy": {"rps_core/plugins.py", "rps_core/hookspecs.py", "rps_core/plugin.py"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def sources() -> list[Path]:
+    return [
+        path
+        for part in ("rps_core", "rps_proxy", "sites", "conf")
+        for path in sorted((ROOT / part).rglob("*.py"))
+    ]
+
+
+def test_each_library_has_one_importing_module() -> None:
+    importers: dict[str, set[str]] = {name: set() for name in ONE_IMPORTER}
+    for path in sources():
+        for name in {found.partition(".")[0] for found in imports(path)} & set(ONE_IMPORTER):
+            importers[name].add(str(path.relative_to(ROOT)))
+    assert importers == ONE_IMPORTER
+
+
+def test_sites_import_only_the_plugin_interface() -> None:
+    for path in (ROOT / "sites").rglob("*.py"):
+        ours = {name for name in imports(path) if name.startswith(("rps_core", "rps_proxy"))}
+        assert ours <= {"rps_core.plugin", "rps_core.testing"}, path
+
+
+def test_core_names_no_site() -> None:
+    for path in (ROOT / "rps_core").rglob("*.py"):
+        text = path.read_text().lower()
+        assert not {name for name in ("comet", "stratus", "tscc") if name in text}, path
+
+
+def test_only_the_command_line_prints() -> None:
+    """Standard output is for the URL and for data: everything else stays away from it."""
+    for path in (ROOT / "rps_core").glob("*.py"):
+        if path.name in ("cli.py", "interface.py", "inspection.py"):
+            continue
+        assert "print(" not in path.read_text(), path
