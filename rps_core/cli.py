@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from rps_core.errors import EXIT_DEFECT, EXIT_INTERRUPTED, RpsError
+from rps_core.errors import EXIT_DEFECT, EXIT_INTERRUPTED, InterruptedByUserError, RpsError
 from rps_core.version import __version__
 from rps_proxy.cli import proxy
 
@@ -98,7 +98,7 @@ def start(*, dry_run: bool, wait: bool | None, quiet: bool, as_json: bool, **opt
             _print_session(session, as_json)
         screen.started(record)
     if held.came:
-        raise KeyboardInterrupt(interface.come_back(record))
+        raise InterruptedByUserError(interface.come_back(record))
     if follow:
         session = interface.follow(record, here, store, screen)
         if as_json:
@@ -219,8 +219,8 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort) as error:
-        click.echo(f"\n{error}" if str(error) else "\nInterrupted.", err=True)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted.", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except RpsError as error:
         click.echo(f"rps: {error.message}", err=True)

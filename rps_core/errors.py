@@ -73,6 +73,12 @@ class JobError(RpsError):
     exit_code = 6
 
 
+class InterruptedByUserError(RpsError):
+    """Ctrl-C at a moment when something goes on without us; the message says what, and how to end it."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
 class NotFoundError(RpsError):
     """There is no such session."""
 

@@ -14,7 +14,7 @@ import click
 
 from rps_core import follow as following
 from rps_core import paths, sessions, shell
-from rps_core.errors import JobError, NotFoundError
+from rps_core.errors import InterruptedByUserError, JobError, NotFoundError
 from rps_core.quantities import format_walltime
 from rps_core.sessions import Session
 from rps_core.store import Record, Store
@@ -86,7 +86,7 @@ def follow(record: Record, here: Here, store: Store, screen: Screen) -> Session:
     try:
         session = following.until_ready(record, here, store, shell.run, screen.show)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(come_back(record)) from None
+        raise InterruptedByUserError(come_back(record)) from None
     finally:
         screen.done()
     return session

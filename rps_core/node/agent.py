@@ -1,0 +1,1113 @@
+"""The node agent: runs Jupyter inside a job, and keeps the session's route for as long as it lives.
+
+    python agent.py SESSION_DIR --app lab|notebook
+
+One file, standard library only, Python 3.6 or newer: a copy of it lies in the session's directory,
+and the first interpreter that the compute node offers runs it. Top to bottom: processes, files, the
+service, Jupyter, the agent itself.
+
+The local scheduler's supervisor and the launcher import parts of it, so importing it is cheap:
+http.client, ssl and the like are imported where they are used.
+"""
+# ruff: noqa: N818 - ServiceAway, UnsafeFile, End: what they say, not that they are errors
+
+import json
+import os
+import random
+import re
+import select
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from typing import Any, Callable, Deque, Dict, List, Optional, Tuple, TypeVar
+
+START_ATTEMPTS = 5  # applications started, each on a new port, before a taken port is a failure
+STOP_GRACE = 5.0  # seconds for the application to end its kernels
+REVOKE_TIME = 2.0  # seconds spent on telling the service; the lease does the rest
+LOG_LINES = 20  # last lines of the application's output that `ended` reports
+BACK_OFF = (1.0, 2.0, 4.0, 8.0, 15.0)  # seconds between calls while the service is away
+
+# ---------------------------------------------------------------------------------------- processes
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+_PRINTABLE = re.compile("[!-~]*").fullmatch
+_T = TypeVar("_T")
+
+
+def start_ticks(pid: int) -> Optional[int]:
+    """When a process started, in clock ticks since boot: with the pid it names a process for good.
+
+    None where there is none; a zombie, which has ended and only waits to be reaped, is none.
+    """
+    seen = _process(pid)
+    return None if seen is None else seen[1]
+
+
+def descendants(root: int) -> Dict[int, int]:
+    """All living processes below `root`, as pid -> start ticks; sessions and groups do not matter."""
+    children: Dict[int, List[Tuple[int, int]]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            seen = _process(int(entry), zombies=True)
+            if seen is not None:
+                children.setdefault(seen[0], []).append((int(entry), seen[1]))
+    found: Dict[int, int] = {}
+    parents = [root]
+    while parents:
+        for pid, ticks in children.get(parents.pop(), ()):
+            parents.append(pid)
+            if start_ticks(pid) == ticks:
+                found[pid] = ticks
+    return found
+
+
+def _process(pid: int, zombies: bool = False) -> Optional[Tuple[int, int]]:
+    """Parent and start ticks of a process, by default of a living one."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()  # a command's name may hold anything
+    except OSError:  # gone, before or while it was read, or hidden from us
+        return None
+    # A process whose first thread has ended looks like a zombie while its other threads live.
+    if fields[0] in (b"Z", b"X") and int(fields[17]) <= 1 and not zombies:
+        return None
+    return int(fields[1]), int(fields[19])
+
+
+def send(pid: int, ticks: int, signal_number: int) -> None:
+    """Signal a process, unless the pid belongs to another one by now."""
+    if start_ticks(pid) == ticks:
+        try:
+            os.kill(pid, signal_number)
+        except (ProcessLookupError, PermissionError):  # gone, or a set-uid program: not ours to end
+            pass
+
+
+def prctl(option: int, argument: int) -> None:
+    """Linux's prctl(2).
+
+    Raises:
+        OSError: the kernel refused.
+        ImportError: this Python has no ctypes.
+    """
+    import ctypes
+
+    if ctypes.CDLL(None, use_errno=True).prctl(option, argument, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(%d)" % option)
+
+
+class Processes:
+    """Every process below this one, for as long as this one lives.
+
+    It is made the reaper of its orphans, so whatever a notebook leaves behind (daemons, processes in
+    sessions of their own) stays below it and is found at the end. Where the kernel cannot do that
+    (before Linux 3.4), those seen at one time or another are remembered.
+    """
+
+    def __init__(self) -> None:
+        self._exit_codes: Dict[int, Optional[int]] = {}
+        self._seen: Dict[int, int] = {}
+        try:
+            prctl(PR_SET_CHILD_SUBREAPER, 1)
+        except (OSError, ImportError) as error:
+            log("orphans of the application may outlive the job: %s" % error)
+
+    def start(self, command: List[str], umask: Optional[int] = None, **options: Any) -> Any:
+        """Start a program that gets SIGTERM when this process dies; answers the Popen.
+
+        Ask `exit_code`, never the Popen, for how it ended: here all children are reaped together.
+        """
+        parent = os.getpid()
+
+        def prepare() -> None:
+            # A scheduler or `nohup` may have had signals ignored or blocked, and the kernels of a
+            # notebook whose SIGINT is ignored cannot be interrupted.
+            for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, [])
+            if umask is not None:
+                os.umask(umask)
+            try:
+                prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+            except (OSError, ImportError):
+                return  # the scheduler or the supervisor is left to end it
+            if os.getppid() != parent:  # it died before we asked to be told
+                os._exit(1)
+
+        process = subprocess.Popen(command, preexec_fn=prepare, **options)
+        self._exit_codes[process.pid] = None
+        return process
+
+    def reap(self) -> bool:
+        """Reap whatever has ended; true while any child is left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid in self._exit_codes:
+                signalled = os.WIFSIGNALED(status)
+                self._exit_codes[pid] = (
+                    -os.WTERMSIG(status) if signalled else os.WEXITSTATUS(status)
+                )
+
+    def exit_code(self, process: Any) -> Optional[int]:
+        """How a program of `start` ended, negative for a signal; None while it runs."""
+        self.reap()
+        code = self._exit_codes[process.pid]
+        process.returncode = code  # else Popen would look for the child that we have reaped
+        return code
+
+    def left(self) -> Dict[int, int]:
+        """The living processes below this one, as pid -> start ticks."""
+        self.reap()
+        self._seen.update(descendants(os.getpid()))
+        self._seen = {pid: t for pid, t in self._seen.items() if start_ticks(pid) == t}
+        return self._seen
+
+    def end(
+        self, first: Optional[Any], grace: float, hurry: Callable[[], bool] = lambda: False
+    ) -> List[int]:
+        """End all of them; answers the pids that even KILL did not end (hung in the kernel, not ours).
+
+        `first`, a Popen, gets TERM and `grace` seconds to end its own children; then the rest gets TERM
+        and a second, then KILL until nothing is left. While `hurry()` is true nothing is waited for.
+        """
+
+        def wait(seconds: float, enough: Callable[[], bool]) -> None:
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline and not enough() and not hurry():
+                time.sleep(0.1)
+
+        def any_left() -> bool:
+            return bool(self.left()) or self.reap()  # a child that came after the look is seen here
+
+        left = self.left()
+        if first is not None and first.pid in left:
+            send(first.pid, left[first.pid], signal.SIGTERM)
+            wait(grace, lambda: self.exit_code(first) is not None)
+        for pid, ticks in self.left().items():
+            send(pid, ticks, signal.SIGTERM)
+        wait(1.0, lambda: not any_left())
+        deadline = time.monotonic() + 10
+        while any_left() and time.monotonic() < deadline:
+            for pid, ticks in self.left().items():
+                send(pid, ticks, signal.SIGKILL)
+            time.sleep(0.02)
+        return sorted(self.left())
+
+
+class Wake:
+    """A pipe that ends a wait: signals and other threads write to it. Handlers themselves only note."""
+
+    def __init__(self) -> None:
+        self.time_is_up = False  # USR1 came
+        self._asked: List[float] = []  # when TERM or INT came
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+        signal.set_wakeup_fd(self._write)
+        # HUP and CHLD get a handler that does nothing: the application would inherit SIG_IGN.
+        for name in ("TERM", "INT", "USR1", "HUP", "CHLD"):
+            signal.signal(getattr(signal, "SIG" + name), self._note)
+
+    def _note(self, number: int, _frame: object) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self._asked.append(time.monotonic())
+        self.time_is_up = self.time_is_up or number == signal.SIGUSR1
+
+    @property
+    def asked_to_end(self) -> bool:
+        """A TERM or INT came."""
+        return bool(self._asked)
+
+    def hurry(self) -> bool:
+        """It came again later; some schedulers send it twice at once, which means nothing."""
+        return bool(self._asked) and self._asked[-1] - self._asked[0] > 0.5
+
+    def up(self) -> None:
+        """End the wait that is under way, or else the next."""
+        try:
+            os.write(self._write, b"\0")
+        except BlockingIOError:  # full: it will end anyway
+            pass
+
+    def wait(self, seconds: float) -> None:
+        """Return after `seconds`, or at once when something happens."""
+        select.select([self._read], [], [], max(0.0, seconds))
+        try:
+            os.read(self._read, 4096)
+        except BlockingIOError:  # the time is up
+            pass
+
+
+def in_thread(work: Callable[[], None]) -> Optional[threading.Thread]:
+    """Run `work` in a thread that nobody waits for at the end. Where none can be had (a notebook can use
+    up the user's processes) it is done here and now, and there is none to wait for."""
+    thread = threading.Thread(target=work, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        work()
+        return None
+    return thread
+
+
+# -------------------------------------------------------------------------------------------- files
+
+
+class UnsafeFile(Exception):
+    """A file of the session's directory that somebody else could have made, changed or read."""
+
+
+def read_file(path: str, secret: bool = False) -> bytes:
+    """A file's content, if the file is ours, no link, written by nobody else and, where it is a secret,
+    read by nobody else.
+
+    Raises:
+        UnsafeFile: it is not so.
+        OSError: it cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        if os.path.islink(path):
+            raise UnsafeFile("%s is a symbolic link" % path) from None
+        raise error
+    with os.fdopen(descriptor, "rb") as file:
+        _check_ours(path, os.fstat(descriptor), stat.S_ISREG, 0o077 if secret else 0o022)
+        return file.read()
+
+
+def check_directory(path: str) -> None:
+    """See that a directory is ours and nobody else can write to it (UnsafeFile, OSError)."""
+    _check_ours(path, os.lstat(path), stat.S_ISDIR, 0o022)
+
+
+def _check_ours(path: str, seen: os.stat_result, kind: Callable[[int], bool], mask: int) -> None:
+    if not kind(seen.st_mode):
+        raise UnsafeFile("%s is not what it should be" % path)
+    if seen.st_uid != os.geteuid():
+        raise UnsafeFile("%s belongs to user %d" % (path, seen.st_uid))
+    if seen.st_mode & mask:
+        verb = "read or changed" if mask & 0o044 else "changed"
+        raise UnsafeFile(
+            "%s can be %s by others (mode %o)" % (path, verb, stat.S_IMODE(seen.st_mode))
+        )
+
+
+def write_secret(path: str, content: bytes) -> None:
+    """Make a file that only we can read."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+        file.write(content)
+
+
+def log(text: str) -> None:
+    """A line for the job's log, for people. A log that cannot be written harms nothing."""
+    line = time.strftime("%Y-%m-%d %H:%M:%S") + " rps: " + text + "\n"
+    try:
+        # Bytes, because batch jobs often have no LANG, and then Python 3.6 prints ASCII alone.
+        sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape"))
+        sys.stdout.buffer.flush()
+    except OSError:  # a full disk
+        pass
+
+
+# -------------------------------------------------------------------------------------- the service
+
+
+class ServiceRefused(Exception):
+    """The service answered, and said no: HTTP `status`, its `code` (docs/protocol.md), its words."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__("%s (%s)" % (message, code))
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+class ServiceAway(Exception):
+    """No answer of the service's own, or a passing one (overload): the same call may do later."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Service:
+    """The Reverse Proxy Service's API. Each call has a connection of its own.
+
+    `connect` is the address to connect to in place of resolving `host`; certificate, SNI and the Host
+    header keep `host`. `ca_file` is trusted in place of the system's store. `timeout` is in seconds, for
+    each step of the network. Proxies of the environment are not used: they are for the way out of the
+    cluster.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        connect: Optional[str] = None,
+        ca_file: Optional[str] = None,
+        timeout: float = 10.0,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.timeout = timeout
+        self.local_address = ""  # our end of the last connection
+        self._connect = connect or host
+        self._ca_file = ca_file
+        self._context: Any = None
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Optional[Dict[str, Any]] = None,
+        claim: Optional[str] = None,
+    ) -> Dict[str, Any]:
+        """One call; answers the JSON object of a 2xx.
+
+        Raises:
+            ServiceRefused: the service answered with an error.
+            ServiceAway: it did not, or is overloaded.
+        """
+        if not _PRINTABLE(claim or ""):  # http.client would quote it in its own error
+            raise ValueError("the claim is damaged")
+        headers = {"Accept": "application/json", "Connection": "close"}
+        content = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            content = json.dumps(body).encode()
+        if claim is not None:
+            headers["Authorization"] = "Bearer " + claim
+        try:
+            if self._context is None:
+                self._context = tls_context(self._ca_file)
+            status, answer = self._exchange(method, path, content, headers)
+        except (OSError, ValueError) as error:  # ValueError: a certificate's under Python 3.6
+            raise ServiceAway(_plain(error)) from None
+        if 200 <= status < 300 and answer is not None:
+            return answer
+        if status in (429, 502, 503, 504):
+            raise ServiceAway("it answered with status %d" % status)
+        if answer is None or not isinstance(answer.get("error"), str):
+            # A web server in front of it that has lost it, or somebody else altogether.
+            raise ServiceAway("status %d came from something that is not the service" % status)
+        raise ServiceRefused(status, answer["error"], str(answer.get("message", "")))
+
+    def _exchange(
+        self, method: str, path: str, content: Optional[bytes], headers: Dict[str, str]
+    ) -> Tuple[int, Optional[Dict[str, Any]]]:
+        import http.client
+
+        connection = http.client.HTTPSConnection(
+            self.host, self.port, timeout=self.timeout, context=self._context
+        )
+        try:
+            raw = socket.create_connection((self._connect, self.port), self.timeout)
+            try:
+                connection.sock = self._context.wrap_socket(raw, server_hostname=self.host)
+            except BaseException:
+                raw.close()
+                raise
+            self.local_address = connection.sock.getsockname()[0]
+            connection.request(method, path, body=content, headers=headers)
+            response = connection.getresponse()
+            text = response.read(1 << 20)
+        except http.client.HTTPException as error:
+            raise OSError("it does not speak HTTP: " + type(error).__name__) from None
+        finally:
+            connection.close()
+        try:
+            answer = json.loads(text.decode())
+        except ValueError:
+            answer = None
+        return response.status, answer if isinstance(answer, dict) else None
+
+
+def tls_context(ca_file: Optional[str] = None, ca_data: Optional[str] = None) -> Any:
+    """An ssl.SSLContext that verifies servers against this CA alone, or else the system's."""
+    import ssl
+
+    return ssl.create_default_context(cafile=ca_file, cadata=ca_data)
+
+
+def _plain(error: Exception) -> str:
+    """An error without its class and number, for people."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+# ------------------------------------------------------------------------------------------ Jupyter
+
+# The configuration that Jupyter gets with --config: first the user's own, which --config replaces and
+# which is therefore loaded here, in Jupyter's order; then what must hold whatever the user's says. It is
+# run by the application's Python, and reads its values from settings.json beside it.
+#
+# Configuration alone cannot hold: files that Jupyter reads later (jupyter_lab_config, and all that says
+# something of NotebookApp or LabApp, which is moved over to ServerApp) come out on top. So the same values
+# are put in once more, right before they are used.
+JUPYTER_CONFIG = '''\
+"""Written by rps for one session."""
+import json
+import os
+import sys
+import traceback
+
+from jupyter_core.paths import jupyter_config_path
+from traitlets.config.loader import Config, ConfigFileNotFound, JSONFileConfigLoader
+
+if "notebook.notebookapp" in sys.modules:  # Notebook 6 and older
+    from notebook.notebookapp import NotebookApp as Application
+
+    name, root_dir = "jupyter_notebook_config", "notebook_dir"
+else:
+    from jupyter_server.serverapp import ServerApp as Application
+
+    name, root_dir = "jupyter_server_config", "root_dir"
+
+c = get_config()
+for directory in reversed(jupyter_config_path()):
+    try:
+        load_subconfig(name + ".py", path=directory)
+    except Exception:  # as Jupyter does: a broken file is reported, and the next one read
+        traceback.print_exc()
+    try:
+        c.merge(JSONFileConfigLoader(name + ".json", path=directory).load_config())
+    except ConfigFileNotFound:
+        pass
+    except Exception:
+        traceback.print_exc()
+
+with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "settings.json")) as file:
+    settings = json.load(file)
+token = settings.pop("token")
+settings["cookie_secret"] = settings["cookie_secret"].encode()
+settings[root_dir] = settings.pop("directory")
+
+traits = Application.class_traits()
+for trait in ("login_handler_class", "logout_handler_class", "identity_provider_class", "authorizer_class"):
+    if trait in traits:
+        settings[trait] = traits[trait].default_value
+
+mine = Config()
+if "identity_provider_class" in traits:  # Jupyter Server 2
+    from jupyter_server.auth.identity import PasswordIdentityProvider
+
+    settings.pop("cookie_options")
+    login = PasswordIdentityProvider.class_traits()["login_handler_class"].default_value
+    for section in (mine.IdentityProvider, mine.PasswordIdentityProvider):
+        section.token = token
+        section.cookie_options = {}
+        section.login_handler_class = login
+    mine.PasswordIdentityProvider.hashed_password = ""
+    mine.PasswordIdentityProvider.password_required = False
+    mine.PasswordIdentityProvider.allow_password_change = False
+else:
+    settings.update(token=token, password="", password_required=False, allow_password_change=False)
+mine[Application.__name__].update((trait, settings[trait]) for trait in settings if trait in traits)
+c.merge(mine)
+
+
+def hold(step):
+    original = getattr(Application, step, None)
+
+    def held(self, *arguments, **options):
+        self.update_config(mine)
+        return original(self, *arguments, **options)
+
+    if original is not None:
+        setattr(Application, step, held)
+
+
+hold("init_configurables")  # makes the identity provider
+hold("init_webapp")  # takes the origins and cookies; in Notebook 6, listens
+hold("init_httpserver")  # listens
+'''
+
+
+class End(Exception):
+    """The session ends. `cause` is one of the words of events.jsonl, `reason` is for people."""
+
+    def __init__(self, cause: str, reason: str, exit_code: Optional[int] = None) -> None:
+        super().__init__(reason)
+        self.cause = cause
+        self.reason = reason
+        self.exit_code = exit_code
+
+
+class Unready(Exception):
+    """The application does not answer yet, and how it does not."""
+
+
+def free_port(address: str, port_range: Optional[List[int]]) -> Optional[int]:
+    """A port of `address` that is free now, out of an inclusive range if there is one; or None."""
+    ports = [0]
+    if port_range is not None:
+        first, last = port_range
+        ports = random.sample(range(first, last + 1), min(50, last + 1 - first))
+    for port in ports:
+        try:
+            return _bind(address, port)
+        except OSError:
+            continue
+    return None
+
+
+def _bind(address: str, port: int) -> int:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Jupyter itself does
+        probe.bind((address, port))
+        bound: int = probe.getsockname()[1]
+    return bound
+
+
+class Jupyter:
+    """One run of the application, with its private directory, its output and its port."""
+
+    def __init__(
+        self, processes: Processes, command: List[str], directory: str, secrets: List[str]
+    ) -> None:
+        environment = {k: v for k, v in os.environ.items() if k != "JUPYTER_TOKEN"}
+        environment["JUPYTER_RUNTIME_DIR"] = directory
+        self._directory = directory
+        self._secrets = [secret.encode() for secret in secrets]
+        self._last: Deque[str] = deque(maxlen=LOG_LINES)
+        self.command = command
+        # It stays in the agent's session: what leaves it outlives a Torque job.
+        self.process = processes.start(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        self._relay = threading.Thread(target=self._copy_output, daemon=True)
+        self._relay.start()
+
+    def _copy_output(self) -> None:
+        # Jupyter must never wait for its log: whatever comes is taken, also where it cannot be kept.
+        for line in iter(lambda: self.process.stdout.readline(1 << 16), b""):
+            for secret in self._secrets:
+                line = line.replace(secret, b"[secret]")
+            self._last.append(line.decode("utf-8", "replace").rstrip()[:500])
+            try:
+                sys.stdout.buffer.write(line)
+                sys.stdout.buffer.flush()
+            except OSError:  # a full disk
+                pass
+
+    def last_lines(self) -> str:
+        """The end of what it said."""
+        self._relay.join(1.0)  # a process that it left behind may hold the pipe open
+        return "\n".join(self._last)
+
+    def listening(self) -> Tuple[str, int]:
+        """The address and port that its runtime file names.
+
+        Raises:
+            Unready: there is no such file yet.
+        """
+        for name in os.listdir(self._directory):
+            # jpserver-*.json of Jupyter Server, nbserver-*.json of Notebook 6
+            if name.startswith(("jpserver-", "nbserver-")) and name.endswith(".json"):
+                try:
+                    with open(os.path.join(self._directory, name), "rb") as file:
+                        seen = json.loads(file.read().decode())
+                    return str(seen["hostname"]), int(seen["port"])
+                except (OSError, ValueError):  # being written
+                    continue
+        raise Unready("it has not begun to listen")
+
+
+def check_protected(address: str, port: int, host: str, context: Any, token: str) -> None:
+    """See that what listens there is our application: it holds the certificate for `host`, lets the
+    token in, and nobody without it, nor another site's page.
+
+    Raises:
+        Unready: it does not answer (yet), or not with our certificate.
+        End: it answers, and is not to be published.
+    """
+    if _status(address, port, host, context, "/api", {})[0] != 200:
+        raise Unready("it answers, but not as Jupyter does")
+    status = _status(address, port, host, context, "/api/status", {})[0]
+    if status not in (401, 403):
+        raise End(
+            "start-failed",
+            "Jupyter answers without the token (status %d): something in its configuration or its"
+            " extensions opens it, and so it was not published" % status,
+        )
+    stranger = {"Origin": "https://stranger.invalid"}
+    allowed = _status(address, port, host, context, "/login", stranger)[1]
+    if allowed:
+        raise End(
+            "start-failed",
+            "Jupyter lets pages of other sites in (Access-Control-Allow-Origin: %s): something in its"
+            " configuration or its extensions says so, and so it was not published" % allowed,
+        )
+    authorization = {"Authorization": "token " + token}
+    status = _status(address, port, host, context, "/api/status", authorization)[0]
+    if status != 200:
+        raise End(
+            "start-failed",
+            "Jupyter does not take the session's token (status %d): something in its configuration or"
+            " its extensions overrides it" % status,
+        )
+
+
+def _status(
+    address: str, port: int, host: str, context: Any, path: str, headers: Dict[str, str]
+) -> Tuple[int, Optional[str]]:
+    """Status and Access-Control-Allow-Origin of a GET, over TLS that is verified for `host`."""
+    import http.client
+
+    connection = http.client.HTTPSConnection(host, port, timeout=10, context=context)
+    try:
+        raw = socket.create_connection((address, port), 10)
+        try:
+            connection.sock = context.wrap_socket(raw, server_hostname=host)
+        except BaseException:
+            raw.close()
+            raise
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        return response.status, response.getheader("Access-Control-Allow-Origin")
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise Unready(_plain(error)) from None
+    finally:
+        connection.close()
+
+
+# -------------------------------------------------------------------------------------------- agent
+
+
+class Agent:
+    """One session's life on the node. `run` answers the exit status: 0 for an end as it should be."""
+
+    def __init__(self, session: str, app: str, wake: Wake) -> None:
+        self.session = session
+        self.app = app
+        self.wake = wake
+        self.processes = Processes()
+        self.run_directory = os.path.join(session, "run")
+        self.jupyter: Optional[Jupyter] = None
+        self.claim = ""
+        self.token = ""
+        self.ours = False  # the session is ours to end, and its secrets ours to remove
+        self.ready = False
+        self.away = False
+        self.told_time_is_up = False
+
+    def run(self) -> int:
+        """Everything, from reading the session's files to removing its secrets."""
+        try:
+            self.read_session()
+            self.event(
+                "started",
+                node=socket.gethostname(),
+                pid=os.getpid(),
+                start_time=start_ticks(os.getpid()),
+                job_id=self.job_id,
+                python="%d.%d.%d" % sys.version_info[:3],
+            )
+            self.obtain_certificate()
+            self.start_jupyter()
+            self.redeem()
+            self.renew()
+        except End as end:
+            return self.finish(end)
+        except UnsafeFile as error:
+            return self.finish(End("start-failed", "%s: refused" % error))
+        except OSError as error:
+            where = " (%s)" % error.filename if error.filename else ""
+            return self.finish(End("start-failed", _plain(error) + where))
+        except Exception as error:  # noqa: BLE001 - after a defect too, nothing may be left behind
+            traceback.print_exc()
+            name = type(error).__name__
+            return self.finish(End("start-failed", "A defect in the agent: %s, see the log" % name))
+        raise AssertionError("renew() ends by raising End")
+
+    def read_session(self) -> None:
+        """The session's directory, as the launcher made it."""
+        check_directory(self.session)
+        try:
+            launch = json.loads(read_file(os.path.join(self.session, "launch.json")).decode())
+            secrets = read_file(os.path.join(self.session, "claim.json"), secret=True)
+            keys = json.loads(secrets.decode())
+            self.name: str = launch["name"]
+            self.host: str = launch["host"]
+            self.directory: str = launch["directory"]
+            self.program: str = launch["jupyter"]
+            self.port_range: Optional[List[int]] = launch["port_range"]
+            self.start_timeout: float = launch["start_timeout"]
+            service = launch["service"]
+            ca_file = service["ca_file"] and os.path.join(self.session, service["ca_file"])
+            self.service = Service(service["host"], service["port"], service["connect"], ca_file)
+            if not (_PRINTABLE(keys["claim"]) and _PRINTABLE(keys["token"])):
+                raise ValueError
+            self.claim = keys["claim"]
+            self.token = keys["token"]
+            self.ours = True
+        except (ValueError, KeyError, TypeError) as error:
+            # The error's text may quote the file.
+            name = type(error).__name__
+            raise End("start-failed", "The session's files are damaged (%s)" % name) from None
+        names = ("SLURM_JOB_ID", "PBS_JOBID", "RPS_JOB_ID")
+        self.job_id = next((os.environ[name] for name in names if name in os.environ), None)
+
+    # Waiting, and asking the service meanwhile
+
+    def pause(self, seconds: float) -> None:
+        """Wait until something happens, at most this long. Raises End when we are asked to end."""
+        self.wake.wait(seconds)
+        self.processes.reap()
+        if self.wake.asked_to_end:
+            raise End("signal", "The job was asked to end")
+        if self.wake.time_is_up and not self.told_time_is_up:
+            self.told_time_is_up = True
+            self.event("time-nearly-up")
+            log("the job's time is nearly up")
+
+    def aside(self, work: Callable[[], _T]) -> _T:
+        """Do `work`, which may block for long (a name that does not resolve), without being deaf."""
+        done: List[Tuple[Optional[_T], Optional[Exception]]] = []
+
+        def work_and_tell() -> None:
+            try:
+                done.append((work(), None))
+            except Exception as error:  # noqa: BLE001 - it is raised again, in the main thread
+                done.append((None, error))
+            self.wake.up()
+
+        worker = in_thread(work_and_tell)
+        while not done:
+            self.pause(60.0)
+            self.check_alive()
+        if worker is not None:
+            worker.join()  # so that Jupyter is started from one thread alone
+        result, error = done[0]
+        if error is not None:
+            raise error
+        return result  # type: ignore[return-value]
+
+    def ask(self, call: str, body: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
+        """A call of this session's; one that the service cannot answer is repeated until it does.
+
+        Raises:
+            ServiceRefused: it said no.
+        """
+        path = "/api/v1/sessions/%s/%s" % (self.name, call)
+        attempt = 0
+        while True:
+            try:
+                answer = self.aside(lambda: self.service.request("POST", path, body, self.claim))
+            except ServiceAway as away:
+                self.note_away(away.reason)
+            except ServiceRefused:
+                self.note_back()
+                raise
+            else:
+                self.note_back()
+                return answer
+            # Jitter, or else every session of the cluster comes back in the same instant.
+            delay = BACK_OFF[min(attempt, len(BACK_OFF) - 1)] * random.uniform(0.7, 1.3)  # noqa: S311
+            attempt += 1
+            self.sleep(delay)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait this long, unless the application or the job ends."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.pause(deadline - time.monotonic())
+            self.check_alive()
+
+    def note_away(self, reason: str) -> None:
+        """Once per outage."""
+        if not self.away:
+            self.away = True
+            self.event("service-away", reason=reason)
+            log("the service is away (%s); trying on" % reason)
+
+    def note_back(self) -> None:
+        """Once per outage, when it is over."""
+        if self.away:
+            self.away = False
+            self.event("service-back")
+            log("the service is back")
+
+    # From the certificate to the renewals
+
+    def obtain_certificate(self) -> None:
+        """Certificate and key of this session, and with them the private directory."""
+        try:
+            answer = self.ask("certificate")
+        except ServiceRefused as refused:
+            raise self.refusal("certificate", refused) from None
+        self.address = self.service.local_address
+        self.ca = str(answer["ca"])
+        shutil.rmtree(self.run_directory, ignore_errors=True)  # of an agent that was killed
+        os.mkdir(self.run_directory, 0o700)
+        os.chmod(self.run_directory, 0o700)
+        for name in ("certificate", "key"):
+            write_secret(os.path.join(self.run_directory, name + ".pem"), answer[name].encode())
+
+    def start_jupyter(self) -> None:
+        """Jupyter, until it answers as it should; on another port where one was taken."""
+        # Paths go by their bytes: without LANG, Python 3.6 would not encode them.
+        program = shutil.which(os.fsdecode(self.program.encode()))
+        if program is None:
+            raise End(
+                "start-failed",
+                "There is no program `%s` on this node. The job's PATH is %s"
+                % (self.program, os.environ.get("PATH", "empty")),
+            )
+        if not os.path.isdir(self.directory.encode()):
+            raise End("start-failed", "The notebook directory %s is not here" % self.directory)
+        deadline = time.monotonic() + self.start_timeout
+        for _ in range(START_ATTEMPTS):
+            port = free_port(self.address, self.port_range)
+            if port is None:
+                where = "from %d to %d" % tuple(self.port_range) if self.port_range else "at all"
+                raise End("start-failed", "No port is free on %s, %s" % (self.address, where))
+            self.jupyter = self.launch(program, port)
+            if self.await_ready(self.jupyter, port, deadline):
+                return
+            self.event("port-taken", port=port)
+            log("port %d was taken by another program" % port)
+            self.jupyter = None
+            self.processes.end(None, 0)
+        raise End("start-failed", "Another program took each of %d ports" % START_ATTEMPTS)
+
+    def launch(self, program: str, port: int) -> Jupyter:
+        """Start Jupyter on this port. Its token is in a file: never in argv, nor in the environment."""
+        for name in os.listdir(self.run_directory):
+            if name.startswith(("jpserver-", "nbserver-")):  # of the attempt before
+                os.unlink(os.path.join(self.run_directory, name))
+        pem = {
+            "certfile": os.path.join(self.run_directory, "certificate.pem"),
+            "keyfile": os.path.join(self.run_directory, "key.pem"),
+        }
+        settings = {
+            "token": self.token,
+            "cookie_secret": os.urandom(32).hex(),
+            "ip": self.address,
+            "port": port,
+            "port_retries": 0,  # another one may lie outside the range; we pick it
+            "certfile": pem["certfile"],
+            "keyfile": pem["keyfile"],
+            "ssl_options": pem,
+            "client_ca": "",
+            "sock": "",
+            "directory": self.directory,
+            "base_url": "/",
+            "websocket_url": "",
+            "custom_display_url": "",
+            "allow_remote_access": True,  # it checks Host: the service passes on the session's
+            "allow_origin": "",
+            "allow_origin_pat": "",
+            "allow_credentials": False,
+            "disable_check_xsrf": False,
+            "cookie_options": {},
+            "open_browser": False,
+            "allow_root": os.geteuid() == 0,
+        }
+        config = os.path.join(self.run_directory, "jupyter_config.py")
+        write_secret(
+            os.path.join(self.run_directory, "settings.json"), json.dumps(settings).encode()
+        )
+        write_secret(config, JUPYTER_CONFIG.encode())
+        command = [program, self.app, "--config=" + config]
+        jupyter = Jupyter(self.processes, command, self.run_directory, [self.token, self.claim])
+        pid = jupyter.process.pid
+        self.event("application", pid=pid, start_time=start_ticks(pid), command=command)
+        log("started " + " ".join(command))
+        return jupyter
+
+    def await_ready(self, jupyter: Jupyter, port: int, deadline: float) -> bool:
+        """True when it answers as it should, false when it died for want of its port."""
+        context = tls_context(ca_data=self.ca)
+        while True:
+            code = self.processes.exit_code(jupyter.process)
+            if code is not None:
+                if "already in use" in jupyter.last_lines() or not _can_bind(self.address, port):
+                    return False
+                raise End("start-failed", "Jupyter ended before it answered: " + how(code), code)
+            try:
+                self.port = self.aside(lambda: self.protected_port(jupyter, context))
+            except Unready as unready:
+                if time.monotonic() > deadline:
+                    reason = "Jupyter did not answer within %d s: %s" % (
+                        self.start_timeout,
+                        unready,
+                    )
+                    raise End("timeout", reason) from None
+                self.pause(0.1)
+            else:
+                self.ready = True
+                self.event("listening", address=self.address, port=self.port)
+                log("Jupyter listens on %s, port %d" % (self.address, self.port))
+                return True
+
+    def protected_port(self, jupyter: Jupyter, context: Any) -> int:
+        """The port where Jupyter answers as it should (Unready, End: see `check_protected`)."""
+        address, port = jupyter.listening()
+        if address != self.address:
+            raise End(
+                "start-failed",
+                "Jupyter listens on %s, not on %s: something in its configuration or its extensions"
+                " says so, and so it was not published" % (address, self.address),
+            )
+        check_protected(address, port, self.host, context, self.token)
+        return port
+
+    def redeem(self) -> None:
+        """Claim in hand, tell the service where Jupyter is: from here on there is a route."""
+        try:
+            answer = self.ask("redeem", {"port": self.port, "job_id": self.job_id})
+        except ServiceRefused as refused:
+            raise self.refusal("session", refused) from None
+        self.renew_every = float(answer["renew_every"])
+        self.event("ready", address=self.address, port=self.port)
+        log("ready")
+
+    def refusal(self, what: str, refused: ServiceRefused) -> End:
+        """How the session ends where the service says no."""
+        if refused.code == "already-redeemed":
+            self.ours = (
+                False  # another job of this session was faster: it, and the files, are that one's
+            )
+        return End("refused", "The service refused the %s: %s" % (what, refused))
+
+    def renew(self) -> None:
+        """Renew the lease until something ends the session, which raises End."""
+        while True:
+            self.sleep(self.renew_every * random.uniform(0.9, 1.0))  # noqa: S311
+            try:
+                self.renew_every = float(self.ask("renew")["renew_every"])
+            except ServiceRefused as refused:
+                if refused.status in (401, 403, 404, 410):
+                    raise End("revoked", "The service ended the session: %s" % refused) from None
+                self.note_away(
+                    str(refused)
+                )  # it does not understand us, and says nothing of the claim
+
+    def check_alive(self) -> None:
+        """Raise End where Jupyter, once ready, has ended."""
+        if self.ready and self.jupyter is not None:
+            code = self.processes.exit_code(self.jupyter.process)
+            if code is not None:
+                raise End("application-exit", "Jupyter ended: " + how(code), code)
+
+    # The end
+
+    def finish(self, end: End) -> int:
+        """Take the route down, end every process, remove the secrets, and say why."""
+        log(end.reason)
+        if self.ours and end.cause != "revoked":
+            self.revoke(end.reason)
+        code: Optional[int] = None
+        said = ""
+        first = self.jupyter and self.jupyter.process
+        survivors = self.processes.end(first, STOP_GRACE, self.wake.hurry)
+        if survivors:
+            log("these processes could not be ended: %s" % ", ".join(map(str, survivors)))
+        good = end.cause in ("signal", "revoked")
+        if self.jupyter is not None:
+            code = self.processes.exit_code(self.jupyter.process)
+            good = good or (end.cause == "application-exit" and code == 0)
+            said = "" if good else self.jupyter.last_lines()
+        self.remove_secrets()
+        self.event("ended", reason=end.reason, cause=end.cause, exit_code=code, log=said)
+        return 0 if good else 1
+
+    def revoke(self, reason: str) -> None:
+        """Tell the service that the session is over; without it, the lease ends the route."""
+        path = "/api/v1/sessions/%s/revoke" % self.name
+        deadline = time.monotonic() + REVOKE_TIME
+
+        def tell() -> None:
+            while time.monotonic() < deadline:
+                try:
+                    self.service.request("POST", path, {"reason": reason}, self.claim)
+                except ServiceAway:
+                    time.sleep(0.3)
+                except ServiceRefused:  # it was over, or never ours
+                    return
+                else:
+                    return
+
+        teller = in_thread(tell)
+        while (
+            teller and teller.is_alive() and time.monotonic() < deadline and not self.wake.hurry()
+        ):
+            teller.join(0.05)
+
+    def remove_secrets(self) -> None:
+        """What could open the session, or what it left behind, is of no use to anybody now."""
+        if not self.ours:
+            return
+        shutil.rmtree(self.run_directory, ignore_errors=True)
+        try:
+            os.unlink(os.path.join(self.session, "claim.json"))
+        except FileNotFoundError:  # the launcher was faster
+            pass
+        except OSError as error:
+            log("claim.json could not be removed: %s" % _plain(error))
+
+    def event(self, name: str, **fields: Any) -> None:
+        """Add a line to events.jsonl. Where it cannot be written the session goes on without."""
+        line = json.dumps(dict({"time": time.time(), "event": name}, **fields)) + "\n"
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            descriptor = os.open(os.path.join(self.session, "events.jsonl"), flags, 0o600)
+            try:
+                os.write(descriptor, line.encode())
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            log("events.jsonl could not be written: %s" % _plain(error))
+
+
+def _can_bind(address: str, port: int) -> bool:
+    try:
+        _bind(address, port)
+    except OSError:
+        return False
+    return True
+
+
+def how(code: int) -> str:
+    """How a program ended, in words; `code` is negative for a signal."""
+    if code >= 0:
+        return "exit code %d" % code
+    if code == -signal.SIGKILL:
+        return "killed by signal 9 (often for want of memory)"
+    return "killed by signal %d" % -code
+
+
+def main() -> int:
+    """The command line of the top of this file."""
+    import argparse
+
+    parser = argparse.ArgumentParser(description="Run Jupyter for one rps session.")
+    parser.add_argument("session", help="the session's directory")
+    parser.add_argument("--app", choices=("lab", "notebook"), required=True)
+    arguments = parser.parse_args()
+    wake = Wake()
+    return Agent(os.path.abspath(arguments.session), arguments.app, wake).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""The local scheduler's daemon for one job: it runs the batch script, and stays until all is over.
+
+    python -m rps_core.node.supervisor SESSION_DIR --walltime SECONDS [--handshake FD]
+
+It puts itself into a session of its own, as a child of nobody, so a job outlives the terminal and the
+launcher. Whatever the job leaves behind is reparented to it and ended. At the end it writes
+`exit.json`: `outcome` (completed, failed, cancelled, timeout), `exit_code`, `signal`, `time`.
+
+The handshake is a socket of the launcher: the job's id goes out, and the job begins when a byte comes
+back. A launcher that dies in between, or is interrupted, leaves no job that nobody knows of.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rps_core.node.agent import Processes, Wake, how, log, start_ticks
+
+GRACE = 10.0  # seconds between TERM and KILL: the agent needs eight
+
+
+def job_id(pid: int) -> str:
+    """What finds this very process again: `PID.TICKS.BOOT@HOST`."""
+    return f"{pid}.{start_ticks(pid)}.{boot()}@{os.uname().nodename}"
+
+
+def boot() -> str:
+    """Eight hexadecimal digits that are others after a reboot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii")[:8]
+
+
+def main() -> int:
+    """Leave the launcher behind, and run the job."""
+    import argparse
+
+    parser = argparse.ArgumentParser(description="Run one job of rps's local scheduler.")
+    parser.add_argument("session", type=Path, help="the session's directory")
+    parser.add_argument("--walltime", type=float, required=True, help="seconds")
+    parser.add_argument("--handshake", type=int, help="file descriptor of the launcher's socket")
+    arguments = parser.parse_args()
+    if os.fork():
+        return 0
+    os.setsid()
+    wake = Wake()
+    os.chdir(arguments.session)
+    umask = os.umask(0o077)
+    if arguments.handshake is not None and not agreed(arguments.handshake):
+        return 1
+    run(arguments.session, arguments.walltime, umask, wake)
+    return 0
+
+
+def agreed(handshake: int) -> bool:
+    """Tell the launcher our id, and wait for its word; false where it is no longer there."""
+    import socket
+
+    with socket.socket(fileno=handshake) as launcher:
+        try:
+            launcher.sendall(job_id(os.getpid()).encode())
+            return launcher.recv(1) == b"+"
+        except OSError:
+            return False
+
+
+def run(session: Path, walltime: float, umask: int, wake: Wake) -> None:
+    """One job, from its start to `exit.json`. `umask` is the user's, for the job."""
+    processes = Processes()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RPS_")}
+    environment["RPS_JOB_ID"] = job_id(os.getpid())
+    shell = shutil.which("bash") or "/bin/sh"
+    deadline = time.monotonic() + walltime
+    log(f"job {environment['RPS_JOB_ID']}, walltime {walltime:.0f} s")
+    batch = processes.start(
+        [shell, str(session / "batch.sh")], umask=umask, env=environment, stdin=subprocess.DEVNULL
+    )
+    outcome = ""
+    while not outcome:
+        wake.wait(min(deadline - time.monotonic(), 3600.0))
+        code = processes.exit_code(batch)
+        if code is not None:
+            outcome = "completed" if code == 0 else "failed"
+        elif wake.asked_to_end:
+            outcome = "cancelled"
+        elif time.monotonic() >= deadline:
+            outcome = "timeout"
+            log("the walltime is over")
+    survivors = processes.end(batch, GRACE, wake.hurry)
+    if survivors:
+        log(f"these processes could not be ended: {', '.join(map(str, survivors))}")
+    code = processes.exit_code(batch)
+    log(f"job {outcome}" + ("" if code is None else f": {how(code)}"))
+    write_exit(session, outcome, code)
+
+
+def write_exit(session: Path, outcome: str, code: int | None) -> None:
+    """Leave exit.json, in one piece. `code` is negative for a signal."""
+    record = {
+        "outcome": outcome,
+        "exit_code": code if code is None or code >= 0 else None,
+        "signal": -code if code is not None and code < 0 else None,
+        "time": time.time(),
+    }
+    partial = session / "exit.json.partial"
+    partial.write_text(json.dumps(record) + "\n", "ascii")
+    partial.replace(session / "exit.json")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,239 @@
+"""What the agent's tests run it in: a session's directory, a service's API that can be told to fail,
+and ways to look at the processes of a job.
+
+The API is a stand-in for the faults that a real service cannot be made to commit (answer a renewal
+with 403, hang, lose its mind). Jupyter, the agent, TLS and the certificates are real.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, TypeVar
+
+import rps_core
+from rps_core.node.agent import descendants, start_ticks
+from rps_proxy.authority import Authority
+
+DOMAIN = "rps.localhost"
+NAME = "able-baker-charlie"
+CLAIM = "claim-canary-0123456789abcdefghijklmnopqrstu"
+TOKEN = "70cafe0011223344556677889900aabb"
+CORE = Path(rps_core.__file__).parent
+JUPYTER = Path(sys.executable).with_name("jupyter")
+
+T = TypeVar("T")
+Answer = tuple[int, dict[str, Any]]
+
+
+class StandIn:
+    """`/api/v1` of the service, for the session NAME.
+
+    `answers[call]` may hold a function that answers in its place; `calls` lists (call, body).
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.answers: dict[str, Callable[[dict[str, Any]], Answer]] = {}
+        self.renew_every = 0.3
+        self.upstream = Authority(directory / "upstream", "upstream", DOMAIN)
+        front = Authority(directory / "front", "front", DOMAIN)
+        self.ca_file = front.certificate_file
+        leaf = front.issue([f"manage.{DOMAIN}"], 1)
+        pem = directory / "front.pem"
+        pem.write_bytes(leaf.certificate + leaf.key)
+        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._context.load_cert_chain(pem)
+        self._server: ThreadingHTTPServer | None = None
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        """Answer, on the port it had."""
+        stand = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(
+                    self.rfile.read(int(self.headers.get("Content-Length", 0))) or "{}"
+                )
+                assert self.headers["Host"] == f"manage.{DOMAIN}:{stand.port}"
+                status, answer = stand.answer(self.path, body, self.headers["Authorization"])
+                content = json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
+                pass
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def finish_request(self, request: Any, client_address: Any) -> None:
+                with stand._context.wrap_socket(request, server_side=True) as secure:
+                    super().finish_request(secure, client_address)
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                pass  # an agent that was killed in the middle of a call
+
+        self._server = Server(("127.0.0.1", self.port), Handler)
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Refuse connections."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+    def answer(self, path: str, body: dict[str, Any], authorization: str | None) -> Answer:
+        call = path.rpartition("/")[2]
+        assert path == f"/api/v1/sessions/{NAME}/{call}"
+        self.calls.append((call, body))
+        if call in self.answers:
+            return self.answers[call](body)
+        if authorization != f"Bearer {CLAIM}":
+            return 403, {"error": "wrong-claim", "message": "no"}
+        if call == "certificate":
+            leaf = self.upstream.issue([f"{NAME}.{DOMAIN}"], 1)
+            ca = self.upstream.certificate.decode()
+            pem = {"certificate": leaf.certificate.decode(), "key": leaf.key.decode(), "ca": ca}
+            return 200, pem
+        if call in ("redeem", "renew"):
+            address = "127.0.0.1"
+            return 200, {"lease": 45, "renew_every": self.renew_every, "address": address}
+        return 200, {"name": NAME, "phase": "gone"}
+
+    def count(self, call: str) -> int:
+        return sum(1 for name, _ in self.calls if name == call)
+
+
+@contextmanager
+def stand_in(directory: Path) -> Iterator[StandIn]:
+    directory.mkdir()
+    stand = StandIn(directory)
+    try:
+        yield stand
+    finally:
+        stand.stop()
+
+
+def make_session(session: Path, stand: StandIn, **launch: object) -> Path:
+    """A session of the stand-in; `launch` overrides keys of launch.json."""
+    return session_directory(session, NAME, CLAIM, TOKEN, stand.port, stand.ca_file, **launch)
+
+
+def session_directory(
+    session: Path, name: str, claim: str, token: str, port: int, ca_file: Path, **launch: object
+) -> Path:
+    """A session's directory as the launcher makes it, for a service on loopback."""
+    session.mkdir(mode=0o700)
+    notebooks = session.parent / f"{session.name}-notebooks"
+    notebooks.mkdir()
+    values: dict[str, object] = {
+        "version": 1,
+        "name": name,
+        "host": f"{name}.{DOMAIN}",
+        "url": f"https://{name}.{DOMAIN}:{port}/",
+        "service": {
+            "host": f"manage.{DOMAIN}",
+            "port": port,
+            "connect": "127.0.0.1",
+            "ca_file": "service-ca.pem",
+        },
+        "directory": str(notebooks),
+        "jupyter": str(JUPYTER),
+        "port_range": None,
+        "start_timeout": 120,
+        "walltime": 600,
+    }
+    private(session / "launch.json", json.dumps(values | launch))
+    private(session / "claim.json", json.dumps({"claim": claim, "token": token}))
+    shutil.copy(ca_file, session / "service-ca.pem")
+    shutil.copy(CORE / "node" / "agent.py", session)
+    shutil.copy(CORE / "batch" / "run-agent.sh", session)
+    (session / "interpreters").write_text(f"/nowhere/python\n{sys.executable}\n")
+    return session
+
+
+def private(path: Path, text: str) -> None:
+    path.touch(0o600)
+    path.write_text(text)
+
+
+@contextmanager
+def agent(
+    session: Path,
+    app: str = "lab",
+    python: str = sys.executable,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The agent, run as the batch script does; whatever is left of it at the end is killed."""
+    with (session / "job.log").open("ab") as log:
+        process = subprocess.Popen(
+            [python, "-I", session / "agent.py", session, "--app", app],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=dict(os.environ, **(env or {})),
+        )
+    try:
+        yield process
+    finally:
+        left = {process.pid: start_ticks(process.pid), **descendants(process.pid)}
+        kill(left)
+        process.wait()
+
+
+def kill(processes: Mapping[int, int | None]) -> None:
+    for pid, ticks in processes.items():
+        if ticks is not None and start_ticks(pid) == ticks:
+            os.kill(pid, 9)
+
+
+def events(session: Path, name: str | None = None) -> list[dict[str, Any]]:
+    """The agent's events, or those of one name."""
+    path = session / "events.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    found = [json.loads(line) for line in lines]
+    return [event for event in found if name is None or event["event"] == name]
+
+
+def until(look: Callable[[], T], what: str, seconds: float = 90) -> T:
+    """The first true answer of `look`; an AssertionError that says `what` did not come."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not come within {seconds} s")
+
+
+def event(session: Path, name: str, seconds: float = 90) -> dict[str, Any]:
+    """Wait for the first event of this name."""
+
+    def look() -> list[dict[str, Any]]:
+        found = events(session, name)
+        ended = events(session, "ended")
+        log = (session / "job.log").read_text() if (session / "job.log").exists() else ""
+        assert found or not ended, f"the session ended: {ended}\n{log}"
+        return found
+
+    return until(look, f"event {name}", seconds)[0]
+
+
+def gone(processes: Mapping[int, int]) -> bool:
+    return all(start_ticks(pid) != ticks for pid, ticks in processes.items())

@@ -1,0 +1,663 @@
+"""The node agent with a real Jupyter: how sessions begin, and every way in which they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from http.client import HTTPSConnection
+from pathlib import Path
+from subprocess import run
+from typing import Any
+
+import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+
+from rps_core.node.agent import descendants, start_ticks
+from rps_core.plugin import Allocation, Gone, Job, Outcome, SessionSpec
+from rps_core.schedulers import local
+from tests.faults.agent_stand import (
+    CLAIM,
+    CORE,
+    DOMAIN,
+    JUPYTER,
+    NAME,
+    TOKEN,
+    Answer,
+    StandIn,
+    agent,
+    event,
+    events,
+    gone,
+    make_session,
+    stand_in,
+    until,
+)
+
+NOTEBOOK_6 = os.environ.get("NOTEBOOK_6")
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Iterator[StandIn]:
+    with stand_in(tmp_path / "service") as stand:
+        yield stand
+
+
+@pytest.fixture
+def session(tmp_path: Path, stand: StandIn) -> Path:
+    return make_session(tmp_path / "session", stand)
+
+
+def call(session: Path, stand: StandIn, method: str, path: str, body: object = None) -> Any:
+    """One call of the notebook's API, with the token, over TLS that is verified as engines do."""
+    port = event(session, "ready")["port"]
+    context = ssl.create_default_context(cadata=stand.upstream.certificate.decode())
+    host = f"{NAME}.{DOMAIN}"
+    connection = HTTPSConnection(host, port, context=context)
+    raw = socket.create_connection(("127.0.0.1", port), 30)
+    connection.sock = context.wrap_socket(raw, server_hostname=host)
+    content = None if body is None else json.dumps(body)
+    connection.request(method, path, content, {"Authorization": f"token {TOKEN}"})
+    response = connection.getresponse()
+    text = response.read()
+    connection.close()
+    assert response.status < 300, text
+    return json.loads(text)
+
+
+def start_kernel(session: Path, stand: StandIn, code: str) -> None:
+    """A kernel of the notebook that runs `code`, which prints `up`; it goes on when this returns."""
+    kernel = call(session, stand, "POST", "/api/kernels", {"name": "python3"})
+    connection_file = session / "run" / f"kernel-{kernel['id']}.json"
+    client = BlockingKernelClient(connection_file=str(connection_file))
+    client.load_connection_file()
+    client.start_channels()
+    try:
+        client.wait_for_ready(60)
+        client.execute(code)
+        while client.get_iopub_msg(60)["content"].get("text") != "up\n":
+            pass
+    finally:
+        client.stop_channels()
+
+
+BUSY = """
+import signal, subprocess
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+subprocess.Popen(["sleep", "1001"], start_new_session=True)
+subprocess.Popen("(setsid sleep 1002 &)", shell=True)
+print("up", flush=True)
+while True:
+    pass
+"""
+
+
+def hang(_: object) -> Answer:
+    time.sleep(30)
+    return 503, {}
+
+
+def ended(session: Path) -> dict[str, Any]:
+    return until(lambda: events(session, "ended"), "event ended")[0]
+
+
+def assert_no_secrets_left(session: Path) -> None:
+    assert not (session / "run").exists()
+    assert not (session / "claim.json").exists()
+
+
+def assert_nothing_says_a_secret(session: Path) -> None:
+    for name in ("job.log", "events.jsonl"):
+        text = (session / name).read_text()
+        assert TOKEN not in text
+        assert CLAIM not in text
+
+
+# The way to a session
+
+
+def test_a_session_from_start_to_term(session: Path, stand: StandIn) -> None:
+    with agent(session, env={"RPS_JOB_ID": "17.local"}) as process:
+        ready = event(session, "ready")
+        assert ready["address"] == "127.0.0.1"
+        started, application = event(session, "started"), event(session, "application")
+        assert started["pid"] == process.pid
+        assert started["start_time"] == start_ticks(process.pid)
+        assert started["job_id"] == "17.local"
+        assert application["start_time"] == start_ticks(application["pid"])
+        assert ("redeem", {"port": ready["port"], "job_id": "17.local"}) in stand.calls
+        assert os.getsid(application["pid"]) == os.getsid(process.pid)
+        assert (session / "run").stat().st_mode & 0o777 == 0o700
+        until(lambda: stand.count("renew") >= 3, "renewals")
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGUSR1)
+        event(session, "time-nearly-up")
+        processes = descendants(process.pid)
+        process.terminate()
+        assert process.wait(30) == 0
+        assert gone(processes)
+    end = ended(session)
+    assert (end["cause"], end["exit_code"]) == ("signal", 0)
+    assert stand.calls[-1][0] == "revoke"
+    names = [event["event"] for event in events(session)]
+    steps = ["started", "application", "listening", "ready", "time-nearly-up", "ended"]
+    assert names == steps
+    assert_no_secrets_left(session)
+
+
+def test_the_classic_name_starts_notebook(session: Path) -> None:
+    with agent(session, app="notebook") as process:
+        event(session, "ready")
+        assert event(session, "application")["command"][1] == "notebook"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    assert_no_secrets_left(session)
+
+
+def test_under_python_3_6(stand: StandIn, tmp_path: Path) -> None:
+    """Without LANG, as batch jobs often are, and with a name that is not ASCII."""
+    session = make_session(tmp_path / "Sitzung für später", stand)
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    found = [shutil.which("python3.6"), *home.glob(".pyenv/versions/3.6.*/bin/python")]
+    check = ["-c", "import sys; sys.exit(sys.version_info[:2] != (3, 6))"]
+    python = next((str(p) for p in found if p and not run([str(p), *check]).returncode), None)
+    if python is None:
+        pytest.skip("there is no Python 3.6 here; the unit tests check the syntax")
+    with agent(session, python=python, env={"LC_ALL": "C"}) as process:
+        event(session, "ready")
+        assert event(session, "started")["python"].startswith("3.6.")
+        process.terminate()
+        assert process.wait(30) == 0
+    assert_no_secrets_left(session)
+
+
+def test_no_secret_is_seen_by_others(session: Path, stand: StandIn) -> None:
+    with agent(session) as process:
+        event(session, "ready")
+        start_kernel(session, stand, "print('up', flush=True)\nimport time\ntime.sleep(1000)")
+        call(session, stand, "POST", "/api/terminals")
+        processes = [process.pid, *descendants(process.pid)]
+        assert len(processes) >= 4
+        for pid in processes:
+            for name in ("cmdline", "environ"):
+                content = Path(f"/proc/{pid}/{name}").read_bytes()
+                assert TOKEN.encode() not in content
+                assert CLAIM.encode() not in content
+        call(session, stand, "GET", f"/api/status?token={TOKEN}")
+        assert_nothing_says_a_secret(session)
+        process.terminate()
+        assert process.wait(30) == 0
+    assert_nothing_says_a_secret(session)
+
+
+HOSTILE = """
+for section in (c.ServerApp, c.NotebookApp, c.LabApp, c.JupyterNotebookApp):
+    section.token = ""
+    section.password = ""
+    section.ip = "0.0.0.0"
+    section.port = 1
+    section.port_retries = 0
+    section.base_url = "/elsewhere/"
+    section.allow_origin = "*"
+    section.allow_origin_pat = ".*"
+    section.allow_credentials = True
+    section.allow_remote_access = False
+    section.disable_check_xsrf = True
+    section.certfile = "/nowhere.pem"
+    section.keyfile = "/nowhere.key"
+    section.client_ca = "/nowhere.ca"
+    section.ssl_options = {"certfile": "/nowhere.pem"}
+    section.open_browser = True
+    section.cookie_secret = b"known"
+    section.identity_provider_class = "jupyter_server.auth.identity.IdentityProvider"
+for section in (c.IdentityProvider, c.PasswordIdentityProvider):
+    section.token = ""
+    section.hashed_password = "argon2:nonsense"
+    section.password_required = True
+c.MappingKernelManager.cull_interval = 4321
+"""
+
+
+CONFIGURATIONS = (
+    "jupyter_config",
+    "jupyter_server_config",
+    "jupyter_lab_config",
+    "jupyter_notebook_config",
+)
+
+
+@pytest.mark.parametrize("app", ["lab", "notebook", "notebook 6"])
+def test_the_users_configuration_cannot_open_the_session(
+    stand: StandIn, tmp_path: Path, app: str
+) -> None:
+    """What a user once copied from somewhere: no token, all addresses, any origin."""
+    if app == "notebook 6" and NOTEBOOK_6 is None:
+        pytest.skip("NOTEBOOK_6 does not name the `jupyter` of a Notebook 6")
+    config = tmp_path / "jupyter"
+    config.mkdir()
+    opened = {name: {"token": "", "ip": "0.0.0.0"} for name in ("ServerApp", "NotebookApp")}
+    for name in CONFIGURATIONS:
+        hostile = HOSTILE
+        if app == "notebook 6":
+            hostile = HOSTILE.replace(
+                "jupyter_server.auth.identity.IdentityProvider", "builtins.int"
+            )
+        (config / f"{name}.py").write_text(hostile)
+        (config / f"{name}.json").write_text(json.dumps(opened))
+    jupyter = NOTEBOOK_6 if app == "notebook 6" and NOTEBOOK_6 else str(JUPYTER)
+    session = make_session(tmp_path / "session", stand, jupyter=jupyter)
+    with agent(session, app.split()[0], env={"JUPYTER_CONFIG_DIR": str(config)}) as process:
+        port = event(session, "ready")["port"]  # the agent looked at token, origin and certificate
+        with socket.socket() as other, pytest.raises(ConnectionRefusedError):
+            other.connect(("127.0.0.2", port))
+        assert call(session, stand, "GET", "/api/status")["kernels"] == 0
+        process.terminate()
+        assert process.wait(30) == 0
+    assert_nothing_says_a_secret(session)
+
+
+@pytest.mark.skipif(NOTEBOOK_6 is None, reason="NOTEBOOK_6 does not name the `jupyter` of one")
+def test_notebook_6(stand: StandIn, tmp_path: Path) -> None:
+    session = make_session(tmp_path / "session", stand, jupyter=str(NOTEBOOK_6))
+    with agent(session, "notebook") as process:
+        event(session, "ready")
+        assert list((session / "run").glob("nbserver-*.json"))
+        start_kernel(session, stand, BUSY)
+        processes = descendants(process.pid)
+        process.terminate()
+        assert process.wait(30) == 0
+        assert gone(processes)
+    assert_no_secrets_left(session)
+    assert_nothing_says_a_secret(session)
+
+
+def test_the_rest_of_the_users_configuration_counts(session: Path, tmp_path: Path) -> None:
+    config = tmp_path / "jupyter"
+    config.mkdir()
+    (config / "jupyter_server_config.py").write_text(
+        "c.ServerApp.shutdown_no_activity_timeout = 1\nprint('the user was here')\n"
+    )
+    (config / "jupyter_server_config.json").write_text('{"ServerApp": "damaged"')
+    with agent(session, env={"JUPYTER_CONFIG_DIR": str(config)}):
+        until(lambda: "the user was here" in (session / "job.log").read_text(), "the configuration")
+        event(session, "ready")
+
+
+def test_an_open_notebook_is_not_published(session: Path, stand: StandIn, tmp_path: Path) -> None:
+    """An extension that opens what no configuration can: a patched identity provider."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import jupyter_server.auth.identity as i\n"
+        "i.IdentityProvider.get_user = lambda self, handler: i.User('anybody')\n"
+        "i.PasswordIdentityProvider.get_user = i.IdentityProvider.get_user\n"
+    )
+    with agent(session, env={"PYTHONPATH": str(tmp_path)}) as process:
+        assert process.wait(60) == 1
+    end = ended(session)
+    assert end["cause"] == "start-failed"
+    assert "without the token" in end["reason"]
+    assert stand.count("redeem") == 0
+    assert_no_secrets_left(session)
+
+
+def test_an_application_at_another_address_is_not_published(
+    session: Path, stand: StandIn, tmp_path: Path
+) -> None:
+    jupyter = tmp_path / "jupyter"
+    jupyter.write_text(f'#!/bin/sh\nexec {JUPYTER} "$@" --ServerApp.ip=0.0.0.0\n')
+    jupyter.chmod(0o755)
+    shutil.rmtree(session)
+    shutil.rmtree(session.parent / "session-notebooks")
+    session = make_session(session, stand, jupyter=str(jupyter))
+    with agent(session) as process:
+        assert process.wait(60) == 1
+    assert "0.0.0.0" in ended(session)["reason"]
+    assert stand.count("redeem") == 0
+
+
+# Bad starts
+
+
+def again(session: Path, stand: StandIn, **launch: object) -> Path:
+    return make_session(session.with_name("another"), stand, **launch)
+
+
+def test_a_port_that_was_taken(session: Path, stand: StandIn) -> None:
+    with agent(session) as process, socket.socket() as taken:
+        event(session, "application")
+        settings = json.loads((session / "run" / "settings.json").read_text())
+        taken.bind(("127.0.0.1", settings["port"]))  # while Jupyter still imports
+        taken.listen()
+        ready = event(session, "ready")
+        assert [e["port"] for e in events(session, "port-taken")] == [settings["port"]]
+        assert ready["port"] != settings["port"]
+        assert len(events(session, "application")) == 2
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def test_a_range_without_a_free_port(session: Path, stand: StandIn) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        session = again(session, stand, port_range=[port, port])
+        with agent(session) as process:
+            assert process.wait(30) == 1
+    assert "No port is free" in ended(session)["reason"]
+    assert stand.calls[-1][0] == "revoke"
+    assert_no_secrets_left(session)
+
+
+def test_no_jupyter(session: Path, stand: StandIn) -> None:
+    session = again(session, stand, jupyter="no-such-jupyter")
+    with agent(session) as process:
+        assert process.wait(30) == 1
+    end = ended(session)
+    assert end["cause"] == "start-failed"
+    assert "no-such-jupyter" in end["reason"]
+    assert stand.calls[-1][0] == "revoke"
+    assert_no_secrets_left(session)
+
+
+def test_no_directory(session: Path, stand: StandIn) -> None:
+    session = again(session, stand, directory="/no/such/directory")
+    with agent(session) as process:
+        assert process.wait(30) == 1
+    assert "/no/such/directory" in ended(session)["reason"]
+
+
+def test_a_jupyter_that_dies_says_why(session: Path, stand: StandIn, tmp_path: Path) -> None:
+    jupyter = tmp_path / "jupyter"
+    jupyter.write_text(f"#!/bin/sh\necho this environment is broken {TOKEN}\nexit 7\n")
+    jupyter.chmod(0o755)
+    session = again(session, stand, jupyter=str(jupyter))
+    with agent(session) as process:
+        assert process.wait(30) == 1
+    end = ended(session)
+    assert (end["cause"], end["exit_code"]) == ("start-failed", 7)
+    assert end["log"] == "this environment is broken [secret]"
+    assert "this environment is broken" in (session / "job.log").read_text()
+    assert_nothing_says_a_secret(session)
+
+
+def test_a_jupyter_that_never_answers(session: Path, stand: StandIn, tmp_path: Path) -> None:
+    jupyter = tmp_path / "jupyter"
+    jupyter.write_text("#!/bin/sh\nexec sleep 1000\n")
+    jupyter.chmod(0o755)
+    session = again(session, stand, jupyter=str(jupyter), start_timeout=1)
+    with agent(session) as process:
+        assert process.wait(30) == 1
+    assert ended(session)["cause"] == "timeout"
+    assert_no_secrets_left(session)
+
+
+# The service
+
+
+def test_the_service_is_away_at_the_start(session: Path, stand: StandIn) -> None:
+    stand.stop()
+    with agent(session) as process:
+        event(session, "service-away")
+        assert not (session / "run").exists()
+        stand.start()
+        event(session, "ready")
+        process.terminate()
+        assert process.wait(30) == 0
+    assert len(events(session, "service-away")) == len(events(session, "service-back")) == 1
+
+
+def test_term_ends_the_wait_for_the_service(session: Path, stand: StandIn) -> None:
+    stand.answers["certificate"] = hang
+    with agent(session) as process:
+        event(session, "started")
+        until(lambda: stand.count("certificate"), "the call")
+        process.terminate()
+        assert process.wait(10) == 0
+    assert ended(session)["cause"] == "signal"
+
+
+def test_the_service_is_away_in_the_middle(session: Path, stand: StandIn) -> None:
+    with agent(session) as process:
+        event(session, "ready")
+        stand.stop()
+        event(session, "service-away")
+        stand.answers["renew"] = lambda _: (503, {"error": "busy", "message": ""})
+        stand.start()
+        until(lambda: stand.count("renew") >= 2, "renewals that are not answered")
+        assert not events(session, "service-back")
+        del stand.answers["renew"]
+        event(session, "service-back")
+        assert call(session, stand, "GET", "/api/status")["kernels"] == 0
+        process.terminate()
+        assert process.wait(30) == 0
+    assert len(events(session, "service-away")) == len(events(session, "service-back")) == 1
+
+
+@pytest.mark.parametrize(("status", "code"), [(410, "gone"), (403, "wrong-claim")])
+def test_a_revoked_session_ends(session: Path, stand: StandIn, status: int, code: str) -> None:
+    with agent(session) as process:
+        event(session, "ready")
+        processes = descendants(process.pid)
+        stand.answers["renew"] = lambda _: (status, {"error": code, "message": "it is over"})
+        assert process.wait(30) == 0
+        assert gone(processes)
+    end = ended(session)
+    assert end["cause"] == "revoked"
+    assert "it is over" in end["reason"]
+    assert stand.count("revoke") == 0
+    assert_no_secrets_left(session)
+
+
+def test_a_refused_redeem_ends_the_session(session: Path, stand: StandIn) -> None:
+    refusal = {"error": "outside-networks", "message": "127.0.0.1 is in none of the networks"}
+    stand.answers["redeem"] = lambda _: (403, refusal)
+    with agent(session) as process:
+        assert process.wait(60) == 1
+    end = ended(session)
+    assert end["cause"] == "refused"
+    assert refusal["message"] in end["reason"]
+    assert_no_secrets_left(session)
+
+
+@pytest.mark.parametrize("refusing", ["certificate", "redeem"])
+def test_a_second_job_of_a_session_does_the_first_no_harm(
+    session: Path, stand: StandIn, refusing: str
+) -> None:
+    taken = {"error": "already-redeemed", "message": "another job has it"}
+    stand.answers[refusing] = lambda _: (409, taken)
+    with agent(session) as process:
+        assert process.wait(60) == 1
+    assert ended(session)["cause"] == "refused"
+    assert stand.count("revoke") == 0
+    assert (session / "claim.json").exists()
+
+
+def test_the_service_hangs_at_the_end(session: Path, stand: StandIn) -> None:
+    with agent(session) as process:
+        event(session, "ready")
+        processes = descendants(process.pid)
+        stand.answers["revoke"] = hang
+        process.terminate()
+        assert process.wait(20) == 0
+        assert gone(processes)
+    assert_no_secrets_left(session)
+
+
+# Ends
+
+
+def test_a_busy_kernel_that_ignores_everything_is_gone(session: Path, stand: StandIn) -> None:
+    with agent(session) as process:
+        event(session, "ready")
+        start_kernel(session, stand, BUSY)
+        processes = descendants(process.pid)
+        sessions = {os.getsid(pid) for pid in processes}
+        assert len(processes) >= 4
+        assert len(sessions) >= 3  # the kernel's own, and those of its children
+        process.terminate()
+        assert process.wait(30) == 0
+        assert gone(processes)
+    assert_no_secrets_left(session)
+
+
+def test_a_second_term_waits_for_nothing(session: Path, stand: StandIn) -> None:
+    with agent(session) as process:
+        event(session, "ready")
+        start_kernel(session, stand, BUSY)
+        processes = descendants(process.pid)
+        stand.answers["revoke"] = hang
+        process.terminate()
+        until(lambda: stand.count("revoke"), "the first call of the end")
+        time.sleep(0.6)  # two at once count as one
+        process.terminate()
+        assert process.wait(30) == 0
+        assert gone(processes)
+    assert_no_secrets_left(session)
+
+
+def test_a_killed_application_ends_the_session(session: Path, stand: StandIn) -> None:
+    with agent(session) as process:
+        event(session, "ready")
+        start_kernel(session, stand, BUSY)
+        processes = descendants(process.pid)
+        os.kill(event(session, "application")["pid"], signal.SIGKILL)
+        assert process.wait(30) == 1
+        assert gone(processes)
+    end = ended(session)
+    assert (end["cause"], end["exit_code"]) == ("application-exit", -9)
+    assert "signal 9" in end["reason"]
+    assert stand.calls[-1][0] == "revoke"
+    assert_no_secrets_left(session)
+
+
+def test_shutting_down_from_the_browser_is_a_good_end(session: Path, stand: StandIn) -> None:
+    with agent(session) as process:
+        event(session, "ready")
+        with pytest.raises((AssertionError, json.JSONDecodeError)):  # its answer is no JSON
+            call(session, stand, "POST", "/api/shutdown")
+        assert process.wait(30) == 0
+    end = ended(session)
+    assert (end["cause"], end["exit_code"]) == ("application-exit", 0)
+
+
+# Under the local scheduler
+
+
+def submit(session: Path, walltime: float = 600) -> Job:
+    spec = SessionSpec(
+        name=NAME,
+        tag="tag",
+        app="lab",
+        template=CORE / "batch" / "local" / "jupyterlab.sh",
+        session_dir=session,
+        directory=session,
+        allocation=Allocation(walltime=timedelta(seconds=walltime)),
+    )
+    script = session / "batch.sh"
+    script.write_text(local.rps_render_batch(spec))
+    return Job(id=local.rps_submit(spec, script), tag="tag", session_dir=session)
+
+
+def over(job: Job) -> Gone:
+    def look() -> Gone | None:
+        status = local.rps_poll([job])[job.id]
+        return status if isinstance(status, Gone) else None
+
+    found = until(look, "the end of the job")
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def submitted(session: Path) -> Iterator[Callable[..., Job]]:
+    jobs: list[Job] = []
+
+    def submit_here(walltime: float = 600) -> Job:
+        jobs.append(submit(session, walltime))
+        return jobs[-1]
+
+    yield submit_here
+    for job in jobs:
+        local.rps_cancel(job)
+
+
+def job_tree(job: Job) -> dict[int, int]:
+    pid = int(job.id.partition(".")[0])
+    ticks = start_ticks(pid)
+    assert ticks is not None
+    return {pid: ticks, **descendants(pid)}
+
+
+def test_a_job_is_cancelled(session: Path, stand: StandIn, submitted: Callable[..., Job]) -> None:
+    job = submitted()
+    event(session, "ready")
+    assert event(session, "started")["job_id"] == job.id
+    start_kernel(session, stand, BUSY)
+    processes = job_tree(job)
+    assert local.rps_cancel(job) is True
+    assert gone(processes)
+    assert ended(session)["cause"] == "signal"
+    assert over(job).outcome is Outcome.CANCELLED
+    assert_no_secrets_left(session)
+    assert_nothing_says_a_secret(session)
+
+
+def test_a_job_whose_walltime_is_over(
+    session: Path, stand: StandIn, submitted: Callable[..., Job]
+) -> None:
+    job = submitted(walltime=5)
+    event(session, "ready")
+    processes = job_tree(job)
+    assert over(job).outcome is Outcome.TIMEOUT
+    assert gone(processes)
+    assert stand.calls[-1][0] == "revoke"
+    assert_no_secrets_left(session)
+
+
+def test_a_killed_agent_takes_everything_with_it(
+    session: Path, stand: StandIn, submitted: Callable[..., Job]
+) -> None:
+    """No grace at all: Jupyter is told by the kernel, the rest falls to the supervisor. The secrets
+    stay for the launcher to remove, which sees in exit.json that it must."""
+    job = submitted()
+    event(session, "ready")
+    start_kernel(session, stand, BUSY)
+    processes = job_tree(job)
+    os.kill(event(session, "started")["pid"], signal.SIGKILL)
+    end = over(job)
+    assert end.outcome is Outcome.FAILED
+    assert json.loads((session / "exit.json").read_text())["signal"] == 9
+    assert gone(processes)
+    assert stand.count("revoke") == 0
+    assert (session / "claim.json").stat().st_mode & 0o777 == 0o600
+    assert (session / "run").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_killed_agent_without_a_supervisor_takes_jupyter_with_it(
+    session: Path, stand: StandIn
+) -> None:
+    with agent(session) as process:
+        event(session, "ready")
+        application = event(session, "application")
+        process.kill()
+        process.wait()
+        until(lambda: start_ticks(application["pid"]) is None, "the end of Jupyter")
+
+
+def test_a_killed_supervisor_ends_the_session(
+    session: Path, stand: StandIn, submitted: Callable[..., Job]
+) -> None:
+    job = submitted()
+    event(session, "ready")
+    processes = job_tree(job)
+    os.kill(int(job.id.partition(".")[0]), signal.SIGKILL)
+    assert ended(session)["cause"] == "signal"
+    until(lambda: gone(processes), "the end of all processes")
+    assert over(job).outcome is Outcome.ENDED
+    assert_no_secrets_left(session)
