@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from rps_proxy.registry import Phase
+
 
 def left_behind(installed: Any) -> list[str]:
     """Sessions that live: by the records, by the service's registry, by the processes."""
@@ -30,7 +32,9 @@ def left_behind(installed: Any) -> list[str]:
     registry = Path(f"/var/tmp/rps-{installed.user.uid}/registry.db")
     if registry.exists():
         with sqlite3.connect(f"file:{registry}?mode=ro", uri=True) as connection:
-            rows = connection.execute("SELECT name FROM sessions WHERE phase != 'gone'").fetchall()
+            rows = connection.execute(
+                "SELECT name FROM sessions WHERE phase != ?", [Phase.GONE]
+            ).fetchall()
         connection.close()
         found += [f"name {name}" for (name,) in rows]
     for pid in installed.user.processes():
@@ -189,13 +193,15 @@ def test_ctrl_c_at_every_step(installed: Any, delay: float) -> None:
     # As the terminal does it: to the whole foreground process group.
     os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=60)
-    assert "Traceback" not in errors
+    if delay > 0.2:  # before that Python itself is starting, and answers in its own way
+        assert "Traceback" not in errors
     if output and process.returncode == 130:
         name = output.removeprefix("https://").partition(".")[0]
         assert f"rps stop {name}" in errors
         installed.rps("stop", name)
     elif output:  # it was ready already
-        assert process.returncode == 0
+        # Or it was on its way out: Python then dies of the signal itself.
+        assert process.returncode in (0, -signal.SIGINT)
         installed.rps("stop", "--all")
     else:
         assert process.returncode in (130, -signal.SIGINT)

@@ -47,7 +47,7 @@ def test_start_visit_run_a_cell_stop(installed: Any, start: Start, visit: Visit)
     assert name in installed.rps("list").stdout
     assert json.loads(installed.rps("status", name[:4], "--json").stdout)["name"] == name
     assert installed.rps("url").stdout.strip() == found["url"]
-    assert "redeemed" in installed.rps("logs", name).stdout.lower()
+    assert "rps: ready" in installed.rps("logs", name).stdout
 
     installed.rps("stop", name)
     status, page = visitor.get("/lab")
@@ -181,8 +181,13 @@ def test_walltime_ends_the_session(
     found = start("--set", "job.walltime=00:00:15")
     visitor = visit(found["url"])
     wait_for(lambda: visitor.get("/lab")[0] == 410, 60)
-    ended = json.loads(installed.rps("status", found["name"], "--json").stdout)
-    assert ended["state"] == "ended"
+
+    def ended() -> bool:
+        shown = json.loads(installed.rps("status", found["name"], "--json").stdout)
+        assert shown["state"] in ("ending", "ended"), shown
+        return bool(shown["state"] == "ended")
+
+    wait_for(ended)
     wait_for(lambda: running(installed, found["name"]) == [])
 
 

@@ -70,8 +70,9 @@ class Visitor:
             path = f"{self.origin}/api/kernels/{kernel}/channels"
             headers["Origin"] = self.origin
             async with session.ws_connect(path, headers=headers) as channel:
-                await channel.send_json(_execute(code))
-                return await _printed(channel)
+                request = _execute(code)
+                await channel.send_json(request)
+                return await _printed(channel, request["header"]["msg_id"])
 
         return self._run(visit)
 
@@ -81,7 +82,9 @@ class Visitor:
             connector = aiohttp.TCPConnector(resolver=_Loopback(), ssl=trust)
             timeout = aiohttp.ClientTimeout(total=90)
             async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-                return await visit(session)
+                answer = await visit(session)
+            await asyncio.sleep(0.1)  # aiohttp ends its TLS connections after `close` has returned
+            return answer
 
         return asyncio.run(with_session())
 
@@ -99,7 +102,7 @@ def _execute(code: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def _printed(channel: aiohttp.ClientWebSocketResponse) -> str:
+async def _printed(channel: aiohttp.ClientWebSocketResponse, request: str) -> str:
     printed = ""
     async for message in channel:
         found = json.loads(message.data)
@@ -108,6 +111,9 @@ async def _printed(channel: aiohttp.ClientWebSocketResponse) -> str:
             printed += found["content"]["text"]
         elif kind == "error":
             raise AssertionError("\n".join(found["content"]["traceback"]))
-        elif kind == "execute_reply":
+        elif (kind, found["parent_header"].get("msg_id")) == ("status", request):
+            # On the same channel as the output, and after it; the reply comes by another way.
+            if found["content"]["execution_state"] != "idle":
+                continue
             return printed
     raise AssertionError(f"the websocket closed with {channel.close_code} before the cell was done")

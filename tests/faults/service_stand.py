@@ -1,0 +1,420 @@
+"""What the service's tests run it in: the real service as a process of its own, with TLS and a
+registry on disk, notebooks that are small HTTPS servers, and clients that can send malformed bytes.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+DOMAIN = "rps.localhost"
+_COMMAND = [sys.executable, "-c", "from rps_proxy.cli import proxy; proxy()", "serve"]
+_CHUNK = b"0123456789abcdef" * 4096
+
+
+def until(holds: Callable[[], bool], what: str, seconds: float = 20) -> None:
+    """Wait for something that takes its time, and fail if it does not come."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.02)
+
+
+@dataclass
+class Session:
+    """An issued name."""
+
+    name: str
+    host: str  # with the port, as in the Host header
+    claim: str
+
+
+class Service:
+    """`rps proxy serve` in a process of its own."""
+
+    def __init__(self, directory: Path, **settings: object) -> None:
+        self.directory = directory
+        self.port = 0
+        self._settings = settings
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Service:
+        port = self.port  # the one that it had
+        settings = {
+            "directory": self.directory / "service",
+            "tls.ca_directory": self.directory / "ca",
+            "listen.port": port,
+            "log.format": "json",
+            **self._settings,
+        }
+        command = [*_COMMAND, *(f"--set={key}={value}" for key, value in settings.items())]
+        seen = len(self.log())
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+        def listens() -> bool:
+            assert self.process and self.process.poll() is None, self.log()
+            found = re.search(r'"port": (\d+).*"listening"', self.log()[seen:])
+            self.port = int(found[1]) if found else 0
+            return found is not None
+
+        until(listens, "the service listens")
+        return self
+
+    def kill(self) -> None:
+        """End it without notice."""
+        assert self.process
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """Tell it to stop; its exit code."""
+        assert self.process
+        self.process.terminate()
+        return self.process.wait(20)
+
+    def log(self) -> str:
+        path = self.directory / "log"
+        return path.read_text() if path.exists() else ""
+
+    def memory(self) -> int:
+        """Bytes that it has resident."""
+        assert self.process
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert found
+        return int(found[1]) * 1024
+
+    def connect(self, host: str, source: str = "127.0.0.1") -> ssl.SSLSocket:
+        """A TLS connection that trusts the service's CA alone and checks the name."""
+        context = ssl.create_default_context(cafile=str(self.directory / "ca" / "ca.pem"))
+        plain = socket.create_connection(("127.0.0.1", self.port), 20, source_address=(source, 0))
+        try:
+            return context.wrap_socket(plain, server_hostname=host.partition(":")[0])
+        except BaseException:
+            plain.close()
+            raise
+
+    def send(self, host: str, request: bytes) -> bytes:
+        """Send these very bytes; all that comes back until the service closes or falls silent."""
+        with self.connect(host) as connection:
+            connection.settimeout(3)
+            connection.sendall(request)
+            answer = b""
+            try:
+                while part := connection.recv(65536):
+                    answer += part
+            except TimeoutError:
+                pass
+            return answer
+
+    def request(
+        self,
+        host: str,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        source: str = "127.0.0.1",
+    ) -> Answer:
+        client = http.client.HTTPConnection("service")
+        client.sock = self.connect(host, source)
+        try:
+            client.request(method, path, body, {"Host": host, **(headers or {})})
+            response = client.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            client.close()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        claim: str | None = None,
+        body: object = None,
+        source: str = "127.0.0.1",
+    ) -> tuple[int, dict[str, Any]]:
+        """One call of the API: status and answer."""
+        headers = {"Authorization": f"Bearer {claim}"} if claim else {}
+        content = None if body is None else json.dumps(body).encode()
+        host = f"manage.{DOMAIN}:{self.port}"
+        answer = self.request(host, method, f"/api/v1/{path}", content, headers, source)
+        return answer.status, json.loads(answer.body)
+
+    def issue(self, **fields: str) -> Session:
+        status, answer = self.call("POST", "sessions", body=fields)
+        assert status == 201, answer
+        host = answer["url"].removeprefix("https://").removesuffix("/")
+        return Session(answer["name"], host, answer["claim"])
+
+    def certificate(self, session: Session) -> dict[str, str]:
+        status, answer = self.call("POST", f"sessions/{session.name}/certificate", session.claim)
+        assert status == 200, answer
+        return answer
+
+    def redeem(self, session: Session, port: int, **more: Any) -> tuple[int, dict[str, Any]]:
+        body = {"port": port, "job_id": "1", **more.pop("body", {})}
+        return self.call("POST", f"sessions/{session.name}/redeem", session.claim, body, **more)
+
+    def renew(self, session: Session) -> int:
+        return self.call("POST", f"sessions/{session.name}/renew", session.claim)[0]
+
+    def revoke(self, session: Session) -> None:
+        status, answer = self.call("POST", f"sessions/{session.name}/revoke", session.claim)
+        assert (status, answer["phase"]) == (200, "gone")
+
+    def state(self, session: Session) -> dict[str, Any]:
+        status, answer = self.call("GET", f"sessions/{session.name}", session.claim)
+        assert status == 200
+        return answer
+
+    @contextmanager
+    def notebook(self) -> Iterator[tuple[Session, Notebook]]:
+        """A session that is ready, with its notebook running."""
+        session = self.issue()
+        with Notebook(self.certificate(session), self.directory) as notebook:
+            status, answer = self.redeem(session, notebook.port)
+            assert status == 200, answer
+            yield session, notebook
+
+
+@dataclass
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@contextmanager
+def running_service(directory: Path, **settings: object) -> Iterator[Service]:
+    service = Service(directory, **settings).start()
+    try:
+        yield service
+    finally:
+        if service.process and service.process.poll() is None:
+            service.process.send_signal(signal.SIGCONT)
+            service.kill()
+
+
+class Notebook:
+    """A server behind the proxy: tells what it was asked, streams, takes uploads, echoes websockets."""
+
+    def __init__(self, certificate: dict[str, str], directory: Path, port: int = 0) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        file = directory / f"notebook-{os.urandom(4).hex()}.pem"
+        file.write_text(certificate["key"] + certificate["certificate"])
+        context.load_cert_chain(file)
+        self.server = _Server(("127.0.0.1", port), _Handler)
+        self.server.notebook = self
+        self.server.context = context
+        self.port = self.server.server_address[1]
+        self.requests: list[str] = []  # request lines
+        self.broken_off = threading.Event()  # a transfer ended before its time
+        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
+
+    def __enter__(self) -> Notebook:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it as a process ends: with its connections."""
+        self.server.shutdown()
+        self.server.server_close()
+        self._thread.join()
+        for connection in list(self.server.connections):
+            connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Server(ThreadingHTTPServer):
+    notebook: Notebook
+    context: ssl.SSLContext
+    allow_reuse_address = True
+    block_on_close = False
+
+    def __init__(self, *arguments: Any) -> None:
+        self.connections: set[socket.socket] = set()
+        super().__init__(*arguments)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        request.settimeout(20)
+        with self.context.wrap_socket(request, server_side=True) as connection:
+            self.connections.add(connection)
+            try:
+                super().finish_request(connection, client_address)
+            finally:
+                self.connections.discard(connection)
+
+    def handle_error(self, *_: object) -> None:
+        """A handshake that the proxy broke off, a connection that it closed: part of the tests."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:  # noqa: N802
+        self.server.notebook.requests.append(self.requestline)
+        path = self.path.partition("?")[0]
+        if path == "/endless":
+            self.send_response(200)
+            self.send_header("Content-Length", str(10**15))
+            self.end_headers()
+            try:
+                while True:
+                    self.wfile.write(_CHUNK)
+            except OSError:
+                self.server.notebook.broken_off.set()
+        elif path.startswith("/bytes/"):
+            self._bytes(int(path.removeprefix("/bytes/")))
+        elif path == "/cut":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"half")
+            self.close_connection = True
+        elif path == "/raw":
+            self.wfile.write(bytes.fromhex(self.headers["X-Answer"]))
+            self.close_connection = True
+        elif path == "/ws":
+            self._websocket()
+        else:
+            self._tell(b"")
+
+    def do_POST(self) -> None:  # noqa: N802
+        self.server.notebook.requests.append(self.requestline)
+        if self.path == "/refuse":
+            self.send_response(413)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            self.close_connection = True
+            return
+        self._tell(b"".join(self._body()) if self.path == "/echo" else None)
+
+    do_HEAD = do_DELETE = do_OPTIONS = do_GET
+    do_PUT = do_POST
+
+    def _tell(self, body: bytes | None) -> None:
+        """Answer with the request as it came."""
+        length = sum(map(len, self._body())) if body is None else len(body)
+        told = {
+            "line": self.requestline,
+            "headers": self.headers.items(),
+            "length": length,
+            "body": (body or b"").decode("latin-1"),
+        }
+        content = json.dumps(told).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Set-Cookie", "a=1; Path=/; Domain=rps.localhost; Secure")
+        self.send_header("Set-Cookie", "b=2; domain=.rps.localhost")
+        self.send_header("Connection", "keep-alive, X-Private")
+        self.send_header("Keep-Alive", "timeout=5")
+        self.send_header("X-Private", "1")
+        self.send_header("Alt-Svc", 'h3=":443"')
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def _body(self) -> Iterator[bytes]:
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            while size := int(self.rfile.readline(), 16):
+                yield self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return
+        left = int(self.headers.get("Content-Length", 0))
+        while left:
+            part = self.rfile.read1(min(left, 65536))  # type: ignore[attr-defined]
+            if not part:
+                self.server.notebook.broken_off.set()
+                raise ConnectionError("half a body")
+            left -= len(part)
+            yield part
+
+    def _bytes(self, size: int) -> None:
+        """So many bytes, in chunks without a length."""
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        while size > 0:
+            part = _CHUNK[:size]
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+            size -= len(part)
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _websocket(self) -> None:
+        """Agree to the first subprotocol and send back every byte, frames and all."""
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        offered = self.headers.get("Sec-WebSocket-Protocol", "").split(",")[0]
+        if offered:
+            self.send_header("Sec-WebSocket-Protocol", offered)
+        self.end_headers()
+        self.close_connection = True
+        try:
+            while data := self.rfile.read1(65536):  # type: ignore[attr-defined]
+                if self.headers.get("X-Silent"):
+                    continue
+                self.wfile.write(data)
+        except OSError:
+            pass
+        self.server.notebook.broken_off.set()
+
+
+def upgrade_request(host: str, **headers: str) -> bytes:
+    """The opening of a websocket at /ws."""
+    fields = {
+        "Host": host,
+        "Connection": "keep-alive, Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": b64encode(os.urandom(16)).decode(),
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }
+    lines = ["GET /ws HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items() if value)]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def read_head(connection: ssl.SSLSocket) -> str:
+    """The head of an answer, and not a byte more."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        part = connection.recv(1)
+        assert part, head
+        head += part
+    return head.decode()
+
+
+def read_exactly(connection: ssl.SSLSocket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = connection.recv(size - len(data))
+        assert part, data
+        data += part
+    return data

@@ -1,0 +1,435 @@
+"""HTTP through the service: what is passed on, what is not, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.service_stand import (
+    DOMAIN,
+    Notebook,
+    Service,
+    Session,
+    read_head,
+    running_service,
+    until,
+)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with running_service(tmp_path_factory.mktemp("service")) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def ready(service: Service) -> Iterator[tuple[Session, Notebook]]:
+    with service.notebook() as both:
+        yield both
+
+
+def headers_of(told: dict[str, list[list[str]]]) -> dict[str, str]:
+    return {name.lower(): value for name, value in told["headers"]}
+
+
+def test_the_public_host_and_the_exact_target_are_passed_on(
+    service: Service, ready: tuple[Session, Notebook]
+) -> None:
+    session, _ = ready
+    target = "//a/../b%2F%7e;x=1/%00/'\"|?token=a+b%20c&&=%C3%A9?/"
+    answer = service.send(
+        session.host,
+        f"GET {target} HTTP/1.1\r\nHost: {session.host}\r\nConnection: close\r\n\r\n".encode(),
+    )
+    told = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert told["line"] == f"GET {target} HTTP/1.1"
+    assert headers_of(told)["host"] == session.host
+
+
+def test_the_client_cannot_say_who_it_is(service: Service, ready: tuple[Session, Notebook]) -> None:
+    session, _ = ready
+    claimed = {
+        "Forwarded": "for=evil",
+        "X-Forwarded-For": "evil",
+        "X-Forwarded-Host": "evil",
+        "X-Forwarded-Prefix": "/evil",
+        "X-Real-IP": "evil",
+    }
+    told = service.request(session.host, "GET", "/", headers=claimed).json()
+    assert "evil" not in json.dumps(told)
+    headers = headers_of(told)
+    assert headers["x-forwarded-for"] == headers["x-real-ip"] == "127.0.0.1"
+    assert headers["x-forwarded-proto"] == "https"
+    assert headers["x-forwarded-host"] == session.host
+    assert headers["forwarded"] == f'for=127.0.0.1;host="{session.host}";proto=https'
+
+
+def test_hop_by_hop_fields_stay_on_their_hop(
+    service: Service, ready: tuple[Session, Notebook]
+) -> None:
+    session, _ = ready
+    sent = {
+        "Connection": "keep-alive, X-Mine, Host, Content-Length, X-Forwarded-For",
+        "X-Mine": "1",
+        "X-Other": "2",
+        "Keep-Alive": "5",
+        "TE": "trailers",
+        "Proxy-Authorization": "Basic x",
+        "Upgrade": "h2c",
+    }
+    answer = service.request(session.host, "POST", "/echo", b"body", sent)
+    headers = headers_of(answer.json())
+    assert answer.json()["body"] == "body"
+    assert headers["x-other"] == "2"
+    assert headers["host"] == session.host
+    assert headers["x-forwarded-for"] == "127.0.0.1"
+    for name in ("connection", "x-mine", "keep-alive", "te", "proxy-authorization", "upgrade"):
+        assert name not in headers
+    for name in ("Keep-Alive", "X-Private", "Alt-Svc", "Connection"):
+        assert name not in answer.headers
+
+
+def test_cookies_are_for_the_session_alone(
+    service: Service, ready: tuple[Session, Notebook]
+) -> None:
+    session, _ = ready
+    answer = service.request(session.host, "GET", "/")
+    assert answer.headers.get_all("Set-Cookie") == ["a=1; Path=/; Secure", "b=2"]
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "OPTIONS"])
+def test_methods_pass(service: Service, ready: tuple[Session, Notebook], method: str) -> None:
+    told = service.request(ready[0].host, method, "/x").json()
+    assert told["line"] == f"{method} /x HTTP/1.1"
+
+
+def test_head_has_the_length_and_no_body(
+    service: Service, ready: tuple[Session, Notebook]
+) -> None:
+    answer = service.request(ready[0].host, "HEAD", "/x")
+    assert int(answer.headers["Content-Length"]) > 0
+    assert answer.body == b""
+
+
+def test_a_connection_serves_many_requests(
+    service: Service, ready: tuple[Session, Notebook]
+) -> None:
+    session, _ = ready
+    with service.connect(session.host) as connection:
+        for number in range(5):
+            connection.sendall(f"GET /{number} HTTP/1.1\r\nHost: {session.host}\r\n\r\n".encode())
+            length = re.search(r"Content-Length: (\d+)", read_head(connection))
+            assert length
+            body = b""
+            while len(body) < int(length[1]):
+                body += connection.recv(65536)
+            assert json.loads(body)["line"] == f"GET /{number} HTTP/1.1"
+
+
+def test_an_old_client_gets_an_answer_that_ends_with_the_connection(
+    service: Service, ready: tuple[Session, Notebook]
+) -> None:
+    session, _ = ready
+    request = f"GET /bytes/100000 HTTP/1.0\r\nHost: {session.host}\r\n\r\n"
+    head, _, body = service.send(session.host, request.encode()).partition(b"\r\n\r\n")
+    assert b"Transfer-Encoding" not in head
+    assert len(body) == 100_000
+
+
+def test_chunked_bodies_pass_in_both_directions(
+    service: Service, ready: tuple[Session, Notebook]
+) -> None:
+    session, _ = ready
+    request = (
+        f"POST /echo HTTP/1.1\r\nHost: {session.host}\r\nTransfer-Encoding: chunked\r\n"
+        "Connection: close\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n"
+    )
+    answer = service.send(session.host, request.encode())
+    told = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert told["body"] == "abcdefg"
+    assert len(service.request(session.host, "GET", "/bytes/300000").body) == 300_000
+
+
+def test_a_client_that_waits_for_leave_to_send_gets_it(
+    service: Service, ready: tuple[Session, Notebook]
+) -> None:
+    session, _ = ready
+    with service.connect(session.host) as connection:
+        connection.sendall(
+            f"POST /echo HTTP/1.1\r\nHost: {session.host}\r\nContent-Length: 5\r\n"
+            "Expect: 100-continue\r\nConnection: close\r\n\r\n".encode()
+        )
+        assert read_head(connection).startswith("HTTP/1.1 100 ")
+        connection.sendall(b"later")
+        assert read_head(connection).startswith("HTTP/1.1 200 ")
+
+
+def test_an_answer_may_come_before_the_whole_body(
+    service: Service, ready: tuple[Session, Notebook]
+) -> None:
+    session, _ = ready
+    request = f"POST /refuse HTTP/1.1\r\nHost: {session.host}\r\nContent-Length: 1000000\r\n\r\n"
+    with service.connect(session.host) as connection:
+        connection.sendall(request.encode())
+        head = read_head(connection)
+    assert head.startswith("HTTP/1.1 413 ")
+    assert "Connection: close" in head
+
+
+def test_a_broken_download_does_not_look_whole(
+    service: Service, ready: tuple[Session, Notebook]
+) -> None:
+    session, _ = ready
+    request = f"GET /cut HTTP/1.1\r\nHost: {session.host}\r\n\r\n"
+    answer = service.send(session.host, request.encode())
+    assert answer.endswith(b"\r\n\r\nhalf")
+    assert b"Content-Length: 1000\r\n" in answer
+
+
+def test_a_client_that_leaves_ends_the_transfer(
+    service: Service, ready: tuple[Session, Notebook]
+) -> None:
+    session, notebook = ready
+    notebook.broken_off.clear()
+    with service.connect(session.host) as connection:
+        connection.sendall(f"GET /endless HTTP/1.1\r\nHost: {session.host}\r\n\r\n".encode())
+        connection.recv(65536)
+    assert notebook.broken_off.wait(20)
+
+
+def test_half_an_upload_is_not_taken_for_all(
+    service: Service, ready: tuple[Session, Notebook]
+) -> None:
+    session, notebook = ready
+    notebook.broken_off.clear()
+    with service.connect(session.host) as connection:
+        connection.sendall(
+            f"PUT /x HTTP/1.1\r\nHost: {session.host}\r\nContent-Length: 1000\r\n\r\nhalf".encode()
+        )
+        until(lambda: "PUT /x HTTP/1.1" in notebook.requests, "the upload began")
+    assert notebook.broken_off.wait(20)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: b=1\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nxx",
+        b"HTTP/1.1 two hundred\r\n\r\n",
+        b"not http at all\r\n\r\n",
+        b"",
+    ],
+)
+def test_malformed_answers_go_no_further(
+    service: Service, ready: tuple[Session, Notebook], answer: bytes
+) -> None:
+    session, _ = ready
+    came = service.request(session.host, "GET", "/raw", headers={"X-Answer": answer.hex()})
+    assert came.status == 502
+    assert came.headers["Set-Cookie"] is None
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "GET / HTTP/1.1\r\nHost: {host}\r\nHost: {host}",
+        "GET / HTTP/1.1\r\nHost: {host}\r\nHost: evil.example",
+        "GET / HTTP/1.1",
+        "GET / HTTP/1.0",
+        "GET https://{host}/ HTTP/1.1\r\nHost: {host}",
+        "GET http://evil.example/ HTTP/1.1\r\nHost: {host}",
+        "CONNECT {host} HTTP/1.1\r\nHost: {host}",
+        "CONNECT evil.example:22 HTTP/1.1\r\nHost: {host}",
+        "OPTIONS * HTTP/1.1\r\nHost: {host}",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 3\r\nTransfer-Encoding: chunked",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 3\r\nContent-Length: 4",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 3\r\nContent-Length: 3",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: +3",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 3, 3",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: -1",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: gzip",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked, identity",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding : chunked",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding:\x0bchunked",
+        "GET / HTTP/1.1\r\nHost: {host}\r\nX: a\r\n folded",
+        "GET / HTTP/1.1\r\nHost: {host}\r\nX: a\rX-Forwarded-For: evil",
+        "GET / HTTP/1.1\r\nHost: {host}\r\nX: a\0b",
+        "GET / HTTP/1.1\r\nHost: {host}\r\n: empty",
+        "GET / HTTP/1.1\r\nHost : {host}",
+        "GET  / HTTP/1.1\r\nHost: {host}",
+        "GET /a b HTTP/1.1\r\nHost: {host}",
+        "GET / HTTP/2.0\r\nHost: {host}",
+        "G@T / HTTP/1.1\r\nHost: {host}",
+    ],
+)
+def test_what_could_be_read_in_two_ways_is_refused(
+    service: Service, ready: tuple[Session, Notebook], head: str
+) -> None:
+    """And nothing of it reaches the notebook, nor comes back to the client."""
+    session, notebook = ready
+    before = len(notebook.requests)
+    smuggled = f"{head.format(host=session.host)}\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n"
+    answer = service.send(session.host, smuggled.encode("latin-1"))
+    assert answer.startswith(b"HTTP/1.1 400 ") or answer.startswith(b"HTTP/1.0 400 ")
+    assert b"evil" not in answer
+    assert session.name.encode() not in answer
+    assert notebook.requests[before:] == []
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("{name}.{domain}:{port}", 200),
+        ("{name}.{domain}", 200),
+        ("{NAME}.{domain}", 200),
+        ("{name}.{domain}:1", 421),
+        ("{name}.{domain}:", 421),
+        ("{name}.{domain}.", 421),
+        ("{name}.{domain}.evil.example", 421),
+        ("{name}.evil.{domain}", 421),
+        ("x.{name}.{domain}", 421),
+        ("{name}{domain}", 421),
+        ("evil.example", 421),
+        ("127.0.0.1:{port}", 421),
+        ("[::1]", 421),
+        ("{domain}", 421),
+        ("", 421),
+        ("{name}-x.{domain}", 404),
+        ("a-b-c.{domain}", 404),
+        ("%00.{domain}", 421),
+        ("{name}.{domain}@evil.example", 421),
+        ("evil.example/{name}.{domain}", 421),
+        ("{name},{domain}", 421),
+        ("é.{domain}", 421),
+        ("k\u212a-b-c.{domain}", 421),
+    ],
+)
+def test_only_the_very_host_counts(
+    service: Service, ready: tuple[Session, Notebook], host: str, status: int
+) -> None:
+    session, _ = ready
+    name = session.name
+    text = host.format(name=name, NAME=name.upper(), domain=DOMAIN, port=service.port)
+    request = b"GET / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % text.encode()
+    answer = service.send(session.host, request)
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    if status != 200 and len(text) > 1:
+        assert text.encode() not in answer.partition(b"\r\n\r\n")[2]
+
+
+def test_names_belong_to_their_own_notebook(
+    service: Service, ready: tuple[Session, Notebook]
+) -> None:
+    first, first_notebook = ready
+    with service.notebook() as (second, second_notebook):
+        for number in range(3):
+            service.request(first.host, "GET", f"/first/{number}")
+            service.request(second.host, "GET", f"/second/{number}")
+        assert not any("second" in line for line in first_notebook.requests)
+        assert not any("first" in line for line in second_notebook.requests)
+        assert len(second_notebook.requests) == 3
+
+
+def test_a_server_with_another_certificate_is_never_reached(
+    service: Service, tmp_path: Path
+) -> None:
+    """The port of a session that died, taken by somebody else's notebook, or by anything."""
+    with service.notebook() as (session, notebook):
+        assert service.request(session.host, "GET", "/").status == 200
+        port = notebook.port
+    other = service.issue()
+    with Notebook(service.certificate(other), tmp_path, port) as intruder:
+        for _ in range(3):
+            answer = service.request(session.host, "POST", "/echo", b"secret")
+            assert answer.status == 502
+        assert intruder.requests == []
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        listener.settimeout(5)
+        answered = service.request(session.host, "GET", "/?token=secret").status
+        assert answered == 502
+        peer, _ = listener.accept()
+        with peer:
+            peer.settimeout(5)
+            assert b"secret" not in peer.recv(65536)
+
+
+def test_a_request_that_may_have_counted_is_not_sent_again(service: Service) -> None:
+    """The notebook closes the kept connection as the request comes."""
+    with service.notebook() as (session, notebook):
+        assert service.request(session.host, "GET", "/").status == 200  # leaves a connection
+        before = len(notebook.requests)
+        answer = service.request(session.host, "POST", "/raw", b"once", {"X-Answer": ""})
+        assert answer.status in (200, 502)
+        assert len(notebook.requests) - before <= 1
+
+
+def test_revoking_ends_a_download_that_is_running(service: Service) -> None:
+    with service.notebook() as (session, notebook):
+        with service.connect(session.host) as connection:
+            connection.sendall(f"GET /endless HTTP/1.1\r\nHost: {session.host}\r\n\r\n".encode())
+            assert connection.recv(65536)
+            service.revoke(session)
+            started = time.monotonic()
+            try:
+                while connection.recv(65536):
+                    assert time.monotonic() - started < 20, "it goes on"
+            except ConnectionError:
+                pass
+        assert notebook.broken_off.wait(20)
+        assert service.request(session.host, "GET", "/").status == 410
+
+
+def test_large_transfers_take_no_memory(
+    service: Service, ready: tuple[Session, Notebook]
+) -> None:
+    session, _ = ready
+    service.request(session.host, "GET", "/bytes/1000000")
+    before = service.memory()
+    size = 250_000_000
+    with service.connect(session.host) as connection:
+        connection.sendall(
+            f"GET /bytes/{size} HTTP/1.1\r\nHost: {session.host}\r\nConnection: close\r\n\r\n".encode()
+        )
+        time.sleep(1)  # a reader that lets it wait
+        came = 0
+        highest = 0
+        while part := connection.recv(1 << 20):
+            came += len(part)
+            if came % 32 == 0:
+                highest = max(highest, service.memory())
+        assert came > size
+    part = b"x" * 1_000_000
+    with service.connect(session.host) as connection:
+        connection.sendall(
+            f"PUT /upload HTTP/1.1\r\nHost: {session.host}\r\nContent-Length: {size}\r\n"
+            "Connection: close\r\n\r\n".encode()
+        )
+        for number in range(size // len(part)):
+            connection.sendall(part)
+            if number % 16 == 0:
+                highest = max(highest, service.memory())
+        answer = b""
+        while more := connection.recv(65536):
+            answer += more
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["length"] == size
+    assert max(highest, service.memory()) - before < 50_000_000
+
+
+def test_nothing_of_the_requests_is_logged(service: Service) -> None:
+    with service.notebook() as (session, _):
+        service.request(
+            session.host, "GET", "/?token=canary-query", headers={"Cookie": "c=canary-cookie"}
+        )
+        service.request(f"manage.{DOMAIN}", "GET", "/api/v1/canary-path?canary-query")
+        assert session.claim not in service.log()
+    service.request(session.host, "GET", "/?token=canary-query")
+    assert "canary" not in service.log()
+    assert '"level": "error"' not in service.log()
