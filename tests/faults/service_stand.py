@@ -69,7 +69,8 @@ class Service:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
 
         def listens() -> bool:
-            assert self.process and self.process.poll() is None, self.log()
+            assert self.process
+            assert self.process.poll() is None, self.log()
             found = re.search(r'"port": (\d+).*"listening"', self.log()[seen:])
             self.port = int(found[1]) if found else 0
             return found is not None
@@ -276,7 +277,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.server.notebook.requests.append(self.requestline)
         path = self.path.partition("?")[0]
         if path == "/endless":
@@ -304,7 +305,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._tell(b"")
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         self.server.notebook.requests.append(self.requestline)
         if self.path == "/refuse":
             self.send_response(413)
@@ -314,8 +315,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._tell(b"".join(self._body()) if self.path == "/echo" else None)
 
-    do_HEAD = do_DELETE = do_OPTIONS = do_GET
-    do_PUT = do_POST
+    do_HEAD = do_DELETE = do_OPTIONS = do_GET  # noqa: N815
+    do_PUT = do_POST  # noqa: N815
 
     def _tell(self, body: bytes | None) -> None:
         """Answer with the request as it came."""
@@ -349,7 +350,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         left = int(self.headers.get("Content-Length", 0))
         while left:
-            part = self.rfile.read1(min(left, 65536))  # type: ignore[attr-defined]
+            part = self.rfile.read1(min(left, 65536))
             if not part:
                 self.server.notebook.broken_off.set()
                 raise ConnectionError("half a body")
@@ -378,7 +379,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.close_connection = True
         try:
-            while data := self.rfile.read1(65536):  # type: ignore[attr-defined]
+            while data := self.rfile.read1(65536):
                 if self.headers.get("X-Silent"):
                     continue
                 self.wfile.write(data)

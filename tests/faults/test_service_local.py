@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rps_core.errors import ServiceError
+from rps_core.errors import ServiceError, UsageError
 from rps_proxy import local
 from rps_proxy.local import Endpoint, Running, find_or_start
 from tests.faults.service_stand import Service, until
@@ -162,7 +162,7 @@ def test_a_mistake_in_the_users_file_is_told_to_who_starts_it(
     directory: Path, tmp_path: Path
 ) -> None:
     configure(tmp_path, idle_exitt=1)
-    with pytest.raises(ServiceError) as error:
+    with pytest.raises(UsageError) as error:
         find_or_start()
     assert "idle_exitt" in error.value.message
     assert "idle_exit" in error.value.hint

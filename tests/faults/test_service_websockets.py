@@ -21,7 +21,9 @@ from tests.faults.service_stand import (
     upgrade_request,
 )
 
-HELLO = bytes([0x82, 0x85]) + b"mask" + b"hello"  # a masked frame; the notebook sends it back as it is
+HELLO = (
+    bytes([0x82, 0x85]) + b"mask" + b"hello"
+)  # a masked frame; the notebook sends it back as it is
 PING = bytes([0x89, 0x00])
 GOING_AWAY = bytes([0x88, 0x02, 0x03, 0xE9])
 
@@ -53,7 +55,9 @@ def test_frames_pass_as_they_are(service: Service, ready: tuple[Session, Noteboo
         for _ in range(3):
             connection.sendall(HELLO)
             assert read_exactly(connection, len(HELLO)) == HELLO
-        large = bytes([0x82, 0xFF]) + (5_000_000).to_bytes(8, "big") + b"mask" + os.urandom(5_000_000)
+        large = (
+            bytes([0x82, 0xFF]) + (5_000_000).to_bytes(8, "big") + b"mask" + os.urandom(5_000_000)
+        )
         connection.sendall(large[:3])
         connection.sendall(large[3:100])
         connection.sendall(large[100:])

@@ -1,0 +1,160 @@
+"""The CAs and the certificates in front, verified by OpenSSL in real handshakes."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization as pem
+
+from rps_core.errors import ServiceError, UsageError
+from rps_proxy import tls
+from rps_proxy.authority import Authority, Leaf
+
+DOMAIN = "rps.localhost"
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "ca", "test", DOMAIN)
+
+
+def server(tmp_path: Path, leaf: Leaf) -> ssl.SSLContext:
+    file = tmp_path / "leaf.pem"
+    file.write_bytes(leaf.key + leaf.certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context
+
+
+def handshake(server: ssl.SSLContext, authority: Authority, host: str) -> bytes:
+    """Shake hands in memory; the certificate that was shown, or the client's error."""
+    context = tls.upstream_context(authority)
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client_side = context.wrap_bio(to_client, to_server, server_hostname=host)
+    server_side = server.wrap_bio(to_server, to_client, server_side=True)
+    for _ in range(4):
+        for side in (client_side, server_side):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    shown = client_side.getpeercert(binary_form=True)
+    assert shown
+    return shown
+
+
+@pytest.mark.parametrize("host", [f"a-b-c.{DOMAIN}", f"manage.{DOMAIN}", DOMAIN])
+def test_the_front_certificate_is_good_for_the_domain(
+    tmp_path: Path, authority: Authority, host: str
+) -> None:
+    leaf = authority.issue((DOMAIN, f"*.{DOMAIN}"), 60)
+    assert handshake(server(tmp_path, leaf), authority, host)
+
+
+@pytest.mark.parametrize(
+    "host", ["example.org", f"{DOMAIN}.example.org", "localhost", "xrps.localhost"]
+)
+def test_the_ca_is_good_for_nothing_else(tmp_path: Path, authority: Authority, host: str) -> None:
+    """Somebody with its key signs a certificate for another name: OpenSSL refuses that."""
+    leaf = authority.issue((host,), 60)
+    with pytest.raises(ssl.SSLCertVerificationError, match="permitted subtree violation"):
+        handshake(server(tmp_path, leaf), authority, host)
+
+
+def test_one_sessions_certificate_is_not_anothers(tmp_path: Path, authority: Authority) -> None:
+    context = server(tmp_path, authority.issue((f"a-b-c.{DOMAIN}",), 60))
+    assert handshake(context, authority, f"a-b-c.{DOMAIN}")
+    with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+        handshake(context, authority, f"d-e-f.{DOMAIN}")
+
+
+def test_the_two_authorities_do_not_vouch_for_each_other(
+    tmp_path: Path, authority: Authority
+) -> None:
+    other = Authority(tmp_path / "other", "test", DOMAIN)
+    context = server(tmp_path, other.issue((f"a-b-c.{DOMAIN}",), 60))
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(context, authority, f"a-b-c.{DOMAIN}")
+
+
+def test_the_ca_is_made_once_and_kept_private(tmp_path: Path, authority: Authority) -> None:
+    again = Authority(tmp_path / "ca", "test", DOMAIN)
+    assert again.certificate == authority.certificate
+    assert again.certificate_file.read_bytes() == authority.certificate
+    assert b"PRIVATE" not in authority.certificate
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "ca").iterdir()} == {0o600}
+    assert (tmp_path / "ca").stat().st_mode & 0o777 == 0o700
+    certificate = x509.load_pem_x509_certificate(authority.certificate)
+    constraints = certificate.extensions.get_extension_for_class(x509.NameConstraints)
+    assert constraints.critical
+
+
+def test_a_ca_that_others_can_read_is_refused(tmp_path: Path, authority: Authority) -> None:
+    (tmp_path / "ca" / "authority.pem").chmod(0o644)
+    with pytest.raises(ServiceError, match="you alone"):
+        Authority(tmp_path / "ca", "test", DOMAIN)
+
+
+def test_a_missing_public_copy_is_written_again(tmp_path: Path, authority: Authority) -> None:
+    authority.certificate_file.unlink()
+    again = Authority(tmp_path / "ca", "test", DOMAIN)
+    assert again.certificate_file.read_bytes() == authority.certificate
+
+
+def test_our_own_certificate_is_renewed_while_the_service_runs(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tls.OwnCertificate(authority, DOMAIN, 60, tmp_path)
+    front = tls.Front(source)
+    first = handshake(front.context, authority, f"a-b-c.{DOMAIN}")
+    front.refresh()
+    assert handshake(front.context, authority, f"a-b-c.{DOMAIN}") == first
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
+            return datetime.now(UTC) + timedelta(days=41)
+
+    monkeypatch.setattr(tls, "datetime", Later)
+    front.refresh()
+    assert handshake(front.context, authority, f"a-b-c.{DOMAIN}") != first
+
+
+def test_given_files_are_taken_up_when_they_change(tmp_path: Path, authority: Authority) -> None:
+    certificate, key = tmp_path / "a.crt", tmp_path / "a.key"
+
+    def write(leaf: Leaf) -> None:
+        certificate.write_bytes(leaf.certificate)
+        key.write_bytes(leaf.key)
+
+    hosts = (DOMAIN, f"*.{DOMAIN}")
+    write(authority.issue(hosts, 60))
+    front = tls.Front(tls.GivenCertificate(certificate, key, DOMAIN))
+    first = handshake(front.context, authority, DOMAIN)
+    new = authority.issue(hosts, 60)
+    certificate.write_bytes(new.certificate)  # the key is still the old one
+    front.refresh()
+    assert handshake(front.context, authority, DOMAIN) == first
+    key.unlink()
+    front.refresh()
+    assert handshake(front.context, authority, DOMAIN) == first
+    write(new)
+    front.refresh()
+    assert handshake(front.context, authority, DOMAIN) != first
+
+
+def test_a_key_with_a_passphrase_is_an_error_and_no_prompt(
+    tmp_path: Path, authority: Authority
+) -> None:
+    leaf = authority.issue((DOMAIN,), 60)
+    key = pem.load_pem_private_key(leaf.key, None)
+    locked = key.private_bytes(
+        pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.BestAvailableEncryption(b"secret")
+    )
+    (tmp_path / "a.crt").write_bytes(leaf.certificate)
+    (tmp_path / "a.key").write_bytes(locked)
+    with pytest.raises(UsageError, match=r"a\.key"):
+        tls.GivenCertificate(tmp_path / "a.crt", tmp_path / "a.key", DOMAIN).load()

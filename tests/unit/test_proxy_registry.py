@@ -1,0 +1,200 @@
+"""The registry on a real SQLite file: phases, names, group commit."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rps_core.errors import ServiceError
+from rps_proxy import registry as registry_module
+from rps_proxy.names import is_name, new_name, words
+from rps_proxy.registry import Phase, RefusedError, Registry, Request, Session
+
+ALICE = Request(source="10.0.0.1", user="alice")
+DAY = 86400
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    registry = Registry(tmp_path / "registry.db")
+    yield registry
+    registry.close()
+
+
+def found(registry: Registry, name: str) -> Session:
+    session = registry.find(name)
+    assert session
+    return session
+
+
+async def step(registry: Registry, name: str, what: str) -> Session:
+    if what == "link":
+        return await registry.link(name, "17")
+    if what == "redeem":
+        return await registry.redeem(name, "10.1.0.1", 5000, "17")
+    if what == "revive":
+        return await registry.revive(name)
+    return await registry.revoke(name, "ended")
+
+
+@pytest.mark.parametrize(
+    ("steps", "phase"),
+    [
+        ([], Phase.ISSUED),
+        (["link"], Phase.LINKED),
+        (["link", "link"], Phase.LINKED),
+        (["redeem"], Phase.READY),
+        (["redeem", "link"], Phase.READY),
+        (["link", "redeem", "link", "redeem", "revive"], Phase.READY),
+        (["revoke"], Phase.GONE),
+        (["redeem", "revoke", "revoke"], Phase.GONE),
+    ],
+)
+async def test_phases(registry: Registry, steps: list[str], phase: Phase) -> None:
+    name = await registry.issue(ALICE, "claim")
+    for what in steps:
+        await step(registry, name, what)
+    assert found(registry, name).phase is phase
+    assert registry.counts()[phase.name.lower()] == 1
+
+
+@pytest.mark.parametrize("what", ["link", "redeem", "revive"])
+async def test_nothing_leaves_gone(registry: Registry, what: str) -> None:
+    name = await registry.issue(ALICE, "claim")
+    await registry.revoke(name, "first")
+    with pytest.raises(RefusedError, match="gone"):
+        await step(registry, name, what)
+    await registry.revoke(name, "second")
+    assert (found(registry, name).phase, found(registry, name).reason) == (Phase.GONE, "first")
+
+
+async def test_the_database_itself_lets_no_phase_go_back(
+    registry: Registry, tmp_path: Path
+) -> None:
+    name = await registry.issue(ALICE, "claim")
+    await registry.redeem(name, "10.1.0.1", 5000, None)
+    db = sqlite3.connect(tmp_path / "registry.db")
+    with pytest.raises(sqlite3.IntegrityError, match="never goes back"):
+        db.execute("UPDATE sessions SET phase = 0 WHERE name = ?", (name,))
+    db.close()
+
+
+async def test_one_refusal_does_not_touch_its_neighbours(registry: Registry) -> None:
+    """Changes that come together are one transaction; each still has its own answer."""
+    name = await registry.issue(ALICE, "claim")
+    results = await asyncio.gather(
+        registry.link(name, "1"),
+        registry.link(name, "2"),
+        registry.issue(ALICE, "claim"),
+        registry.redeem("no-such-name", "10.1.0.1", 5000, None),
+        registry.revoke(name, "over"),
+        return_exceptions=True,
+    )
+    assert [getattr(result, "code", None) for result in results] == [
+        None, "already-linked", None, "unknown-name", None,
+    ]  # fmt: skip
+    assert found(registry, name).job_id == "1"
+    assert found(registry, str(results[2])).phase is Phase.ISSUED
+
+
+async def test_of_two_redemptions_one_counts(registry: Registry) -> None:
+    name = await registry.issue(ALICE, "claim")
+    results = await asyncio.gather(
+        *(registry.redeem(name, f"10.1.0.{n}", 5000, str(n)) for n in range(5)),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(result, Session) for result in results) == 1
+    assert found(registry, name).address == "10.1.0.0"
+
+
+async def test_names_are_unique_even_when_chance_is_not(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rolls = iter(["one-two-three", "one-two-three", "one-two-three", "four-five-six"])
+    monkeypatch.setattr(registry_module, "new_name", lambda: next(rolls))
+    assert await registry.issue(ALICE, "a") == "one-two-three"
+    assert await registry.issue(ALICE, "b") == "four-five-six"
+    assert found(registry, "one-two-three").opens_with("a")
+    assert not found(registry, "one-two-three").opens_with("b")
+
+
+async def test_limits_count_what_waits(registry: Registry) -> None:
+    names = [await registry.issue(ALICE, "c", most_per_user=2) for _ in range(2)]
+    with pytest.raises(RefusedError, match="limit"):
+        await registry.issue(ALICE, "c", most_per_user=2)
+    with pytest.raises(RefusedError, match="limit"):
+        await registry.issue(Request(source="10.0.0.1"), "c", most_per_source=2)
+    await registry.issue(Request(source="10.0.0.2", user="bob"), "c", most_per_source=2)
+    await registry.link(names[0], "17")
+    with pytest.raises(RefusedError, match="limit"):
+        await registry.issue(ALICE, "c", most_per_user=2)
+    await registry.redeem(names[0], "10.1.0.1", 5000, None)
+    await registry.issue(ALICE, "c", most_per_user=2)
+
+
+async def test_what_is_not_used_expires(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_000_000.0
+    monkeypatch.setattr(time, "time", lambda: now)
+    pending = await registry.issue(ALICE, "c")
+    lapsed = await registry.issue(ALICE, "c")
+    living = await registry.issue(ALICE, "c")
+    for name in (lapsed, living):
+        await registry.redeem(name, "10.1.0.1", 5000, None)
+    await registry.lapse([lapsed])
+
+    async def expire() -> dict[str, int]:
+        await registry.expire(14 * DAY, 7 * DAY, 90 * DAY)
+        return registry.counts()
+
+    now += 6 * DAY
+    assert (await expire())["gone"] == 0
+    now += 2 * DAY
+    assert (await expire())["gone"] == 1
+    assert found(registry, lapsed).reason == "not heard of for too long"
+    now += 7 * DAY
+    assert (await expire())["gone"] == 2
+    assert found(registry, pending).reason == "never used"
+    now += 91 * DAY
+    assert await expire() == {"issued": 0, "linked": 0, "ready": 1, "gone": 0}
+    assert registry.find(pending) is None
+    assert [session.name for session in registry.ready()] == [living]
+
+
+async def test_a_lapsed_session_is_remembered_as_such(registry: Registry, tmp_path: Path) -> None:
+    name = await registry.issue(ALICE, "c")
+    await registry.redeem(name, "10.1.0.1", 5000, "1")
+    await registry.lapse([name])
+    registry.close()
+    again = Registry(tmp_path / "registry.db")
+    assert found(again, name).lapsed is not None
+    assert (await again.redeem(name, "10.1.0.1", 5000, "1")).lapsed is None
+    again.close()
+
+
+def test_a_registry_of_a_newer_rps_is_left_alone(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / "registry.db")
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(ServiceError, match="another version"):
+        Registry(tmp_path / "registry.db")
+
+
+def test_words() -> None:
+    assert len(words()) == 7772
+    assert all(word.isascii() and word.isalpha() and word.islower() for word in words())
+    assert is_name(new_name())
+    assert len({new_name() for _ in range(1000)}) == 1000
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "a-b", "a-b-c-d", "A-b-c", "a-b-1", "a--c", "a-b-c\n", "ä-b-c", "-a-b-c"]
+)
+def test_what_is_no_name(text: str) -> None:
+    assert not is_name(text)
