@@ -48,6 +48,8 @@ class Screen:
         if self.quiet:
             return
         click.echo(f"{record.name}: job {record.job_id} on {record.cluster}", err=True)
+        if record.own_service:
+            click.echo(f"The CA that a browser must trust: {record.endpoint.ca_file}", err=True)
         forwarding = forwarding_command(record)
         if forwarding:
             click.echo(
@@ -259,7 +261,7 @@ def _time(seconds: int) -> str:
 
 def _columns() -> int:
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80  # 0: nobody told the size
     except OSError:
         return 80
 
