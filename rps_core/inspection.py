@@ -57,8 +57,11 @@ def print_cluster(wanted: str | None, *, as_json: bool) -> None:
 def print_config(here: Here, *, origins: bool, check: bool, as_json: bool) -> None:
     """The values in force, with `origins` the layer, file and line of each; or only the check."""
     values = asdict(here.loaded.settings)
-    settings.check_other_sites()
+    sections = settings.check_other_sites()
     if check:
+        known = {cluster.name for cluster in Plugins.load().clusters()}
+        for name in sorted(sections - known):
+            click.echo(f"Note: no plugin here serves the cluster `{name}` of `sites`.", err=True)
         click.echo("The configuration is valid.", err=True)
     elif origins:
         flat = {key: (_at(values, key), origin) for key, origin in here.loaded.origins.items()}

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rps_core import client, paths, sessions, shell
 from rps_core import follow as following
-from rps_core import paths, sessions, shell
 from rps_core.errors import InterruptedByUserError, JobError, NotFoundError
 from rps_core.quantities import format_walltime
 from rps_core.sessions import Session
@@ -126,7 +126,6 @@ def surveyed(find: FindHere, *, everything: bool) -> list[Session]:
     if not any(record.ended is None for record in records):
         return sessions.survey(records, None, store, shell.run)
     here, store = find()
-    sessions.prune(store, here.loaded.settings.keep_ended)
     return sessions.survey(records, here, store, shell.run)
 
 
@@ -151,6 +150,8 @@ def visitable(store: Store, name: str | None) -> Session:
             f"{record.name} is over" + (f": {record.reason}" if record.reason else ""),
             "`rps start` starts another.",
         )
+    if record.own_service:  # a URL that nobody answers is no use
+        client.own_endpoint()
     return session
 
 

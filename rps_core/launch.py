@@ -15,6 +15,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from rps_core import sessions
 from rps_core.client import Client, Issued, configured_endpoint
 from rps_core.cluster import Here
 from rps_core.errors import RpsError, ServiceError
@@ -46,6 +47,7 @@ def start(here: Here, plan: Plan, store: Store, shell: Shell, held: Held) -> Rec
         KeyboardInterrupt: `held` had one before the job was submitted.
     """
     store.probe()
+    sessions.prune(store, here.loaded.settings.keep_ended)
     endpoint = configured_endpoint(here.loaded)
     client = Client(endpoint, here.loaded.settings.proxy.timeout)
     cluster = here.site.cluster

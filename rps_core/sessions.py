@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rps_core.client import ServiceState, client_of
-from rps_core.errors import SchedulerError, ServiceError
+from rps_core.errors import RpsError, SchedulerError, ServiceError
 from rps_core.log import get_logger
 from rps_core.models import Gone, JobPhase, JobStatus, Known, Outcome, Unknown
 from rps_core.shell import Shell
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _PEACEFUL = frozenset({Outcome.COMPLETED, Outcome.CANCELLED, Outcome.TIMEOUT, Outcome.ENDED})
+_BY_THE_SCHEDULER = {
+    Outcome.TIMEOUT: "its walltime was over",
+    Outcome.OUT_OF_MEMORY: "it ran out of memory",
+    Outcome.NODE_FAILED: "its node failed",
+    Outcome.PREEMPTED: "another job took its place",
+}
 _PHASE_STATES = {
     JobPhase.PENDING: "pending",
     JobPhase.RUNNING: "starting",
@@ -114,7 +120,10 @@ def inspect(record: Record, status: JobStatus | None, here: Here | None, store: 
         )
     status = status or Unknown(reason="not asked")
     files = store.files(record.name)
-    secrets = files.secrets()
+    try:
+        secrets = files.secrets()
+    except RpsError as error:  # it harms this session only, and `rps stop` still ends it
+        return Session(record=record, state="unknown", reason=error.message, url=None)
     service: ServiceState | None = None
     if secrets is not None:
         try:
@@ -161,7 +170,8 @@ def judge(
 
 
 def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Session:
-    """Note that a session is over and why: the agent's own words first, the scheduler's else.
+    """Note that a session is over and why: the scheduler's words where it ended the job, else the
+    agent's own, else what evidence there is.
 
     The route is taken down, in case the job had no time to.
     """
@@ -169,7 +179,9 @@ def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Sessi
     last = next((e for e in reversed(files.events()) if e.get("event") == "ended"), None)
     failed = gone.outcome not in _PEACEFUL
     reason = gone.evidence
-    if last is not None:
+    if gone.outcome in _BY_THE_SCHEDULER:
+        reason = f"{_BY_THE_SCHEDULER[gone.outcome]} ({gone.evidence})"
+    elif last is not None:
         failed = failed or last.get("cause") in ("start-failed", "refused")
         reason = str(last.get("reason") or reason)
     elif gone.outcome is Outcome.COMPLETED:
@@ -184,14 +196,13 @@ def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Sessi
 
 def revoke(record: Record, store: Store, reason: str, here: Here | None) -> None:
     """Take the route down, as far as the service answers; the lease does it else."""
-    secrets = store.files(record.name).secrets()
-    if secrets is None:
-        return
     try:
-        timeout = here.loaded.settings.proxy.timeout if here else 10
-        client_of(record, timeout).revoke(record.name, secrets.claim, reason)
-    except ServiceError as error:
-        if error.code not in ("gone", "unknown-name"):
+        secrets = store.files(record.name).secrets()
+        if secrets is not None:
+            timeout = here.loaded.settings.proxy.timeout if here else 10
+            client_of(record, timeout).revoke(record.name, secrets.claim, reason)
+    except RpsError as error:
+        if not isinstance(error, ServiceError) or error.code not in ("gone", "unknown-name"):
             log.warning("route left to its lease", name=record.name, reason=error.message)
 
 

@@ -162,18 +162,23 @@ def load(
     return Loaded(*config.merge(Settings, layers))
 
 
-def check_other_sites() -> None:
+def check_other_sites() -> set[str]:
     """Check the `sites` sections of every other cluster too, as `rps config --check` promises.
+
+    Answers the names of the clusters that have one.
 
     Raises:
         UsageError: as `load`.
     """
     base = config.packaged_layer("defaults", files("rps_conf") / "defaults.yaml")
+    found: set[str] = set()
     for name, path in (("system", paths.system_config_file()), ("user", paths.config_file())):
         layer = config.file_layer(name, path)
         if layer is not None:
             for cluster in layer.section("sites").values:
                 config.merge(Settings, [base, layer.section(f"sites.{cluster}")])
+                found.add(cluster)
+    return found
 
 
 def _environment_layers(environment: Mapping[str, str]) -> list[Layer]:
