@@ -28,11 +28,12 @@ hookspec = HookspecMarker("rps")
 
 
 @hookspec
-def rps_detect_cluster(host: Host) -> Claim | None:
+def rps_detect_cluster(host: Host, shell: Shell) -> Claim | None:
     """Claim this host, or not. Every plugin is asked; two claims are an error that names both.
 
     Match the host name in full, not by a prefix, and look at more than the name where it can lie.
-    `host.commands` tells which scheduler commands are on the PATH. Must not run commands.
+    `host.commands` tells which scheduler commands are on the PATH. Run one (`scontrol show config`)
+    only where the host name leaves it open: this is asked on each `rps start`.
     """
 
 

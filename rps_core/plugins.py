@@ -22,7 +22,7 @@ from rps_core import hookspecs
 from rps_core.errors import DetectionError, RpsError
 from rps_core.log import get_logger
 from rps_core.models import Claim, Cluster, Host, Job, JobStatus, SessionSpec
-from rps_core.shell import Shell
+from rps_core.shell import Shell, run
 from rps_core.store import Record
 
 GROUP = "rps"
@@ -62,7 +62,13 @@ def this_host() -> Host:
 class Plugins:
     """All plugins that are installed and sound; `broken` lists the others."""
 
-    def __init__(self, points: Sequence[EntryPoint], blocked: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        points: Sequence[EntryPoint],
+        blocked: frozenset[str] = frozenset(),
+        shell: Shell = run,
+    ) -> None:
+        self._shell = shell
         self._manager = pluggy.PluginManager("rps")
         self._manager.add_hookspecs(hookspecs)
         self.broken: list[Broken] = []
@@ -141,7 +147,7 @@ class Plugins:
     def _claims(self, host: Host) -> tuple[Claim, ...]:
         claims = []
         for name, plugin in self._manager.list_name_plugin():
-            claim = self._ask_one(name, plugin, "rps_detect_cluster", host=host)
+            claim = self._ask_one(name, plugin, "rps_detect_cluster", host=host, shell=self._shell)
             if claim is not None:
                 claims.append(claim)
         return tuple(claims)

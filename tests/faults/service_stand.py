@@ -280,7 +280,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.notebook.requests.append(self.requestline)
         path = self.path.partition("?")[0]
-        if path == "/endless":
+        if path == "/hangup":
+            self.close_connection = True
+        elif path == "/endless":
             self.send_response(200)
             self.send_header("Content-Length", str(10**15))
             self.end_headers()
@@ -307,6 +309,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.server.notebook.requests.append(self.requestline)
+        if self.path == "/hangup":
+            self.close_connection = True
+            return
         if self.path == "/refuse":
             self.send_response(413)
             self.send_header("Content-Length", "0")

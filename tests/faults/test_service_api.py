@@ -72,6 +72,12 @@ def test_the_steps_of_a_session(service: Service, tmp_path: Path) -> None:
     assert code(again) == (410, "gone")
 
 
+def test_web_pages_are_not_served(service: Service) -> None:
+    page = {"Origin": f"https://evil.{DOMAIN}"}
+    answer = service.request(MANAGE, "POST", "/api/v1/sessions", b"{}", page)
+    assert (answer.status, answer.json()["error"]) == (403, "from-a-page")
+
+
 def test_health_is_for_everybody(service: Service) -> None:
     status, health = service.call("GET", "health", source=FOREIGN)
     assert (status, health["status"], health["domain"]) == (200, "ok", DOMAIN)

@@ -12,8 +12,9 @@ import pytest
 
 from rps_core.errors import ServiceError
 from rps_proxy import registry as registry_module
+from rps_proxy.group_commit import RefusedError
 from rps_proxy.names import is_name, new_name, words
-from rps_proxy.registry import Phase, RefusedError, Registry, Request, Session
+from rps_proxy.registry import Phase, Registry, Request, Session
 
 ALICE = Request(source="10.0.0.1", user="alice")
 DAY = 86400
