@@ -1,0 +1,266 @@
+"""The API on the management host: docs/protocol.md, version 1, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from rps_core.log import get_logger
+from rps_core.version import __version__
+from rps_proxy.authority import Authority
+from rps_proxy.group_commit import BusyError, RefusedError
+from rps_proxy.names import is_name
+from rps_proxy.networks import AddressSet
+from rps_proxy.registry import Phase, Request, Session
+
+if TYPE_CHECKING:
+    from rps_proxy.service import Service
+
+LONGEST_REQUEST = 16 * 1024
+LONGEST_TEXT = 256  # of a job id, a user's name and the like
+LOWEST_PORT = 1024
+# The certificate is asked for as the job starts, and the job may be long.
+NOTEBOOK_CERTIFICATE_DAYS = 397
+
+_PREFIX = "/api/v1/"
+_SECONDS_A_DAY = 86400
+
+_log = get_logger("rps.api")
+
+_REFUSALS = {
+    "already-linked": (409, "This session is linked to another job."),
+    "already-redeemed": (409, "This session was redeemed already, by another job or address."),
+    "bad-port": (400, f"The port must be a number from {LOWEST_PORT} to 65535."),
+    "bad-request": (400, "The request is not what docs/protocol.md says."),
+    "busy": (503, "The registry cannot be written; nothing was done."),
+    "excluded-address": (403, "No route may lead to this address."),
+    "from-a-page": (403, "This API is not for web pages."),
+    "gone": (410, "This session is over."),
+    "limit": (429, "Too many names wait to be used; use or revoke some first."),
+    "no-claim": (401, "This call needs the session's claim."),
+    "no-such-call": (404, "There is no such call."),
+    "outside-networks": (403, "This call is not for your address."),
+    "too-large": (413, f"A request has at most {LONGEST_REQUEST} bytes."),
+    "unknown-name": (404, "No session has this name."),
+    "wrong-address": (403, "Another address redeemed this session."),
+    "wrong-claim": (403, "This is not the session's claim."),
+    "wrong-method": (405, "This call wants another method."),
+}
+
+
+class Api:
+    """Answers the calls of launchers and agents for one `Service`."""
+
+    def __init__(self, service: Service, authority: Authority) -> None:
+        networks = service.settings.networks
+        self._service = service
+        self._authority = authority
+        self._issue_networks = AddressSet(networks.issue)
+        self._redeem_networks = AddressSet(networks.redeem)
+        self._excluded = AddressSet(networks.exclude)
+        calls: dict[str, tuple[str, Callable[[Session, str, dict[str, Any]], Awaitable[Any]]]] = {
+            "": ("GET", self._state),
+            "link": ("POST", self._link),
+            "certificate": ("POST", self._certificate),
+            "redeem": ("POST", self._redeem),
+            "renew": ("POST", self._renew),
+            "revoke": ("POST", self._revoke),
+        }
+        self._calls = calls
+
+    async def handle(self, request: web.BaseRequest, remote: str) -> web.Response:
+        """Answer one call from the address `remote`."""
+        try:
+            return await self._dispatch(request, remote)
+        except RefusedError as refusal:
+            return error_response(refusal.code)
+        except BusyError as error:
+            _log.error("registry-not-written", reason=str(error))
+            return error_response("busy")
+
+    async def _dispatch(self, request: web.BaseRequest, remote: str) -> web.Response:
+        if "Origin" in request.headers:  # a page in somebody's browser; no program of ours sends it
+            raise RefusedError("from-a-page")
+        path = request.raw_path.partition("?")[0]
+        if not path.startswith(_PREFIX):
+            raise RefusedError("no-such-call")
+        what, _, rest = path.removeprefix(_PREFIX).partition("/")
+        if what == "health" and not rest:
+            _want(request, "GET")
+            settings = self._service.settings
+            return _json({"status": "ok", "version": __version__, "domain": settings.domain})
+        if what != "sessions":
+            raise RefusedError("no-such-call")
+        if not rest:
+            _want(request, "POST")
+            return await self._issue(request, remote)
+        name, _, call = rest.partition("/")
+        if call not in self._calls:
+            raise RefusedError("no-such-call")
+        method, answer = self._calls[call]
+        _want(request, method)
+        self._check_networks(call, remote)
+        session = self._claimed(request, name)
+        return _json(await answer(session, remote, await _body(request)))
+
+    def _check_networks(self, call: str, remote: str) -> None:
+        inside = remote in self._redeem_networks
+        if call in ("redeem", "certificate") and inside and remote in self._excluded:
+            raise RefusedError("excluded-address")
+        if call in ("", "link", "revoke"):
+            inside = inside or remote in self._issue_networks
+        if not inside:
+            raise RefusedError("outside-networks")
+
+    def _claimed(self, request: web.BaseRequest, name: str) -> Session:
+        """The session, once the claim is seen to be its."""
+        scheme, _, claim = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not claim:
+            raise RefusedError("no-claim")
+        session = self._service.registry.find(name) if is_name(name) else None
+        if session is None:
+            raise RefusedError("unknown-name")
+        if not session.opens_with(claim.strip()):
+            raise RefusedError("wrong-claim")
+        return session
+
+    async def _issue(self, request: web.BaseRequest, remote: str) -> web.Response:
+        if remote not in self._issue_networks:
+            raise RefusedError("outside-networks")
+        body = await _body(request)
+        asked = Request(
+            source=remote,
+            cluster=_text(body, "cluster"),
+            scheduler=_text(body, "scheduler"),
+            user=_text(body, "user"),
+        )
+        claim = secrets.token_urlsafe(32)
+        settings, routes = self._service.settings, self._service.routes
+        name = await self._service.registry.issue(
+            asked,
+            claim,
+            most_per_source=settings.limits.pending_per_source,
+            most_per_user=settings.limits.pending_per_user,
+        )
+        host = routes.host(name)
+        answer = {
+            "name": name,
+            "host": host,
+            "url": f"https://{routes.public_host(host)}/",
+            "claim": claim,
+            "expires_in": round(settings.keep.pending * _SECONDS_A_DAY),
+        }
+        return _json(answer, status=201)
+
+    async def _state(self, session: Session, _remote: str, _body: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "name": session.name,
+            "phase": session.phase.name.lower(),
+            "live": self._service.routes.is_live(session.name),
+            "job_id": session.job_id or session.run_id,
+            "address": session.address,
+            "reason": session.reason,
+        }
+
+    async def _link(self, session: Session, remote: str, body: dict[str, Any]) -> dict[str, Any]:
+        job_id = _text(body, "job_id")
+        if not job_id:
+            raise RefusedError("bad-request")
+        linked = await self._service.registry.link(session.name, job_id)
+        return await self._state(linked, remote, body)
+
+    async def _certificate(
+        self, session: Session, _remote: str, _body: dict[str, Any]
+    ) -> dict[str, Any]:
+        if session.phase >= Phase.READY:
+            raise RefusedError("gone" if session.phase is Phase.GONE else "already-redeemed")
+        host = self._service.routes.host(session.name)
+        leaf = await asyncio.to_thread(self._authority.issue, [host], NOTEBOOK_CERTIFICATE_DAYS)
+        return {
+            "certificate": leaf.certificate.decode(),
+            "key": leaf.key.decode(),
+            "ca": self._authority.certificate.decode(),
+        }
+
+    async def _redeem(self, session: Session, remote: str, body: dict[str, Any]) -> dict[str, Any]:
+        port = body.get("port")
+        # bool is an int in Python, not in JSON
+        if not isinstance(port, int) or isinstance(port, bool) or not LOWEST_PORT <= port <= 65535:
+            raise RefusedError("bad-port")
+        await self._service.redeem(session.name, remote, port, _text(body, "job_id"))
+        return {**self._lease(), "address": remote}
+
+    async def _renew(self, session: Session, remote: str, _body: dict[str, Any]) -> dict[str, Any]:
+        if session.phase is Phase.GONE:
+            raise RefusedError("gone")
+        if session.address != remote:
+            raise RefusedError("wrong-address")
+        await self._service.renew(session)
+        return self._lease()
+
+    async def _revoke(self, session: Session, remote: str, body: dict[str, Any]) -> dict[str, Any]:
+        reason = _text(body, "reason") or "ended"
+        revoked = await self._service.revoke(session.name, reason)
+        return await self._state(revoked, remote, body)
+
+    def _lease(self) -> dict[str, Any]:
+        lease = self._service.settings.lease
+        return {"lease": lease.length, "renew_every": lease.renew_every}
+
+
+def error_response(code: str) -> web.Response:
+    """The answer that refuses a call; `code` is one of docs/protocol.md."""
+    status, message = _REFUSALS[code]
+    response = _json({"error": code, "message": message}, status=status)
+    if status in (429, 503):
+        response.headers["Retry-After"] = "10"
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _json(value: object, *, status: int = 200) -> web.Response:
+    return web.Response(
+        status=status,
+        body=json.dumps(value).encode(),
+        headers={"Content-Type": "application/json", "Cache-Control": "no-store"},
+    )
+
+
+def _want(request: web.BaseRequest, method: str) -> None:
+    if request.method != method:
+        raise RefusedError("wrong-method")
+
+
+async def _body(request: web.BaseRequest) -> dict[str, Any]:
+    """The request's JSON object; an empty one where there is no body."""
+    if not request.body_exists:
+        return {}
+    if (request.content_length or 0) > LONGEST_REQUEST:
+        raise RefusedError("too-large")
+    content = b""
+    while part := await request.content.readany():
+        content += part
+        if len(content) > LONGEST_REQUEST:
+            raise RefusedError("too-large")
+    try:
+        value = json.loads(content) if content else {}
+    except (ValueError, RecursionError):
+        raise RefusedError("bad-request") from None
+    if not isinstance(value, dict):
+        raise RefusedError("bad-request")
+    return value
+
+
+def _text(body: dict[str, Any], key: str) -> str | None:
+    value = body.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT or not value.isprintable():
+        raise RefusedError("bad-request")
+    return value

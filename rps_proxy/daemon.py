@@ -1,0 +1,131 @@
+"""The process of the local service: `python -m rps_proxy.daemon DIRECTORY REPORT-DESCRIPTOR`.
+
+Started by `local.find_or_start` alone. It reports on the descriptor once it listens, or why it cannot.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from rps_core.errors import RpsError, ServiceError
+from rps_core.version import __version__
+from rps_proxy import local
+from rps_proxy.files import write_private
+
+if TYPE_CHECKING:
+    from rps_proxy.settings import Settings
+
+MOST_LOG = 1_000_000  # bytes; as much again is kept of what came before
+
+
+class BoundedLog:
+    """A log file that starts anew when it has grown, and keeps one predecessor."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = self._open()
+
+    def write(self, text: str) -> int:
+        """Write, to the new file if the old one is full."""
+        if self._file.tell() > MOST_LOG:
+            self._file.close()
+            self._path.replace(self._path.with_suffix(".log.1"))
+            self._file = self._open()
+        return self._file.write(text)
+
+    def flush(self) -> None:
+        """Hand over to the system what was written."""
+        self._file.flush()
+
+    def _open(self) -> TextIO:
+        return self._path.open("a", encoding="utf-8")
+
+
+def main(directory: Path, report: int) -> None:
+    """Serve until idle or told to stop; fails by reporting."""
+    if os.fork():
+        os._exit(0)  # the starter sees this end, and the service is nobody's child
+    os.set_inheritable(report, False)
+
+    def ready(port: int) -> None:
+        running = local.Running(
+            pid=os.getpid(),
+            start_time=local.process_start_time(os.getpid()) or 0,
+            port=port,
+            ca_file=str(settings.ca_directory / "ca.pem"),
+            version=__version__,
+        )
+        write_private(directory / local.RUNNING_FILE, running.to_json())
+        _report(report, {})
+
+    try:
+        from rps_proxy.launch import run
+        from rps_proxy.settings import load_local
+
+        settings = load_local(directory)
+        listener = _listener(directory, settings)
+        log: TextIO = BoundedLog(directory / local.LOG_FILE)  # type: ignore[assignment]
+        run(settings, listener=listener, ready=ready, log=log)
+    except RpsError as error:
+        print(f"{error.message} {error.hint}", file=sys.stderr)  # noqa: T201 - stderr is the log
+        _report(report, {"error": error.message, "hint": error.hint, "kind": type(error).__name__})
+        sys.exit(error.exit_code)
+
+
+def _report(descriptor: int, report: dict[str, str]) -> None:
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as pipe:
+            json.dump(report, pipe)
+    except OSError:
+        pass  # who started us has gone, or was told before
+
+
+def _listener(directory: Path, settings: Settings) -> socket.socket:
+    """A socket on the port that URLs in use name, else on the usual one, else on any.
+
+    Raises:
+        ServiceError: sessions are reached by a port that another program has.
+    """
+    from rps_proxy.server import listen
+
+    last = local.last(directory)
+    ports = [settings.listen.port, 0] if last is None else [last.port, settings.listen.port, 0]
+    for port in ports:
+        try:
+            return listen(settings.listen.address, port)
+        except ServiceError as error:
+            cause = error.__cause__
+            if not isinstance(cause, OSError) or cause.errno != errno.EADDRINUSE:
+                raise
+            sessions = _sessions(directory)
+            if last is not None and port == last.port and sessions:
+                raise ServiceError(
+                    f"Another program took port {port}, by which your {sessions} "
+                    f"session{'s' if sessions > 1 else ''} on this machine are reached.",
+                    f"Find it (ss -tlnp 'sport = {port}') and stop it. To give up those sessions "
+                    f"instead, end their jobs and remove {directory / 'registry.db'}.",
+                ) from error
+    raise ServiceError("No port is free on this machine.", "Try again later.", transient=True)
+
+
+def _sessions(directory: Path) -> int:
+    """How many sessions wait or run."""
+    from rps_proxy.registry import Registry
+
+    path = directory / "registry.db"
+    if not path.exists():
+        return 0
+    registry = Registry(path)
+    counts = registry.counts()
+    registry.close()
+    return sum(counts.values()) - counts["gone"]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,101 @@
+"""Files that hold secrets: in a directory of ours that nobody else can enter, opened as they are.
+
+Directories and files are opened without following links, and judged by what was opened: a check of
+the path alone could be overtaken. Standard library only: `rps start` imports this.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from rps_core.errors import ServiceError
+
+
+def own_directory(path: Path) -> Path:
+    """Make `path` (mode 0700) if need be, and return it once it is seen to be ours alone.
+
+    Raises:
+        ServiceError: it is a link, belongs to somebody else, or others may enter it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise ServiceError(
+            f"The service's directory {path} cannot be used: {error.strerror}",
+            "It must be a directory of yours (no link). Move away what is there, or choose another.",
+        ) from error
+    try:
+        status = os.fstat(handle)
+    finally:
+        os.close(handle)
+    if status.st_uid != os.geteuid():
+        raise ServiceError(
+            f"The directory {path} belongs to user {status.st_uid}, not to you.",
+            "The service keeps keys there, so it will not use it. Choose another directory.",
+        )
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        raise ServiceError(
+            f"Other users can enter {path} (mode {stat.S_IMODE(status.st_mode):o}).",
+            f"The service keeps keys there. Close it: chmod 700 {path}",
+        )
+    return path
+
+
+def read_private(path: Path) -> bytes | None:
+    """The content of a file of ours; None where there is none.
+
+    Raises:
+        ServiceError: it is a link or no plain file, or belongs to somebody else, or others may read it.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ServiceError(
+            f"{path} cannot be read: {error.strerror}", "It must be a plain file of yours, no link."
+        ) from error
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(file.fileno())
+        if (
+            not stat.S_ISREG(status.st_mode)
+            or status.st_uid != os.geteuid()
+            or stat.S_IMODE(status.st_mode) & 0o077
+        ):
+            raise ServiceError(
+                f"{path} is not a plain file that you alone can read.",
+                f"Make it so (chown, chmod 600 {path}), or remove it to have a new one made.",
+            )
+        return file.read()
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file (mode 0600) at once and durably: nobody ever sees half of it."""
+    temporary = _write_beside(path, content)
+    temporary.replace(path)
+
+
+def create_private(path: Path, content: bytes) -> bool:
+    """As `write_private`, but only where no such file is: False if somebody was first."""
+    temporary = _write_beside(path, content)
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink()
+    return True
+
+
+def _write_beside(path: Path, content: bytes) -> Path:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return temporary

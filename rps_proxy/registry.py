@@ -1,0 +1,316 @@
+"""The registry: every session's name, phase and address, in one SQLite table.
+
+Writes go through `GroupCommit`, and are answered only when they are on disk. Reads are plain look-ups
+on a second connection; with a write-ahead log neither waits for the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import sqlite3
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+from rps_core.errors import ServiceError
+from rps_proxy.group_commit import GroupCommit, RefusedError
+from rps_proxy.names import new_name
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE sessions (
+    name      TEXT PRIMARY KEY,
+    claim     BLOB NOT NULL,               -- SHA-256 of the claim
+    phase     INTEGER NOT NULL DEFAULT 0,
+    cluster   TEXT,
+    scheduler TEXT,
+    user      TEXT,
+    source    TEXT NOT NULL,               -- address that asked for the name
+    job_id    TEXT,                        -- as linked by the launcher
+    run_id    TEXT,                        -- job id as given by the agent with its redemption
+    address   TEXT,
+    port      INTEGER,
+    reason    TEXT,                        -- why it is gone
+    created   REAL NOT NULL,               -- this and those below: seconds since 1970
+    lapsed    REAL,                        -- when the lease ran out; null while it holds
+    ended     REAL
+) WITHOUT ROWID;
+CREATE INDEX pending_by_source ON sessions (source) WHERE phase < 2;
+CREATE INDEX pending_by_user ON sessions (user) WHERE phase < 2;
+CREATE INDEX by_phase ON sessions (phase);
+CREATE TRIGGER phases_never_go_back BEFORE UPDATE OF phase ON sessions WHEN NEW.phase < OLD.phase
+BEGIN SELECT RAISE(ABORT, 'a phase never goes back'); END;
+"""
+
+_COLUMNS = "name, claim, phase, job_id, run_id, address, port, reason, created, lapsed, ended"
+
+
+class Phase(IntEnum):
+    """How far a session has come. A phase is never left backwards."""
+
+    ISSUED = 0
+    LINKED = 1
+    READY = 2
+    GONE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One row of the registry. Times are seconds since 1970, `claim` is a SHA-256 digest."""
+
+    name: str
+    claim: bytes
+    phase: Phase
+    job_id: str | None
+    run_id: str | None
+    address: str | None
+    port: int | None
+    reason: str | None
+    created: float
+    lapsed: float | None
+    ended: float | None
+
+    def opens_with(self, claim: str) -> bool:
+        """Whether `claim` is this session's, compared in constant time."""
+        return hmac.compare_digest(self.claim, digest(claim))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Who asks for a name. `source` is the caller's address, the rest is what it says of itself."""
+
+    source: str
+    cluster: str | None = None
+    scheduler: str | None = None
+    user: str | None = None
+
+
+def digest(claim: str) -> bytes:
+    """What is kept of a claim."""
+    return hashlib.sha256(claim.encode()).digest()
+
+
+class Registry:
+    """The table of sessions. Use from one event loop; `close` ends the writer.
+
+    Methods that change something are coroutines: they raise `RefusedError` where the rules forbid
+    the change, `BusyError` where it could not be written, and return only once it is committed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            writing = _open(path)
+            _prepare(writing, path)
+            self._reader = _open(path)
+        except sqlite3.Error as error:
+            raise ServiceError(
+                f"The registry {path} cannot be opened: {error}",
+                "If the disk is full, make room. If the file is damaged, move it away: "
+                "the service then starts with an empty one, and running sessions lose their URL.",
+            ) from error
+        self._writer = GroupCommit(writing)
+
+    def close(self) -> None:
+        """Commit what is under way and close the file."""
+        self._writer.close()
+        self._reader.close()
+
+    # Reading
+
+    def find(self, name: str) -> Session | None:
+        """The session of that name, however long it has been gone, or None."""
+        rows = self._reader.execute(
+            f"SELECT {_COLUMNS} FROM sessions WHERE name = ?",  # noqa: S608  (a constant)
+            (name,),
+        ).fetchall()
+        return _session(rows[0]) if rows else None
+
+    def ready(self) -> list[Session]:
+        """Every session that was redeemed and is not gone, lapsed ones among them."""
+        rows = self._reader.execute(
+            f"SELECT {_COLUMNS} FROM sessions WHERE phase = ?",  # noqa: S608  (a constant)
+            (Phase.READY,),
+        ).fetchall()
+        return [_session(row) for row in rows]
+
+    def counts(self) -> dict[str, int]:
+        """How many sessions are in each phase, by its lower-case name."""
+        rows = self._reader.execute("SELECT phase, count(*) FROM sessions GROUP BY phase")
+        found = dict(rows.fetchall())
+        return {phase.name.lower(): found.get(phase, 0) for phase in Phase}
+
+    # Changing
+
+    async def issue(
+        self,
+        request: Request,
+        claim: str,
+        *,
+        most_per_source: int = 0,
+        most_per_user: int = 0,
+    ) -> str:
+        """Put a new name into the table and return it. A limit of 0 means none."""
+
+        def change(db: sqlite3.Connection) -> str:
+            if most_per_source:
+                _check_pending(db, "source", request.source, most_per_source)
+            if most_per_user and request.user is not None:
+                _check_pending(db, "user", request.user, most_per_user)
+            values = (
+                digest(claim), request.cluster, request.scheduler, request.user,
+                request.source, time.time(),
+            )  # fmt: skip
+            while True:
+                name = new_name()
+                added = db.execute(
+                    "INSERT OR IGNORE INTO sessions"
+                    " (name, claim, cluster, scheduler, user, source, created)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (name, *values),
+                )
+                if added.rowcount:
+                    return name
+
+        return await self._writer.write(change)
+
+    async def link(self, name: str, job_id: str) -> Session:
+        """Note the job of a session. Refused: `already-linked` (to another job), `gone`."""
+
+        def change(db: sqlite3.Connection) -> Session:
+            session = _live(db, name)
+            if session.job_id not in (None, job_id):
+                raise RefusedError("already-linked")
+            db.execute(
+                "UPDATE sessions SET job_id = ?, phase = max(phase, ?) WHERE name = ?",
+                (job_id, Phase.LINKED, name),
+            )
+            return _get(db, name)
+
+        return await self._writer.write(change)
+
+    async def redeem(self, name: str, address: str, port: int, run_id: str | None) -> Session:
+        """Make the session ready at `address:port`. The same again is answered as the first time.
+
+        Refused: `already-redeemed` (from elsewhere, or by another job), `gone`.
+        """
+
+        def change(db: sqlite3.Connection) -> Session:
+            session = _live(db, name)
+            if session.phase is Phase.READY:
+                if (session.address, session.port, session.run_id) != (address, port, run_id):
+                    raise RefusedError("already-redeemed")
+                if session.lapsed is None:
+                    return session
+            db.execute(
+                "UPDATE sessions SET phase = ?, address = ?, port = ?, run_id = ?, lapsed = NULL"
+                " WHERE name = ?",
+                (Phase.READY, address, port, run_id, name),
+            )
+            return _get(db, name)
+
+        return await self._writer.write(change)
+
+    async def lapse(self, names: Iterable[str]) -> None:
+        """Note that the leases of these sessions ran out."""
+        rows = [(time.time(), name) for name in names]
+
+        def change(db: sqlite3.Connection) -> None:
+            db.executemany(
+                "UPDATE sessions SET lapsed = ? WHERE name = ? AND phase = 2 AND lapsed IS NULL",
+                rows,
+            )
+
+        await self._writer.write(change)
+
+    async def revive(self, name: str) -> Session:
+        """Note that a lapsed session was heard of again. Refused: `gone`."""
+
+        def change(db: sqlite3.Connection) -> Session:
+            _live(db, name)
+            db.execute("UPDATE sessions SET lapsed = NULL WHERE name = ?", (name,))
+            return _get(db, name)
+
+        return await self._writer.write(change)
+
+    async def revoke(self, name: str, reason: str) -> Session:
+        """End a session; one that is gone stays as it is, with its first reason."""
+
+        def change(db: sqlite3.Connection) -> Session:
+            _end(db, "name = ?", (name,), reason)
+            return _get(db, name)
+
+        return await self._writer.write(change)
+
+    async def expire(self, pending: float, lapsed: float, kept: float) -> None:
+        """End what was not redeemed or renewed in time, and forget what is long gone; in seconds."""
+
+        def change(db: sqlite3.Connection) -> None:
+            now = time.time()
+            _end(db, "phase < 2 AND created < ?", (now - pending,), "never used")
+            _end(db, "phase = 2 AND lapsed < ?", (now - lapsed,), "not heard of for too long")
+            db.execute("DELETE FROM sessions WHERE phase = 3 AND ended < ?", (now - kept,))
+
+        await self._writer.write(change)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")  # an answer must survive a power cut, too
+    return db
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+    elif version != SCHEMA_VERSION:
+        raise ServiceError(
+            f"The registry {path} was written by another version of rps (format {version}; "
+            f"this one reads {SCHEMA_VERSION}).",
+            "Run the version that wrote it, or give the service another directory.",
+        )
+
+
+def _session(row: tuple[Any, ...]) -> Session:
+    name, claim, phase, *rest = row
+    return Session(name, claim, Phase(phase), *rest)
+
+
+def _get(db: sqlite3.Connection, name: str) -> Session:
+    row = db.execute(
+        f"SELECT {_COLUMNS} FROM sessions WHERE name = ?",  # noqa: S608  (a constant)
+        (name,),
+    ).fetchone()
+    if row is None:
+        raise RefusedError("unknown-name")
+    return _session(row)
+
+
+def _live(db: sqlite3.Connection, name: str) -> Session:
+    session = _get(db, name)
+    if session.phase is Phase.GONE:
+        raise RefusedError("gone")
+    return session
+
+
+def _end(db: sqlite3.Connection, which: str, values: tuple[Any, ...], reason: str) -> None:
+    db.execute(
+        f"UPDATE sessions SET phase = 3, ended = ?, reason = ?, lapsed = NULL"  # noqa: S608
+        f" WHERE phase < 3 AND {which}",
+        (time.time(), reason, *values),
+    )
+
+
+def _check_pending(db: sqlite3.Connection, column: str, value: str, most: int) -> None:
+    (pending,) = db.execute(
+        f"SELECT count(*) FROM sessions WHERE {column} = ? AND phase < 2",  # noqa: S608
+        (value,),
+    ).fetchone()
+    if pending >= most:
+        raise RefusedError("limit")

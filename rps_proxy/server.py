@@ -1,0 +1,249 @@
+"""The listener: one port, TLS, and each request sent where its Host says."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import resource
+import signal
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from aiohttp import web
+
+from rps_core.errors import ServiceError
+from rps_core.log import get_logger
+from rps_proxy import tls
+from rps_proxy.api import Api
+from rps_proxy.engine import LONGEST_LINE, MOST_FIELDS, Engine, NotAnsweringError, RefusedError
+from rps_proxy.files import own_directory
+from rps_proxy.networks import plain
+from rps_proxy.pages import Pages, is_reserved
+from rps_proxy.routes import Route
+from rps_proxy.service import Service, only_one
+from rps_proxy.settings import Settings
+
+MANAGEMENT = "manage"  # the label of the API's host; a session's name has three words
+BACKLOG = 1024
+IDLE_CONNECTION = 75.0  # seconds without a request, or with half a head
+
+_log = get_logger("rps.server")
+
+
+class Dispatcher:
+    """Decides by the Host header who answers: the API, a notebook, or a page."""
+
+    def __init__(self, service: Service, api: Api, engine: Engine) -> None:
+        self._service = service
+        self._routes = service.routes
+        self._api = api
+        self._engine = engine
+        self._pages = Pages()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; the web.Server's handler."""
+        try:
+            return await self._dispatch(request)
+        except RefusedError as refusal:
+            return _plain(refusal.status)
+        except ConnectionError:
+            raise  # the client went away
+        except Exception:  # noqa: BLE001 - a defect must cost its own request alone, and be seen
+            _log.exception("defect")
+            return _plain(500)
+
+    async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
+        hosts = request.headers.getall("Host", ())
+        path = request.raw_path
+        if len(hosts) != 1 or not path.startswith("/"):
+            return _plain(400)
+        if not hosts[0].isascii():  # lower() makes an ASCII k of the Kelvin sign
+            return _plain(421)
+        host = hosts[0].lower()
+        if not request.remote:
+            raise ConnectionResetError  # it went away before we came to it
+        remote = plain(request.remote)
+        route = self._routes.find(host)
+        if route is not None and not is_reserved(path):
+            return await self._forward(request, route, remote)
+        name = self._routes.label(host)
+        if name is None:
+            return _plain(421)
+        if name == MANAGEMENT:
+            return await self._api.handle(request, remote)
+        state = self._service.state(name)
+        path = path.partition("?")[0]
+        if is_reserved(path):
+            return self._pages.reserved(request, path, state)
+        if state == "ready":  # it came back while we looked
+            raise RefusedError(503)
+        return self._pages.page(request, state)
+
+    async def _forward(
+        self, request: web.BaseRequest, route: Route, remote: str
+    ) -> web.StreamResponse:
+        try:
+            response = await self._engine.forward(request, route, remote)
+        except NotAnsweringError as error:
+            if route.answers:  # said once, not for each request of a page
+                _log.warning("not-answering", session=route.name, reason=str(error))
+                route.answers = False
+            return self._pages.page(request, "not-answering")
+        route.answers = True
+        return response
+
+
+class _Connection(web.RequestHandler):
+    """aiohttp's side of a connection, but its own error pages say nothing of the request."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,  # noqa: ARG002 - aiohttp's signature
+        message: str | None = None,  # noqa: ARG002
+    ) -> web.StreamResponse:
+        if request.writer.output_size > 0:
+            raise ConnectionError("broken off within an answer")
+        response = _plain(status)
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(
+            self,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]  # None turns it off
+            logger=_silent_logger(),
+            auto_decompress=False,
+            keepalive_timeout=IDLE_CONNECTION,
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_LINE,
+            max_headers=MOST_FIELDS,
+        )
+
+
+async def serve(
+    settings: Settings,
+    *,
+    listener: socket.socket | None = None,
+    ready: Callable[[int], None] | None = None,
+) -> None:
+    """Run the service until SIGTERM, SIGINT, or its idle time.
+
+    It listens where the settings say, or on `listener`, a bound socket. `ready` is called with the
+    port once connections are taken.
+
+    Raises:
+        ServiceError: the directory or the port cannot be had.
+        UsageError: the certificate cannot be used.
+    """
+    directory = own_directory(settings.service_directory)
+    with only_one(directory):
+        front = tls.front(settings, directory)
+        authority = tls.upstream_authority(settings, directory)
+        listener = listener or listen(settings.listen.address, settings.listen.port)
+        port = listener.getsockname()[1]
+        _raise_file_limit()
+        service = Service(
+            settings,
+            directory,
+            settings.listen.public_port or port,
+            tls.upstream_context(authority),
+        )
+        websocket = settings.websocket
+        dispatcher = Dispatcher(
+            service, Api(service, authority), Engine(websocket.ping_every, websocket.dead_after)
+        )
+        # A client that goes away ends what was done for it.
+        server = _Server(dispatcher.handle, handler_cancellation=True)
+        loop = asyncio.get_running_loop()
+        accepting = await loop.create_server(
+            server, sock=listener, ssl=front.context, backlog=BACKLOG
+        )
+        _log.info("listening", address=settings.listen.address, port=port, domain=settings.domain)
+        if ready is not None:
+            ready(port)
+        try:
+            await _until_told_to_stop(service.run(), front.watch())
+        finally:
+            accepting.close()
+            service.close()
+            await server.shutdown(timeout=1)
+            await accepting.wait_closed()
+            _log.info("stopped")
+
+
+async def _until_told_to_stop(*tasks: Coroutine[Any, Any, None]) -> None:
+    """Run `tasks` until a signal comes or one of them ends; the failure of one is raised."""
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    running = [loop.create_task(task) for task in (told.wait(), *tasks)]
+    try:
+        await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+        for task in running:
+            task.cancel()
+        ends = await asyncio.gather(*running, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, Exception):
+            raise end
+
+
+def listen(address: str, port: int) -> socket.socket:
+    """A bound socket.
+
+    Raises:
+        ServiceError: the address or port cannot be had; its cause is the OSError.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # Lets a restarted service have its port back while old connections are still closing.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family is socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address != "::")
+        listener.bind((address, port))
+    except OSError as error:
+        listener.close()
+        hint = {
+            errno.EADDRINUSE: "Another program has that port: stop it, or choose another "
+            "(`listen.port`; `ss -tlnp` shows who listens where).",
+            errno.EACCES: "Ports below 1024 are for root, or for a program with "
+            "CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=).",
+        }.get(error.errno or 0, "Check `listen.address` and `listen.port`.")
+        raise ServiceError(
+            f"The service cannot listen on {address}, port {port}: {error.strerror}", hint
+        ) from error
+    return listener
+
+
+def _raise_file_limit() -> None:
+    """A websocket takes two descriptors; the usual 1,024 are soon gone."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _silent_logger() -> logging.Logger:
+    """aiohttp would log each malformed request of each scanner; defects are logged by us."""
+    logger = logging.getLogger("rps.http")
+    logger.disabled = True
+    return logger
+
+
+def _plain(status: int) -> web.Response:
+    """A line of text that says nothing of the request."""
+    texts = {400: "Bad request", 403: "Refused", 421: "Not served here", 503: "Try again"}
+    response = web.Response(status=status, text=f"{texts.get(status, 'Internal error')}\n")
+    response.headers["Cache-Control"] = "no-store"
+    response.force_close()
+    return response

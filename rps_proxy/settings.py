@@ -1,0 +1,246 @@
+"""The service's configuration: packaged defaults < /etc/rps/proxy.yaml or --config < options.
+
+What each key means stands in `conf/rps_conf/proxy.yaml`, once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from ipaddress import ip_network
+from pathlib import Path
+
+from rps_core import config, paths
+from rps_core.config import Layer, Origin
+from rps_core.errors import UsageError
+from rps_proxy import local
+
+SYSTEM_FILE = Path("/etc/rps/proxy.yaml")
+LOCAL_IDLE_EXIT = 900.0  # seconds; see `idle_exit` in proxy.yaml
+_OWN_MACHINE = ["127.0.0.0/8"]
+
+_HOST_NAME = re.compile(
+    r"(?=.{1,200}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """See `listen` in proxy.yaml."""
+
+    address: str
+    port: int
+    public_port: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """See `tls` in proxy.yaml."""
+
+    certificate: str | None
+    key: str | None
+    ca_directory: str | None
+    days: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Networks:
+    """See `networks` in proxy.yaml."""
+
+    issue: tuple[str, ...]
+    redeem: tuple[str, ...]
+    exclude: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """See `limits` in proxy.yaml."""
+
+    pending_per_source: int
+    pending_per_user: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """See `lease` in proxy.yaml; seconds."""
+
+    length: float
+    renew_every: float
+    sweep_every: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """See `keep` in proxy.yaml; days."""
+
+    pending: float
+    lapsed: float
+    ended: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """See `upstream` in proxy.yaml; seconds."""
+
+    connect_timeout: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Websocket:
+    """See `websocket` in proxy.yaml; seconds."""
+
+    ping_every: float
+    dead_after: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """See `log` in proxy.yaml."""
+
+    level: str
+    format: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole configuration of the service."""
+
+    domain: str
+    listen: Listen
+    directory: str | None
+    tls: Tls
+    networks: Networks
+    limits: Limits
+    lease: Lease
+    keep: Keep
+    upstream: Upstream
+    websocket: Websocket
+    idle_exit: float
+    log: Log
+
+    @property
+    def service_directory(self) -> Path:
+        """Where the service keeps its files."""
+        return _directory(self.directory, "XDG_STATE_HOME", ".local/state", "service")
+
+    @property
+    def ca_directory(self) -> Path:
+        """Where the CA for the front certificate is kept, if one is used."""
+        return _directory(
+            self.tls.ca_directory, "XDG_DATA_HOME", ".local/share", f"ca/{self.domain}"
+        )
+
+
+def load(config_file: Path | None = None, assignments: Sequence[str] = ()) -> Settings:
+    """Read, merge and check all layers. `assignments` are `key=value` options.
+
+    Raises:
+        UsageError: an unknown key, a value of the wrong type or out of its range; names file and line.
+    """
+    layers = [config.packaged_layer("defaults", files("rps_conf") / "proxy.yaml")]
+    layer = config.file_layer("system", config_file or SYSTEM_FILE)
+    if layer is not None:
+        layers.append(layer)
+    elif config_file is not None:
+        raise UsageError(f"{config_file}: there is no such file", "Check the path after --config.")
+    layers.append(config.option_layer(assignments))
+    settings, origins = config.merge(Settings, layers)
+    _check(settings, layers, origins)
+    return settings
+
+
+def load_local(directory: Path) -> Settings:
+    """The settings of a user's own service: as `load`, but with the user's `proxy.yaml`.
+
+    What makes it local (its address, domain, directory and CA) is not for that file to say.
+    """
+    fixed = {
+        "directory": str(directory),
+        "domain": local.DOMAIN,
+        "listen": {"address": local.ADDRESS, "public_port": None},
+        "networks": {"issue": _OWN_MACHINE, "redeem": _OWN_MACHINE},
+        "tls": {"certificate": None, "key": None},
+    }
+    layers = [
+        config.packaged_layer("defaults", files("rps_conf") / "proxy.yaml"),
+        Layer("local", "rps", {"idle_exit": LOCAL_IDLE_EXIT}),
+    ]
+    layer = config.file_layer("user", paths.config_file().with_name("proxy.yaml"))
+    if layer is not None:
+        layers.append(layer)
+    layers.append(Layer("local", "rps", fixed))
+    settings, origins = config.merge(Settings, layers)
+    _check(settings, layers, origins)
+    return settings
+
+
+def _check(settings: Settings, layers: Sequence[Layer], origins: dict[str, Origin]) -> None:
+    """What types alone do not say."""
+
+    def require(holds: bool, keys: str, rule: str) -> None:
+        """`keys` are the values that the rule is about; the one that somebody set is at fault."""
+        if not holds:
+            ours = [key for key in keys.split() if origins[key].layer != layers[0].name]
+            key = (ours or keys.split())[-1]
+            raise UsageError(f"{origins[key].where}: `{key}` {rule}")
+
+    listen, networks, tls = settings.listen, settings.networks, settings.tls
+    lease, websocket = settings.lease, settings.websocket
+    for key, port in (("port", listen.port), ("public_port", listen.public_port)):
+        require(port is None or 0 <= port <= 65535, f"listen.{key}", "must be a port, 0 to 65535")
+    require(
+        _HOST_NAME.fullmatch(settings.domain) is not None,
+        "domain",
+        "must be a domain of two labels or more, in lower case, such as rps.example.org",
+    )
+    for key in ("issue", "redeem", "exclude"):
+        for network in getattr(networks, key):
+            require(_is_network(network), f"networks.{key}", f"holds {network!r}, no network")
+    require(
+        (tls.certificate is None) == (tls.key is None),
+        "tls.certificate tls.key",
+        "is not enough: `tls.certificate` and `tls.key` go together",
+    )
+    require(tls.days >= 3, "tls.days", "must be 3 or more")
+    for key in ("length", "renew_every", "sweep_every"):
+        require(getattr(lease, key) > 0, f"lease.{key}", "must be more than 0")
+    require(
+        lease.length >= 2 * lease.renew_every,
+        "lease.length lease.renew_every",
+        "breaks a rule: `lease.length` is at least twice `lease.renew_every`, "
+        "so that one lost renewal ends no session",
+    )
+    require(websocket.ping_every > 0, "websocket.ping_every", "must be more than 0")
+    require(
+        websocket.dead_after >= 2 * websocket.ping_every,
+        "websocket.dead_after websocket.ping_every",
+        "breaks a rule: `websocket.dead_after` is at least twice `websocket.ping_every`",
+    )
+    require(
+        settings.upstream.connect_timeout > 0, "upstream.connect_timeout", "must be more than 0"
+    )
+    require(
+        settings.log.level in ("warning", "info", "debug"),
+        "log.level",
+        "must be warning, info or debug",
+    )
+    require(settings.log.format in ("text", "json"), "log.format", "must be text or json")
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _directory(configured: str | None, variable: str, below_home: str, name: str) -> Path:
+    if configured is not None:
+        return Path(configured).expanduser()
+    # The XDG specification has relative values ignored.
+    base = os.environ.get(variable, "")
+    return (Path(base) if base.startswith("/") else Path.home() / below_home) / "rps" / name

@@ -1,0 +1,190 @@
+"""TLS in front: the certificate that browsers see, replaced while the service runs.
+
+Connections that are open keep the certificate that they began with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+
+from rps_core.errors import UsageError
+from rps_core.log import get_logger
+from rps_proxy.authority import Authority, Leaf
+from rps_proxy.files import own_directory, write_private
+from rps_proxy.settings import Settings
+
+LOOK_EVERY = 5.0  # seconds
+_LEAF_FILE = "front.pem"
+
+_log = get_logger("rps.tls")
+
+
+class GivenCertificate:
+    """Certificate and key from two files of the administrator's, read again when they change."""
+
+    def __init__(self, certificate: Path, key: Path, domain: str) -> None:
+        self._certificate = certificate
+        self._key = key
+        self._domain = domain
+        self._seen = self._state()
+
+    def load(self) -> ssl.SSLContext:
+        """A context with what the files hold now.
+
+        Raises:
+            UsageError: they cannot be read, or do not belong together.
+        """
+        self._seen = self._state()
+        try:
+            context = _server_context(self._certificate, self._key)
+            certificate = x509.load_pem_x509_certificate(self._certificate.read_bytes())
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise UsageError(
+                f"The certificate {self._certificate} with the key {self._key} cannot be used: {error}",
+                "Both must be PEM, readable for the service's account, the key without a passphrase "
+                "and the certificate made from it.",
+            ) from error
+        self._warn(certificate)
+        return context
+
+    def changed(self) -> bool:
+        """Whether a file was written or replaced since the last `load`."""
+        return self._state() != self._seen
+
+    def _state(self) -> list[tuple[int, int, int] | None]:
+        states: list[tuple[int, int, int] | None] = []
+        for path in (self._certificate, self._key):
+            try:
+                status = path.stat()
+            except OSError:
+                states.append(None)
+            else:
+                states.append((status.st_ino, status.st_mtime_ns, status.st_size))
+        return states
+
+    def _warn(self, certificate: x509.Certificate) -> None:
+        try:
+            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+            held = set(names.value.get_values_for_type(x509.DNSName))
+        except x509.ExtensionNotFound:
+            held = set()
+        if f"*.{self._domain}" not in held:
+            _log.warning(
+                "certificate-lacks-sessions", missing=f"*.{self._domain}", holds=sorted(held)
+            )
+        if certificate.not_valid_after_utc < datetime.now(UTC):
+            _log.warning("certificate-expired", since=str(certificate.not_valid_after_utc))
+
+
+class OwnCertificate:
+    """A certificate signed by a CA of our own, made again when a third of its time is left."""
+
+    def __init__(self, authority: Authority, domain: str, days: int, directory: Path) -> None:
+        self._authority = authority
+        self._hosts = (domain, f"*.{domain}")
+        self._days = days
+        self._file = directory / _LEAF_FILE
+        self._leaf: Leaf | None = None
+
+    def load(self) -> ssl.SSLContext:
+        """A context with a new certificate."""
+        self._leaf = self._authority.issue(self._hosts, self._days)
+        write_private(self._file, self._leaf.key + self._leaf.certificate)
+        return _server_context(self._file, self._file)
+
+    def changed(self) -> bool:
+        """Whether it is time for a new one."""
+        third = timedelta(days=self._days) / 3
+        return self._leaf is None or self._leaf.expires - datetime.now(UTC) < third
+
+
+class Front:
+    """The context that the listener uses, and what keeps it up to date.
+
+    `context` stays the same object; it hands each new connection to the context made last.
+    """
+
+    def __init__(self, source: GivenCertificate | OwnCertificate) -> None:
+        self._source = source
+        self._current = source.load()
+        self.context = _bare_context()
+        self.context.sni_callback = self._choose
+
+    def refresh(self) -> None:
+        """Take up a certificate that changed; a broken one is logged, and the old one stays."""
+        if not self._source.changed():
+            return
+        try:
+            self._current = self._source.load()
+        except UsageError as error:
+            _log.error("certificate-not-loaded", reason=error.message)
+        else:
+            _log.info("certificate-loaded")
+
+    async def watch(self) -> None:
+        """Refresh every few seconds, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            self.refresh()
+
+    def _choose(
+        self, connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _base: ssl.SSLContext
+    ) -> None:
+        connection.context = self._current
+
+
+def front(settings: Settings, service_directory: Path) -> Front:
+    """TLS as configured.
+
+    Raises:
+        UsageError: see `GivenCertificate.load`.
+        ServiceError: see `front_authority`.
+    """
+    if settings.tls.certificate is not None and settings.tls.key is not None:
+        certificate, key = Path(settings.tls.certificate), Path(settings.tls.key)
+        return Front(GivenCertificate(certificate.expanduser(), key.expanduser(), settings.domain))
+    authority = front_authority(settings)
+    return Front(OwnCertificate(authority, settings.domain, settings.tls.days, service_directory))
+
+
+def front_authority(settings: Settings) -> Authority:
+    """The CA for the front certificate, made if there is none.
+
+    Raises:
+        ServiceError: its directory is not ours alone, or it was made for another domain.
+    """
+    return Authority(settings.ca_directory, f"rps for {settings.domain}", settings.domain)
+
+
+def upstream_authority(settings: Settings, service_directory: Path) -> Authority:
+    """The CA for the notebooks' certificates, private to this service."""
+    directory = own_directory(service_directory / "upstream")
+    return Authority(directory, f"rps upstream for {settings.domain}", settings.domain)
+
+
+def upstream_context(authority: Authority) -> ssl.SSLContext:
+    """A client context that trusts the upstream CA alone and checks the host name."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies, and checks the name
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(cadata=authority.certificate.decode())
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _bare_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _server_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    context = _bare_context()
+    # Without a password of ours, OpenSSL would ask for a passphrase on the terminal.
+    context.load_cert_chain(certificate, key, password="")
+    return context
