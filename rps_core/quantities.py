@@ -20,6 +20,7 @@ def parse_walltime(text: str) -> timedelta:
         r"|(?P<h>\d{1,4}):(?P<m>[0-5]?\d):(?P<s>[0-5]?\d)"
         r"|(?P<d>\d{1,3})-(?P<dh>[01]?\d|2[0-3])(:(?P<dm>[0-5]?\d)(:(?P<ds>[0-5]?\d))?)?",
         text.strip(),
+        re.ASCII,
     )
     if not match:
         raise UsageError(
@@ -52,7 +53,9 @@ def parse_memory(text: str) -> int:
     Raises:
         UsageError: anything else, or zero.
     """
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)\s*([mgt]?)(?:i?b)?", text.strip().lower())
+    match = re.fullmatch(
+        r"(\d{1,9}(?:\.\d{1,3})?)\s*([mgt]?)(?:i?b)?", text.strip().lower(), re.ASCII
+    )
     factor = {"m": 1, "g": 1024, "t": 1024**2, "": 1024}
     # Rounded up: a job that asked for 1.5G must get it.
     memory = math.ceil(float(match[1]) * factor[match[2]]) if match else 0
