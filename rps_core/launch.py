@@ -29,6 +29,7 @@ from rps_core.store import Endpoint, Record, Secrets, SessionFiles, Store
 PLACEHOLDER = "three-random-words"
 _FOR_THE_NODE = (
     Path(__file__).parent / "node" / "agent.py",
+    Path(__file__).parent / "batch" / "prepare.sh",
     Path(__file__).parent / "batch" / "run-agent.sh",
 )
 
@@ -122,6 +123,10 @@ def _write_for_the_node(
         shutil.copyfile(endpoint.ca_file, session.directory / "service-ca.pem")
     session.write("interpreters", f"{sys.executable}\n")
     notebook = here.loaded.settings.notebook
+    session.write("modules", "".join(f"{module}\n" for module in notebook.modules))
+    session.write("conda-env", f"{notebook.conda_env}\n" if notebook.conda_env else "")
+    if plan.prologue:
+        session.write("prologue.sh", plan.prologue)
     launch = {
         "version": 1,
         "name": issued.name,
@@ -135,6 +140,7 @@ def _write_for_the_node(
         },
         "directory": str(plan.directory),
         "jupyter": plan.jupyter,
+        "container": list(plan.container) if plan.container else None,
         "port_range": list(notebook.port_range) or None,
         "start_timeout": notebook.start_timeout,
         "walltime": int(plan.allocation.walltime.total_seconds()),

@@ -34,6 +34,8 @@ class Plan:
     template: Path
     directory: Path
     jupyter: str
+    container: tuple[str, ...]
+    prologue: str | None
     allocation: Allocation
 
 
@@ -60,16 +62,19 @@ def plan(here: Here, shell: Shell, *, dry_run: bool = False) -> Plan:
         )
     allocation = _allocation(loaded)
     scheduler = here.site.cluster.scheduler
-    template = (
-        find_template(notebook.template, scheduler)
-        if notebook.template
-        else _BATCH / scheduler / APPS[notebook.app]
-    )
+    app = notebook.app
+    if notebook.template:
+        template = find_template(notebook.template, scheduler)
+        app = {file: name for name, file in APPS.items()}.get(template.name, app)
+    else:
+        template = _BATCH / scheduler / APPS[app]
     found = Plan(
-        app=notebook.app,
+        app=app,
         template=template,
         directory=_directory(loaded),
-        jupyter=notebook.jupyter or "jupyter" if dry_run else _jupyter(loaded),
+        jupyter=_jupyter(loaded, app, dry_run=dry_run),
+        container=_container(loaded),
+        prologue=_prologue(loaded),
         allocation=allocation,
     )
     if job.account is None:
@@ -186,10 +191,16 @@ def _directory(loaded: Loaded) -> Path:
     return directory
 
 
-def _jupyter(loaded: Loaded) -> str:
-    """The program's absolute path: a job does not always get the PATH of the shell it came from."""
+def _jupyter(loaded: Loaded, app: str, *, dry_run: bool) -> str:
+    """The program's absolute path: a job does not always get the PATH of the shell it came from.
+
+    Where the job makes an environment of its own (modules, conda, a prologue, a container), only the
+    job can find it there.
+    """
     notebook = loaded.settings.notebook
-    program = f"jupyter-{notebook.app}"
+    if dry_run or notebook.modules or notebook.conda_env or notebook.prologue or notebook.image:
+        return notebook.jupyter or "jupyter"
+    program = f"jupyter-{app}"
     beside = Path(sys.executable).parent
     jupyter = shutil.which(notebook.jupyter or "jupyter")
     if jupyter is None and notebook.jupyter is None:
@@ -200,7 +211,44 @@ def _jupyter(loaded: Loaded) -> str:
         )
     if not (shutil.which(program, path=str(Path(jupyter).parent)) or shutil.which(program)):
         raise UsageError(
-            f"{jupyter} has no `{program}` beside it, so it cannot start {notebook.app}",
+            f"{jupyter} has no `{program}` beside it, so it cannot start {app}",
             notebook.install_hint,
         )
     return str(Path(jupyter).absolute())
+
+
+def _container(loaded: Loaded) -> tuple[str, ...]:
+    """The options and the image for `apptainer exec`."""
+    notebook = loaded.settings.notebook
+    if not notebook.image:
+        if notebook.bind or notebook.nv:
+            key = "notebook.bind" if notebook.bind else "notebook.nv"
+            raise UsageError(
+                f"{loaded.where(key)}: `{key}` means nothing without an image",
+                "Name one with --image.",
+            )
+        return ()
+    image = notebook.image
+    if "://" not in image:  # docker://… and the like are fetched by the container's runner
+        path = Path(image).expanduser().absolute()
+        if not path.exists():
+            raise UsageError(f"{loaded.where('notebook.image')}: there is no image {path}")
+        image = str(path)
+    options = ["--nv"] if notebook.nv else []
+    for place in notebook.bind:
+        options += ["--bind", place]
+    return (*options, image)
+
+
+def _prologue(loaded: Loaded) -> str | None:
+    text = loaded.settings.notebook.prologue
+    if not text:
+        return None
+    path = Path(text).expanduser()
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
+        raise UsageError(
+            f"{loaded.where('notebook.prologue')}: the prologue {path} cannot be read: {reason}"
+        ) from None

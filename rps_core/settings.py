@@ -72,6 +72,12 @@ class NotebookSettings:
     app: str
     directory: str | None
     jupyter: str | None
+    modules: tuple[str, ...]
+    conda_env: str | None
+    prologue: str | None
+    image: str | None
+    bind: tuple[str, ...]
+    nv: bool
     template: str | None
     port_range: tuple[int, ...]
     start_timeout: float

@@ -750,6 +750,7 @@ class Agent:
             self.host: str = launch["host"]
             self.directory: str = launch["directory"]
             self.program: str = launch["jupyter"]
+            self.container: Optional[List[str]] = launch.get("container")
             self.port_range: Optional[List[int]] = launch["port_range"]
             self.start_timeout: float = launch["start_timeout"]
             service = launch["service"]
@@ -866,13 +867,7 @@ class Agent:
     def start_jupyter(self) -> None:
         """Jupyter, until it answers as it should; on another port where one was taken."""
         # Paths go by their bytes: without LANG, Python 3.6 would not encode them.
-        program = shutil.which(os.fsdecode(self.program.encode()))
-        if program is None:
-            raise End(
-                "start-failed",
-                "There is no program `%s` on this node. The job's PATH is %s"
-                % (self.program, os.environ.get("PATH", "empty")),
-            )
+        command = self.application()
         if not os.path.isdir(self.directory.encode()):
             raise End("start-failed", "The notebook directory %s is not here" % self.directory)
         deadline = time.monotonic() + self.start_timeout
@@ -881,7 +876,7 @@ class Agent:
             if port is None:
                 where = "from %d to %d" % tuple(self.port_range) if self.port_range else "at all"
                 raise End("start-failed", "No port is free on %s, %s" % (self.address, where))
-            self.jupyter = self.launch(program, port)
+            self.jupyter = self.launch(command, port)
             if self.await_ready(self.jupyter, port, deadline):
                 return
             self.event("port-taken", port=port)
@@ -890,7 +885,26 @@ class Agent:
             self.processes.end(None, 0)
         raise End("start-failed", "Another program took each of %d ports" % START_ATTEMPTS)
 
-    def launch(self, program: str, port: int) -> Jupyter:
+    def application(self) -> List[str]:
+        """The program and its application; in a container that is looked for inside."""
+        if self.container is None:
+            return [self.found(self.program), self.app]
+        runner = shutil.which("apptainer") or self.found("singularity")
+        inside = ["--bind", self.session, *self.container, self.program, self.app]
+        return [runner, "exec", *inside]
+
+    def found(self, program: str) -> str:
+        """The path of a program."""
+        path = shutil.which(os.fsdecode(program.encode()))
+        if path is None:
+            raise End(
+                "start-failed",
+                "There is no program `%s` on this node. The job's PATH is %s"
+                % (program, os.environ.get("PATH", "empty")),
+            )
+        return path
+
+    def launch(self, application: List[str], port: int) -> Jupyter:
         """Start Jupyter on this port. Its token is in a file: never in argv, nor in the environment."""
         for name in os.listdir(self.run_directory):
             if name.startswith(("jpserver-", "nbserver-")):  # of the attempt before
@@ -928,7 +942,7 @@ class Agent:
             os.path.join(self.run_directory, "settings.json"), json.dumps(settings).encode()
         )
         write_secret(config, JUPYTER_CONFIG.encode())
-        command = [program, self.app, "--config=" + config]
+        command = [*application, "--config=" + config]
         jupyter = Jupyter(self.processes, command, self.run_directory, [self.token, self.claim])
         pid = jupyter.process.pid
         self.event("application", pid=pid, start_time=start_ticks(pid), command=command)

@@ -1,6 +1,7 @@
 """Batch scripts: static files plus directives; what a user types is never shell text."""
 
 import os
+import shutil
 import subprocess
 from datetime import timedelta
 from pathlib import Path
@@ -72,6 +73,9 @@ def test_each_template_keeps_its_text_and_gets_the_session(template: Path, tmp_p
     kept = [line for line in lines if not line.startswith(("#X", "RPS_SESSION="))]
     assert kept == [line for line in original if line != "# rps: session"]
     # What the script really runs, seen by a run-agent.sh that tells.
+    shutil.copy(BATCH / "prepare.sh", session)
+    for name in ("modules", "conda-env"):
+        (session / name).write_text("")
     (session / "run-agent.sh").write_text('printf "%s\\n" "$0" "$@"\n')
     script = tmp_path / "batch.sh"
     script.write_text(rendered)
@@ -101,7 +105,7 @@ def test_a_directive_is_one_line(bad: str, tmp_path: Path) -> None:
 def test_no_path_reaches_the_shell_as_code(name: str) -> None:
     session = Path("/tmp") / name
     rendered = render(BATCH / "slurm" / "notebook.sh", [], session)
-    shown = rendered.replace('exec /bin/sh "$RPS_SESSION/run-agent.sh" --app notebook', "")
+    shown = rendered.partition("\n# shellcheck source")[0]  # before anything is run
     done = subprocess.run(
         ["bash", "-c", shown + '\nprintf %s "$RPS_SESSION"'],
         capture_output=True,

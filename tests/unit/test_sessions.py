@@ -47,7 +47,12 @@ def test_state_and_reason(
 
 def test_nothing_but_evidence_ends_a_session() -> None:
     services = [LIVE, ISSUED, LAPSED, GONE, None]
-    statuses: list[Known | Unknown] = [RUNNING, PENDING, UNKNOWN, *(Known(phase=phase) for phase in JobPhase)]
+    statuses: list[Known | Unknown] = [
+        RUNNING,
+        PENDING,
+        UNKNOWN,
+        *(Known(phase=phase) for phase in JobPhase),
+    ]
     states = {
         judge(status, service, agent_alive=alive)[0]
         for status in statuses
