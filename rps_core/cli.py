@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rps_core.errors import EXIT_DEFECT, EXIT_INTERRUPTED, InterruptedByUserError, RpsError
+from rps_core.options import as_json, chosen, common, optional_name, settings
 from rps_core.version import __version__
 from rps_proxy.cli import proxy
 
@@ -18,30 +18,10 @@ if TYPE_CHECKING:
     from rps_core.sessions import Session
     from rps_core.store import Store
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
 EXIT_CODES = """\b
 Exit codes: 0 done, 1 a defect of rps, 2 usage or configuration, 3 no cluster detected,
 4 the service, 5 the scheduler, 6 the job or the notebook failed, 7 no such session,
 130 interrupted."""
-
-
-def common(command: Command) -> Command:
-    """The options that every command of the launcher takes."""
-    for option in (
-        click.option("--cluster", metavar="NAME", help="The cluster, in place of detecting it."),
-        click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True,
-                     help="Set a configuration key; may be repeated."),
-        click.option("-v", "--verbose", count=True, help="Say what is done; -vv in detail."),
-        click.option("--log-format", type=click.Choice(["text", "json"]), default="text",
-                     help="The form of log lines, on stderr."),
-    ):  # fmt: skip
-        command = option(command)
-    return command
-
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print data as JSON.")
-optional_name = click.argument("name", required=False)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
@@ -55,36 +35,25 @@ def rps() -> None:
 
 
 @rps.command()
-@click.option("-s", "--app", metavar="APP", help="What to start: lab or notebook.")
-@click.option("-d", "--directory", metavar="DIR", help="The notebook's top directory.")
-@click.option("-t", "--time", "walltime", metavar="TIME", help="Minutes, HH:MM:SS or D-HH:MM:SS.")
-@click.option("-p", "--partition", metavar="NAME", help="The partition or queue.")
-@click.option("-A", "--account", metavar="NAME", help="The allocation to charge.")
-@click.option("-b", "--batch", "template", metavar="SCRIPT", help="A batch script of your own.")
+@settings
 @click.option("--dry-run", is_flag=True, help="Print the batch script, and do nothing.")
 @click.option(
     "--wait/--no-wait",
     default=None,
     help="Return when the notebook answers, or after submission. On a terminal: --wait.",
 )
+@click.option("-i", "--info", is_flag=True, help="Say more about the job, on stderr.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the URL alone.")
 @as_json
 @common
-def start(*, dry_run: bool, wait: bool | None, quiet: bool, as_json: bool, **options: Any) -> None:
+def start(
+    *, dry_run: bool, wait: bool | None, info: bool, quiet: bool, as_json: bool, **options: Any
+) -> None:
     """Start a notebook and print its URL."""
     from rps_core import interface, launch, planning, shell
     from rps_core.interrupts import Held
 
-    keys = {
-        "app": "notebook.app",
-        "directory": "notebook.directory",
-        "template": "notebook.template",
-        "walltime": "job.walltime",
-        "partition": "job.partition",
-        "account": "job.account",
-    }
-    given = {key: options.pop(name) for name, key in keys.items()}
-    here, store = _here(options, {key: value for key, value in given.items() if value is not None})
+    here, store = _here(options, chosen(options))
     plan = planning.plan(here, shell.run, dry_run=dry_run)
     if dry_run:
         click.echo(launch.dry_run(here, plan, store), nl=False)
@@ -96,7 +65,9 @@ def start(*, dry_run: bool, wait: bool | None, quiet: bool, as_json: bool, **opt
         session = interface.first_sight(record, store)
         if not (as_json and follow):
             _print_session(session, as_json)
-        screen.started(record)
+        screen.started(record, plan.account_note)
+        if info:
+            interface.print_info(record, here, store)
     if held.came:
         raise InterruptedByUserError(interface.come_back(record))
     if follow:
@@ -213,9 +184,14 @@ rps.add_command(proxy)
 
 
 def main() -> None:
-    """The entry point: one door for every error, with its exit code."""
+    """The entry point of `rps`."""
+    run(rps)
+
+
+def run(command: click.Command) -> None:
+    """Run a command: one door for every error, with its exit code."""
     try:
-        rps(standalone_mode=False)
+        command(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -43,10 +43,12 @@ class Screen:
         self.live = sys.stderr.isatty() and not quiet
         self._last = ""
 
-    def started(self, record: Record) -> None:
-        """After the URL: what was started, and how one reaches it from afar."""
+    def started(self, record: Record, account_note: str | None) -> None:
+        """After the URL: what was started, who pays, and how one reaches it from afar."""
         if self.quiet:
             return
+        if account_note:
+            click.echo(account_note, err=True)
         click.echo(f"{record.name}: job {record.job_id} on {record.cluster}", err=True)
         if record.own_service:
             click.echo(f"The CA that a browser must trust: {record.endpoint.ca_file}", err=True)
@@ -198,7 +200,14 @@ def print_table(found: Sequence[Session]) -> None:
         click.echo("  ".join(cells).rstrip())
 
 
-def print_session(session: Session) -> None:
+def print_info(record: Record, here: Here, store: Store) -> None:
+    """What `start -i` adds: the session as the scheduler has it by now, and its batch script."""
+    print_session(sessions.survey([record], here, store, shell.run)[0], err=True)
+    click.echo(f"{'script:':<11}{store.files(record.name).script}", err=True)
+    click.echo(f"{'log:':<11}{store.files(record.name).log_file}", err=True)
+
+
+def print_session(session: Session, *, err: bool = False) -> None:
     """One session, a field a line."""
     record = session.record
     created = datetime.fromtimestamp(record.created).astimezone()
@@ -216,7 +225,7 @@ def print_session(session: Session) -> None:
         ("directory", record.directory),
     ):
         if value:
-            click.echo(f"{label + ':':<11}{value}")
+            click.echo(f"{label + ':':<11}{value}", err=err)
 
 
 def print_log(store: Store, name: str | None, *, follow: bool) -> None:

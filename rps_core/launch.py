@@ -15,10 +15,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from rps_core import sessions
+from rps_core import remembered, sessions
 from rps_core.client import Client, Issued, configured_endpoint
 from rps_core.cluster import Here
-from rps_core.errors import RpsError, ServiceError
+from rps_core.errors import RpsError, SchedulerError, ServiceError
 from rps_core.interrupts import Held
 from rps_core.log import get_logger
 from rps_core.models import SessionSpec
@@ -64,6 +64,10 @@ def start(here: Here, plan: Plan, store: Store, shell: Shell, held: Held) -> Rec
         script = session.write(session.script.name, here.site.render_batch(spec), 0o700)
         held.check()
         job_id = here.site.submit(spec, script, shell)
+    except SchedulerError as error:
+        remembered.forget(cluster)
+        _give_up(client, store, record, issued, error)
+        raise
     except BaseException as error:
         _give_up(client, store, record, issued, error)
         raise

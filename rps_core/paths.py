@@ -21,6 +21,11 @@ def sessions_dir() -> Path:
     return _xdg("XDG_STATE_HOME", ".local/state") / "rps" / "sessions"
 
 
+def cache_dir() -> Path:
+    """What may be lost at any time."""
+    return _xdg("XDG_CACHE_HOME", ".cache") / "rps"
+
+
 def _xdg(variable: str, below_home: str) -> Path:
     # The XDG specification has relative values ignored.
     value = os.environ.get(variable, "")

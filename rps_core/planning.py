@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from rps_core import remembered
 from rps_core.cluster import Here
 from rps_core.errors import UsageError
 from rps_core.log import get_logger
@@ -37,6 +38,7 @@ class Plan:
     container: tuple[str, ...]
     prologue: str | None
     allocation: Allocation
+    account_note: str | None = None
 
 
 def plan(here: Here, shell: Shell, *, dry_run: bool = False) -> Plan:
@@ -78,9 +80,23 @@ def plan(here: Here, shell: Shell, *, dry_run: bool = False) -> Plan:
         allocation=allocation,
     )
     if job.account is None:
-        account = here.site.default_allocation(shell)
-        return replace(found, allocation=replace(allocation, account=account))
+        return _with_default_account(found, here, shell)
     return found
+
+
+def _with_default_account(found: Plan, here: Here, shell: Shell) -> Plan:
+    cluster = here.site.cluster
+    known = remembered.account(cluster)
+    if known is not None:
+        account, asked = known
+        note = f"Charged to {account}, your default (remembered from {asked:%Y-%m-%d %H:%M})."
+    else:
+        answer = here.site.default_allocation(shell)
+        if answer is None:
+            return found
+        account, note = answer, f"Charged to {answer}, your default."
+        remembered.remember(cluster, account)
+    return replace(found, allocation=replace(found.allocation, account=account), account_note=note)
 
 
 def find_template(text: str, scheduler: str) -> Path:
@@ -155,6 +171,11 @@ def _check_limits(loaded: Loaded, job: JobSettings, allocation: Allocation) -> N
         ("job.memory", "MiB", allocation.memory_mb or 0, memory),
         ("job.gpus", "GPUs", allocation.gpus or 0, most.gpus),
     ):
+        if allowed == 0 and asked:
+            raise UsageError(
+                f"{loaded.where(key)}: {place} has no {unit}",
+                f"It has to be another partition: {', '.join(limits.partitions)}.",
+            )
         if allowed is not None and asked > allowed:
             raise UsageError(
                 f"{loaded.where(key)}: {asked} {unit} on a node is more than the {allowed} that "

@@ -18,13 +18,36 @@ from typing import IO, Any
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
+_SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
+_SCHEDULER_COMMANDS = ("sbatch", "qsub")
+
+
+def pytest_configure() -> None:
+    """A shell starts what it runs in the background (as .ci/run does) with SIGINT ignored, and who
+    inherits that cannot be interrupted: our own handler gives children the default again."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def path_without_schedulers(directory: Path) -> str:
+    """A PATH as on a bare machine: tests of clusters install Slurm here, and `local` is for machines
+    without. Where there is one, `directory` is filled with links to everything else."""
+    if not any(shutil.which(name, path=":".join(_SYSTEM_PATH)) for name in _SCHEDULER_COMMANDS):
+        return ":".join(_SYSTEM_PATH)
+    directory.mkdir(exist_ok=True)
+    for place in map(Path, _SYSTEM_PATH):
+        for program in place.iterdir():
+            link = directory / program.name
+            if program.name not in _SCHEDULER_COMMANDS and not link.is_symlink():
+                link.symlink_to(program)
+    return str(directory)
 
 
 def environment_of(home: Path) -> dict[str, str]:
     """What an ordinary user's programs see: nothing of the developer's, and one home for all."""
     environment = {
         "HOME": str(home),
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "PATH": str(home / "bin") if (home / "bin").exists() else ":".join(_SYSTEM_PATH),
         "LANG": "C.UTF-8",
         "XDG_CACHE_HOME": str(home / ".cache"),
         "XDG_CONFIG_HOME": str(home / ".config"),
@@ -166,6 +189,7 @@ def _lend_account() -> tuple[str, IO[str]]:
 def ordinary_user() -> Iterator[OrdinaryUser]:
     """As root an account made for it, else whoever runs the tests, with a home of their own."""
     home = Path(tempfile.mkdtemp(prefix="rps-tester-"))
+    path_without_schedulers(home / "bin")
     if os.getuid() != 0:
         user = OrdinaryUser(pwd.getpwuid(os.getuid()).pw_name, os.getuid(), os.getgid(), home)
         yield user

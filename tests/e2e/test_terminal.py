@@ -128,6 +128,7 @@ def test_root_is_warned_and_served(tmp_path: Path, wait_for: Callable[..., None]
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
         "HOME": str(tmp_path),
         "RPS_LOCAL_SERVICE_DIR": str(tmp_path / "service"),
+        "RPS_CLUSTER": "local",
     }
     command = [sys.executable, "-m", "rps_core.cli"]
 

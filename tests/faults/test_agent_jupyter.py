@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -40,8 +41,6 @@ from tests.faults.agent_stand import (
     stand_in,
     until,
 )
-
-NOTEBOOK_6 = os.environ.get("NOTEBOOK_6")
 
 
 @pytest.fixture
@@ -226,6 +225,33 @@ c.MappingKernelManager.cull_interval = 4321
 """
 
 
+@pytest.fixture(scope="session")
+def notebook_6(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The `jupyter` of a Notebook 6, as old environments on clusters still have it."""
+    given = os.environ.get("NOTEBOOK_6")
+    if given:
+        return given
+    python = next((p for p in ("/usr/bin/python3.11", sys.executable) if Path(p).exists()), "")
+    directory = tmp_path_factory.mktemp("notebook6")
+    for command in (
+        [python, "-m", "venv", str(directory)],
+        [f"{directory}/bin/python", "-m", "pip", "install", "--quiet", "--upgrade", "pip"],
+        # It still imports pkg_resources, which newer setuptools have left out.
+        [
+            f"{directory}/bin/python",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "notebook<7",
+            "setuptools<81",
+        ],
+    ):
+        done = run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    return f"{directory}/bin/jupyter"
+
+
 CONFIGURATIONS = (
     "jupyter_config",
     "jupyter_server_config",
@@ -236,11 +262,9 @@ CONFIGURATIONS = (
 
 @pytest.mark.parametrize("app", ["lab", "notebook", "notebook 6"])
 def test_the_users_configuration_cannot_open_the_session(
-    stand: StandIn, tmp_path: Path, app: str
+    stand: StandIn, tmp_path: Path, app: str, notebook_6: str
 ) -> None:
     """What a user once copied from somewhere: no token, all addresses, any origin."""
-    if app == "notebook 6" and NOTEBOOK_6 is None:
-        pytest.skip("NOTEBOOK_6 does not name the `jupyter` of a Notebook 6")
     config = tmp_path / "jupyter"
     config.mkdir()
     opened = {name: {"token": "", "ip": "0.0.0.0"} for name in ("ServerApp", "NotebookApp")}
@@ -252,7 +276,7 @@ def test_the_users_configuration_cannot_open_the_session(
             )
         (config / f"{name}.py").write_text(hostile)
         (config / f"{name}.json").write_text(json.dumps(opened))
-    jupyter = NOTEBOOK_6 if app == "notebook 6" and NOTEBOOK_6 else str(JUPYTER)
+    jupyter = notebook_6 if app == "notebook 6" else str(JUPYTER)
     session = make_session(tmp_path / "session", stand, jupyter=jupyter)
     with agent(session, app.split()[0], env={"JUPYTER_CONFIG_DIR": str(config)}) as process:
         port = event(session, "ready")["port"]  # the agent looked at token, origin and certificate
@@ -264,9 +288,8 @@ def test_the_users_configuration_cannot_open_the_session(
     assert_nothing_says_a_secret(session)
 
 
-@pytest.mark.skipif(NOTEBOOK_6 is None, reason="NOTEBOOK_6 does not name the `jupyter` of one")
-def test_notebook_6(stand: StandIn, tmp_path: Path) -> None:
-    session = make_session(tmp_path / "session", stand, jupyter=str(NOTEBOOK_6))
+def test_notebook_6(stand: StandIn, tmp_path: Path, notebook_6: str) -> None:
+    session = make_session(tmp_path / "session", stand, jupyter=notebook_6)
     with agent(session, "notebook") as process:
         event(session, "ready")
         assert list((session / "run").glob("nbserver-*.json"))

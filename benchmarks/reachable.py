@@ -1,0 +1,94 @@
+"""From the answer to *redeem* to the first 2xx through the public URL, over a new, verified TLS
+connection to the service and another from it to the upstream, while that many other routes are live. The
+upstream is a small TLS server with the session's certificate. 15 sessions at each step."""
+
+from __future__ import annotations
+
+import ssl
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from benchmarks.processes import ADDRESS, FailedError
+from benchmarks.report import Row, at_most
+from benchmarks.service import Connection, Service, service
+
+NEEDS: tuple[str, ...] = ()
+LIMIT = 0.1
+ROUTES = (1, 100, 1_000, 5_000)
+TIMES = 15
+PATIENCE = 10.0  # seconds
+
+
+def measure(scratch: Path) -> list[Row]:
+    """Median and worst for each number of routes."""
+    rows: list[Row] = []
+    with service(scratch / "reachable") as running:
+        api = running.connection()
+        others = 0
+        for routes in ROUTES:
+            for _ in range(routes - 1 - others):
+                running.issue(api).redeem(9999)  # nobody asks these, so nothing need listen
+            others = routes - 1
+            took = [_sample(running, api, scratch / "reachable") for _ in range(TIMES)]
+            what = f"redeemed to reachable, {routes:,} route{'s' if routes > 1 else ''}"
+            rows += [
+                at_most(f"{what}, median", statistics.median(took), LIMIT, "s"),
+                at_most(f"{what}, worst", max(took), LIMIT, "s"),
+            ]
+    return rows
+
+
+def _sample(running: Service, api: Connection, scratch: Path) -> float:
+    session = running.issue(api)
+    with _upstream(session.certificate(scratch / "upstream.pem")) as port:
+        session.redeem(port)
+        redeemed = time.perf_counter()
+        while not _answers(running.connection(session.host)):
+            if time.perf_counter() - redeemed > PATIENCE:
+                raise FailedError("a route that does not come alive")
+        took = time.perf_counter() - redeemed
+        session.revoke()
+    return took
+
+
+def _answers(connection: Connection) -> bool:
+    connection.request("GET", "/")
+    try:
+        return 200 <= connection.getresponse().status < 300
+    finally:
+        connection.close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # as notebook servers do; else 40 ms would be its own
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: the standard library would write each request to stderr."""
+
+
+@contextmanager
+def _upstream(pem: Path) -> Iterator[int]:
+    """The port of a TLS server with this certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    with ThreadingHTTPServer((ADDRESS, 0), _Handler) as listening:
+        listening.socket = context.wrap_socket(listening.socket, server_side=True)
+        thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield int(listening.server_address[1])
+        finally:
+            listening.shutdown()
+            thread.join()

@@ -1,0 +1,104 @@
+"""Figures with their targets, and the two forms in which they are shown."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HEADINGS = ("what", "figure", "target", "figure / target", "verdict")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. `met` is None for a figure that stands beside, without a target."""
+
+    what: str
+    figure: str
+    target: str = ""
+    ratio: float | None = None
+    met: bool | None = None
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """As text, in the order of `HEADINGS`."""
+        ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
+        verdict = "" if self.met is None else "met" if self.met else "MISSED"
+        return self.what, self.figure, self.target, ratio, verdict
+
+
+def beside(what: str, value: float, unit: str) -> Row:
+    """A figure for comparison."""
+    return Row(what, _text(value, unit))
+
+
+def at_most(what: str, value: float, limit: float, unit: str, *, of: str = "") -> Row:
+    """A figure that should not be above `limit`; `of` says whose figure that is, if it was measured."""
+    return _against("≤", what, value, limit, unit, of, met=value <= limit)
+
+
+def at_least(what: str, value: float, limit: float, unit: str, *, of: str = "") -> Row:
+    """A figure that should not be below `limit`; see `at_most`."""
+    return _against("≥", what, value, limit, unit, of, met=value >= limit)
+
+
+def _against(
+    sign: str, what: str, value: float, limit: float, unit: str, of: str, *, met: bool
+) -> Row:
+    target = f"{sign} {_text(limit, unit)}" + (f" ({of})" if of else "")
+    return Row(what, _text(value, unit), target, value / limit if limit else None, met)
+
+
+def _text(value: float, unit: str) -> str:
+    digits = 0 if value == int(value) or abs(value) >= 100 else 1 if abs(value) >= 10 else 3
+    return f"{value:,.{digits}f} {unit}".strip()
+
+
+def plain_table(rows: Sequence[Row]) -> str:
+    """For the terminal."""
+    lines = [HEADINGS, *(row.cells for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """For the documentation."""
+    lines = [HEADINGS, ("---",) * len(HEADINGS), *(row.cells for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def document(results: dict[str, Sequence[Row]], notes: dict[str, str], scratch: Path) -> str:
+    """The text of docs/benchmarks.md. `notes`: how each benchmark measures; `scratch`: where it wrote."""
+    parts = [
+        "# Benchmarks",
+        "<!-- Written by `python benchmarks/run.py --write`; do not edit. -->",
+        "All of one run of `make bench`, so that the ratios hold though the machine may be slow or shared. "
+        "Load, proxy and upstream run on the same machine, over loopback, and share its cores.",
+        f"{_machine(scratch)}; {time.strftime('%-d %B %Y', time.gmtime())}.",
+    ]
+    for name, rows in results.items():
+        parts += [f"## {name}", notes[name].strip(), markdown_table(rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _machine(scratch: Path) -> str:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cores = len(os.sched_getaffinity(0))
+    return (
+        f"Machine: {cores} core{'s' if cores > 1 else ''} ({platform.machine()}), {memory:.0f} GiB of "
+        f"memory, registry on {_file_system(scratch)}, Linux {platform.release().split('-')[0]}, "
+        f"Python {platform.python_version()}"
+    )
+
+
+def _file_system(path: Path) -> str:
+    """Its type: on a tmpfs a commit costs nothing, and a reader should know."""
+    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    holding = [(mount, kind) for mount, kind in mounts if path.resolve().is_relative_to(mount)]
+    return max(holding, key=lambda each: len(each[0]))[1]

@@ -1,0 +1,79 @@
+"""CPU of `rps start --no-wait` while one's own service runs: of the command and the children that it
+waits for, not of the job that it leaves behind (a real JupyterLab, stopped before the next is started);
+median of 7."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.processes import run_measured
+from benchmarks.report import Row, at_most
+from rps_proxy.local import DIRECTORY_VARIABLE, RUNNING_FILE, process_start_time
+
+NEEDS: tuple[str, ...] = ()
+LIMIT = 0.35
+TIMES = 7
+
+
+def measure(scratch: Path) -> list[Row]:
+    """The first start brings the service up, and is not counted."""
+    with _home(scratch / "start") as env:
+        command = [_script(), "start", "--no-wait", "--quiet"]
+        run_measured(command, env)
+        cpu = []
+        for _ in range(TIMES):
+            _stop(env)
+            cpu.append(run_measured(command, env))
+    return [at_most("`rps start --no-wait`", statistics.median(cpu), LIMIT, "s")]
+
+
+@contextmanager
+def _home(scratch: Path) -> Iterator[dict[str, str]]:
+    """The environment of a user who has nothing yet; sessions and service are ended at the end."""
+    home, directory = scratch / "home", scratch / "service"
+    home.mkdir(parents=True)
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("RPS_", "XDG_"))}
+    env |= {
+        "HOME": str(home),
+        DIRECTORY_VARIABLE: str(directory),
+        "RPS_CLUSTER": "local",  # there may be a scheduler here, which is not to be asked
+        "PATH": f"{Path(sys.executable).parent}:{env['PATH']}",
+    }
+    try:
+        yield env
+    finally:
+        _stop(env)
+        _end_service(directory)
+
+
+def _script() -> str:
+    return str(Path(sys.executable).with_name("rps"))
+
+
+def _stop(env: Mapping[str, str]) -> None:
+    command = [_script(), "stop", "--all"]
+    subprocess.run(command, env=env, cwd=env["HOME"], check=True, capture_output=True)
+
+
+def _end_service(directory: Path) -> None:
+    """It is nobody's child: ended by what it says of itself, if that is still the same process."""
+    try:
+        running = json.loads((directory / RUNNING_FILE).read_text())
+    except FileNotFoundError:
+        return
+    pid, start_time = running["pid"], running["start_time"]
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + 10
+        if process_start_time(pid) == start_time:
+            os.kill(pid, number)
+        while process_start_time(pid) == start_time and time.monotonic() < deadline:
+            time.sleep(0.05)

@@ -1,0 +1,80 @@
+"""The options of the commands; those of `rps start` each set one key of the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+# Flags, key, placeholder, help. A placeholder that ends in … may be given more than once.
+_SETTINGS = (
+    ("-s --app", "notebook.app", "APP", "What to start: lab or notebook."),
+    ("-d --directory", "notebook.directory", "DIR", "The notebook's top directory."),
+    ("-t --time", "job.walltime", "TIME", "Minutes, HH:MM:SS or D-HH:MM:SS."),
+    ("-p --partition", "job.partition", "NAME", "The partition or queue."),
+    ("-A --account", "job.account", "NAME", "The allocation to charge."),
+    ("-g --gpus", "job.gpus", "N", "GPUs for each node."),
+    ("-c --cpus", "job.cpus", "N", "Cores for each task."),
+    ("-m --memory", "job.memory", "SIZE", "Memory for each node: 2G, 2048M; a plain 2 means GB."),
+    ("--nodes", "job.nodes", "N", "Nodes; the notebook runs on the first."),
+    ("--qos", "job.qos", "NAME", "The quality of service."),
+    ("--reservation", "job.reservation", "NAME", "A reservation."),
+    ("--constraint", "job.constraint", "FEATURES", "Features that the node must have."),
+    ("--extra", "job.directives", "OPTION…", "One more option for the scheduler."),
+    ("--modules", "notebook.modules", "NAME…", "Modules to load first; also with commas."),
+    ("--conda-env", "notebook.conda_env", "ENV", "A conda environment to activate."),
+    ("--prologue", "notebook.prologue", "FILE", "A shell file to read before the notebook starts."),
+    ("--image", "notebook.image", "IMAGE", "A container image to run the notebook in."),
+    ("--bind", "notebook.bind", "PATH…", "A directory that the container sees too."),
+    ("-b --batch", "notebook.template", "SCRIPT", "slurm/notebook.sh and the like, or your own."),
+)
+_NV = "notebook.nv"
+
+
+def settings(command: Command) -> Command:
+    """The options of `rps start` that set keys; collected by `chosen`."""
+    command = click.option("--nv", _name(_NV), is_flag=True, default=None,
+                           help="Give the container the NVIDIA driver.")(command)  # fmt: skip
+    for flags, key, placeholder, text in reversed(_SETTINGS):
+        option = click.option(
+            *flags.split(), _name(key), metavar=placeholder, multiple=placeholder.endswith("…"), help=text
+        )  # fmt: skip
+        command = option(command)
+    return command
+
+
+def chosen(options: dict[str, Any]) -> dict[str, object]:
+    """Take the values that were given out of `options`, by key."""
+    found: dict[str, object] = {}
+    for key in [*(key for _, key, _, _ in _SETTINGS), _NV]:
+        value = options.pop(_name(key))
+        if key == "notebook.modules":
+            value = [name for text in value for name in text.replace(",", " ").split()]
+        if value is not None and value not in ((), []):
+            found[key] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def common(command: Command) -> Command:
+    """The options that every command of the launcher takes."""
+    for option in (
+        click.option("--cluster", metavar="NAME", help="The cluster, in place of detecting it."),
+        click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True,
+                     help="Set a configuration key; may be repeated."),
+        click.option("-v", "--verbose", count=True, help="Say what is done; -vv in detail."),
+        click.option("--log-format", type=click.Choice(["text", "json"]), default="text",
+                     help="The form of log lines, on stderr."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print data as JSON.")
+optional_name = click.argument("name", required=False)
+
+
+def _name(key: str) -> str:
+    return key.replace(".", "__")
