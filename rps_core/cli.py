@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rps_core.errors import EXIT_DEFECT, EXIT_INTERRUPTED, InterruptedByUserError, RpsError
+from rps_core.errors import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    InterruptedByUserError,
+    RpsError,
+    UsageError,
+)
 from rps_core.options import as_json, chosen, common, optional_name, settings
 from rps_core.version import __version__
 from rps_proxy.cli import proxy
@@ -50,7 +57,7 @@ def start(
     *, dry_run: bool, wait: bool | None, info: bool, quiet: bool, as_json: bool, **options: Any
 ) -> None:
     """Start a notebook and print its URL."""
-    from rps_core import interface, launch, planning, shell
+    from rps_core import interface, launch, planning, sessions, shell
     from rps_core.interrupts import Held
 
     here, store = _here(options, chosen(options))
@@ -69,7 +76,7 @@ def start(
         if info:
             interface.print_info(record, here, store)
     if held.came:
-        raise InterruptedByUserError(interface.come_back(record))
+        raise InterruptedByUserError(sessions.come_back(record))
     if follow:
         session = interface.follow(record, here, store, screen)
         if as_json:
@@ -134,7 +141,7 @@ def logs(*, name: str | None, follow: bool, **options: Any) -> None:
     """Print what a session's job wrote."""
     from rps_core import interface
 
-    interface.print_log(_store(options), name, follow=follow)
+    interface.print_log(lambda: _here(options), name, follow=follow)
 
 
 @rps.command()
@@ -190,6 +197,7 @@ def main() -> None:
 
 def run(command: click.Command) -> None:
     """Run a command: one door for every error, with its exit code."""
+    _open_standard_streams()
     try:
         command(standalone_mode=False)
     except click.ClickException as error:
@@ -204,8 +212,28 @@ def run(command: click.Command) -> None:
             click.echo(error.hint, err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        sys.stderr.close()  # nobody reads any more; Python would complain again while it ends
-        sys.exit(EXIT_DEFECT)
+        # Whoever read has seen enough. Python would complain once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_DONE)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        click.echo(f"rps: {error.filename}: {error.strerror}", err=True)
+        click.echo("Mend that, or free some space, and try again.", err=True)
+        sys.exit(UsageError.exit_code)
+
+
+def _open_standard_streams() -> None:
+    """Where one is closed, the next file that is opened would take its place."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w")
 
 
 def _configure_log(options: dict[str, Any]) -> None:

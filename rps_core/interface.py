@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import socket
 import sys
@@ -14,7 +15,7 @@ import click
 
 from rps_core import client, paths, sessions, shell
 from rps_core import follow as following
-from rps_core.errors import InterruptedByUserError, JobError, NotFoundError
+from rps_core.errors import InterruptedByUserError, JobError, NotFoundError, UsageError
 from rps_core.quantities import format_walltime
 from rps_core.sessions import Session
 from rps_core.store import Record, Store
@@ -65,11 +66,12 @@ class Screen:
             text += f" ({session.reason})"
         if self.live:
             age = timedelta(seconds=int(time.time() - session.record.created))
-            line = f"{session.record.name}: {text}, {age}"
-            width = max(20, _columns() - 1)
-            click.echo(f"\r\033[K{line[:width]}", err=True, nl=False)
+            line = f"{age} {session.record.name}: {text}"
+            if len(line) > _columns() - 1:  # on a narrow terminal the state says more than the name
+                line = f"{age} {text}"
+            click.echo(f"\r\033[K{_plain(line)[: _columns() - 1]}", err=True, nl=False)
         elif not self.quiet and text != self._last:
-            click.echo(f"{session.record.name}: {text}", err=True)
+            click.echo(f"{session.record.name}: {_plain(text)}", err=True)
         self._last = text
 
     def done(self) -> None:
@@ -90,18 +92,10 @@ def follow(record: Record, here: Here, store: Store, screen: Screen) -> Session:
     try:
         session = following.until_ready(record, here, store, shell.run, screen.show)
     except KeyboardInterrupt:
-        raise InterruptedByUserError(come_back(record)) from None
+        raise InterruptedByUserError(sessions.come_back(record)) from None
     finally:
         screen.done()
     return session
-
-
-def come_back(record: Record) -> str:
-    """What to do after Ctrl-C."""
-    return (
-        f"{record.name} goes on without this terminal. `rps status` shows it, `rps url` gives its "
-        f"URL,\n`rps stop {record.name}` ends it."
-    )
 
 
 def raise_if_failed(session: Session, store: Store) -> None:
@@ -160,6 +154,10 @@ def visitable(store: Store, name: str | None) -> Session:
 def stop(find: FindHere, name: str | None, *, everything: bool) -> list[Session]:
     """Stop one session, or every one that lives. All are tried, whatever becomes of the first."""
     store = Store(paths.sessions_dir())
+    if everything and name is not None:
+        raise UsageError(
+            "--all stops every session: a name beside it says nothing", "Give one of them."
+        )
     if not everything:
         record = store.find(name)
         if record.ended is not None:
@@ -192,7 +190,7 @@ def print_table(found: Sequence[Session]) -> None:
         record = session.record
         rows.append(
             (record.name, session.state, record.cluster, record.job_id or "", session.node or "",
-             left, session.reason or "")
+             left, _plain(session.reason or ""))
         )  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
@@ -225,18 +223,23 @@ def print_session(session: Session, *, err: bool = False) -> None:
         ("directory", record.directory),
     ):
         if value:
-            click.echo(f"{label + ':':<11}{value}", err=err)
+            click.echo(f"{label + ':':<11}{_plain(str(value))}", err=err)
 
 
-def print_log(store: Store, name: str | None, *, follow: bool) -> None:
+def print_log(find: FindHere, name: str | None, *, follow: bool) -> None:
     """The job's log as far as it is written; with `follow` until the session is over."""
+    store = Store(paths.sessions_dir())
     record = store.find(name)
     files = store.files(record.name)
+    here = find()[0] if follow and record.ended is None else None
     position = 0
+    next_poll = time.monotonic()
+    over = here is None
     while True:
-        over = store.load(record.name).ended is not None or any(
-            event.get("event") == "ended" for event in files.events()
-        )
+        if here is not None and time.monotonic() >= next_poll:
+            # Not from its files alone: a job that was killed has written nothing of its end.
+            over = sessions.survey([store.load(record.name)], here, store, shell.run)[0].over
+            next_poll = time.monotonic() + here.loaded.settings.scheduler.poll_interval
         if files.log_file.exists():
             with files.log_file.open("rb") as stream:
                 stream.seek(position)
@@ -258,15 +261,21 @@ def forwarding_command(record: Record) -> str | None:
     if not record.own_service or "SSH_CONNECTION" not in os.environ:
         return None
     port = record.endpoint.port
-    user = os.environ.get("USER") or os.environ.get("LOGNAME") or str(os.getuid())
+    user = os.environ.get("USER") or os.environ.get("LOGNAME") or getpass.getuser()
     # The address that the user's own connection came in on is one that can be reached from there.
     connection = os.environ["SSH_CONNECTION"].split()
-    host = connection[2] if len(connection) == 4 else socket.gethostname()
+    link_local = len(connection) == 4 and connection[2].lower().startswith("fe80:")
+    host = connection[2] if len(connection) == 4 and not link_local else socket.gethostname()
     return f"ssh -N -L {port}:127.0.0.1:{port} {user}@{host}"
 
 
 def _time(seconds: int) -> str:
     return format_walltime(timedelta(seconds=seconds))
+
+
+def _plain(text: str) -> str:
+    """Without control characters: a reason may come from a scheduler, and from whoever filled it in."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _columns() -> int:

@@ -9,16 +9,22 @@ from types import FrameType, TracebackType
 class Held:
     """Holds SIGINT, SIGTERM and SIGHUP back while a block runs; `check` says where stopping is safe.
 
-    A second Ctrl-C is not held back: somebody means it.
+    A second Ctrl-C is not held back, for somebody means it, unless `firm` is set: while a job is
+    being submitted, letting go would lose it.
     """
 
     _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
         self.came = False
+        self.firm = False
 
     def __enter__(self) -> Held:
-        self._before = {number: signal.signal(number, self._note) for number in self._SIGNALS}
+        self._before = {
+            number: signal.signal(number, self._note)
+            for number in self._SIGNALS
+            if signal.getsignal(number) is not signal.SIG_IGN  # nohup, or a job in the background
+        }
         return self
 
     def __exit__(
@@ -36,6 +42,6 @@ class Held:
             raise KeyboardInterrupt
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
-        if self.came:
+        if self.came and not self.firm:
             raise KeyboardInterrupt
         self.came = True

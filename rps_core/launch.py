@@ -9,7 +9,6 @@ import json
 import os
 import pwd
 import secrets
-import shutil
 import sys
 import time
 from dataclasses import replace
@@ -18,10 +17,16 @@ from pathlib import Path
 from rps_core import remembered, sessions
 from rps_core.client import Client, Issued, configured_endpoint
 from rps_core.cluster import Here
-from rps_core.errors import RpsError, SchedulerError, ServiceError
+from rps_core.errors import (
+    InterruptedByUserError,
+    JobError,
+    RpsError,
+    SchedulerError,
+    ServiceError,
+)
 from rps_core.interrupts import Held
 from rps_core.log import get_logger
-from rps_core.models import SessionSpec
+from rps_core.models import Job, SessionSpec
 from rps_core.planning import Plan
 from rps_core.shell import Shell
 from rps_core.store import Endpoint, Record, Secrets, SessionFiles, Store
@@ -52,8 +57,7 @@ def start(here: Here, plan: Plan, store: Store, shell: Shell, held: Held) -> Rec
     endpoint = configured_endpoint(here.loaded)
     client = Client(endpoint, here.loaded.settings.proxy.timeout)
     cluster = here.site.cluster
-    user = pwd.getpwuid(os.getuid()).pw_name
-    issued = client.issue(cluster=cluster.name, scheduler=cluster.scheduler, user=user)
+    issued = client.issue(cluster=cluster.name, scheduler=cluster.scheduler, user=_user())
     log.info("name issued", name=issued.name)
     record = _new_record(here, plan, issued, endpoint)
     try:
@@ -62,8 +66,11 @@ def start(here: Here, plan: Plan, store: Store, shell: Shell, held: Held) -> Rec
         _write_for_the_node(session, here, plan, issued, endpoint)
         spec = session_spec(here, plan, record.name, record.tag, session.directory)
         script = session.write(session.script.name, here.site.render_batch(spec), 0o700)
+        record = store.save(replace(record, submitting=True))
         held.check()
+        held.firm = True
         job_id = here.site.submit(spec, script, shell)
+        record = _submitted(here, store, record, job_id, shell)
     except SchedulerError as error:
         remembered.forget(cluster)
         _give_up(client, store, record, issued, error)
@@ -71,10 +78,14 @@ def start(here: Here, plan: Plan, store: Store, shell: Shell, held: Held) -> Rec
     except BaseException as error:
         _give_up(client, store, record, issued, error)
         raise
-    record = store.save(replace(record, job_id=job_id))
+    finally:
+        held.firm = False
     log.info("job submitted", name=record.name, job_id=job_id)
-    _link(client, record, issued)
-    here.site.session_started(record)
+    try:
+        _link(client, record, issued)
+        here.site.session_started(record)
+    except KeyboardInterrupt:
+        raise InterruptedByUserError(sessions.come_back(record)) from None
     return record
 
 
@@ -97,6 +108,30 @@ def dry_run(here: Here, plan: Plan, store: Store) -> str:
     directory = store.files(PLACEHOLDER).directory
     spec = session_spec(here, plan, PLACEHOLDER, f"rps:{PLACEHOLDER}", directory)
     return here.site.render_batch(spec)
+
+
+def _submitted(here: Here, store: Store, record: Record, job_id: str, shell: Shell) -> Record:
+    """Note the job's id, unless the session was stopped while the scheduler was asked.
+
+    Raises:
+        JobError: it was; the job is cancelled.
+    """
+    now = store.load(record.name)
+    if now.ended is None:
+        return store.save(replace(record, job_id=job_id, submitting=False))
+    directory = store.files(record.name).directory
+    here.site.cancel(Job(id=job_id, tag=record.tag, session_dir=directory), shell)
+    store.save(replace(now, job_id=job_id))
+    raise JobError(
+        f"{record.name} was stopped while it was being started", "Nothing is left of it."
+    )
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # in a container
+        return str(os.getuid())
 
 
 def _new_record(here: Here, plan: Plan, issued: Issued, endpoint: Endpoint) -> Record:
@@ -122,9 +157,9 @@ def _write_for_the_node(
 ) -> None:
     """All that the agent needs, copied: the node may not see the installation or the CA."""
     for source in _FOR_THE_NODE:
-        shutil.copyfile(source, session.directory / source.name)
+        session.write(source.name, source.read_text("utf-8"))
     if endpoint.ca_file:
-        shutil.copyfile(endpoint.ca_file, session.directory / "service-ca.pem")
+        session.write("service-ca.pem", Path(endpoint.ca_file).read_text("utf-8"))
     session.write("interpreters", f"{sys.executable}\n")
     notebook = here.loaded.settings.notebook
     session.write("modules", "".join(f"{module}\n" for module in notebook.modules))
@@ -169,9 +204,15 @@ def _give_up(
         client.revoke(issued.name, issued.claim, reason)
     except ServiceError as away:
         log.warning("name not revoked; it expires by itself", name=record.name, reason=away.message)
-    if interrupted or not store.files(record.name).record_file.exists():
+    if isinstance(error, JobError):
+        return  # stopped by another command, which has noted its end
+    if interrupted or isinstance(error, OSError) or not _recorded(store, record):
         store.remove(record.name)
         return
     ended = store.end(record, now=time.time(), outcome="failed", reason=reason)
     if not isinstance(error, RpsError):
         log.error("defect while starting", name=ended.name, kind=type(error).__name__)
+
+
+def _recorded(store: Store, record: Record) -> bool:
+    return store.files(record.name).record_file.exists()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
+
+from rps_core.errors import UsageError
 
 
 def config_file() -> Path:
@@ -29,4 +32,22 @@ def cache_dir() -> Path:
 def _xdg(variable: str, below_home: str) -> Path:
     # The XDG specification has relative values ignored.
     value = os.environ.get(variable, "")
-    return Path(value) if value.startswith("/") else Path.home() / below_home
+    return Path(value) if value.startswith("/") else home() / below_home
+
+
+def home() -> Path:
+    """The user's home directory: $HOME where it is a path from the root, else the account's.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    value = os.environ.get("HOME", "")
+    if value.startswith("/"):
+        return Path(value)
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        raise UsageError(
+            "There is no home directory: HOME is not set, and this user has no account",
+            "Set HOME to a directory of your own.",
+        ) from None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from rps_core import remembered
+from rps_core import paths, remembered
 from rps_core.cluster import Here
 from rps_core.errors import UsageError
 from rps_core.log import get_logger
@@ -57,10 +57,6 @@ def plan(here: Here, shell: Shell, *, dry_run: bool = False) -> Plan:
         raise UsageError(
             f"{loaded.where('notebook.app')}: there is no application `{notebook.app}`",
             f"Take one of: {', '.join(APPS)}.",
-        )
-    if len(notebook.port_range) not in (0, 2):
-        raise UsageError(
-            f"{loaded.where('notebook.port_range')}: a port range is two numbers: [first, last]"
         )
     allocation = _allocation(loaded)
     scheduler = here.site.cluster.scheduler
@@ -198,8 +194,14 @@ def _at_least_one(loaded: Loaded, key: str, value: int) -> int:
 
 def _directory(loaded: Loaded) -> Path:
     text = loaded.settings.notebook.directory
-    directory = (Path(text).expanduser() if text else Path.home()).absolute()
     where = loaded.where("notebook.directory")
+    try:
+        directory = (Path(text).expanduser() if text else paths.home()).absolute()
+        str(directory).encode()
+    except UnicodeError:
+        raise UsageError(f"{where}: {text!a} is not UTF-8, which Jupyter needs") from None
+    except (RuntimeError, OSError) as error:  # ~nobody-of-that-name; the present directory is gone
+        raise UsageError(f"{where}: {text}: {error}", "Give a path from the root.") from None
     if not directory.is_dir():
         raise UsageError(
             f"{where}: there is no directory {directory}", "Make it first, or name another with -d."

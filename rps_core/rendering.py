@@ -51,4 +51,5 @@ def _script_lines(template: Path) -> list[str]:
             f"The batch script {template} is not a shell script: its first line has no #!",
             "Begin it with #!/bin/bash -l",
         )
-    return text.splitlines()
+    # Not splitlines: that cuts at form feeds and the like, which are text to a shell.
+    return text.removesuffix("\n").replace("\r\n", "\n").split("\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+_LAUNCH_TIME = 300.0  # seconds after which a launcher that noted no job is not at it any more
 _PEACEFUL = frozenset({Outcome.COMPLETED, Outcome.CANCELLED, Outcome.TIMEOUT, Outcome.ENDED})
 _BY_THE_SCHEDULER = {
     Outcome.TIMEOUT: "its walltime was over",
@@ -83,9 +84,17 @@ def survey(
 
     `here` may be None where every record is of an ended session.
     """
-    found = list(records)
+    found = [adopt(record, store) for record in records]
     statuses = poll([record for record in found if record.ended is None], here, store, shell)
     return [inspect(record, statuses.get(record.name), here, store) for record in found]
+
+
+def adopt(record: Record, store: Store) -> Record:
+    """The record with the job's id, where its launcher was killed before it could note that."""
+    if record.job_id is not None or record.ended is not None:
+        return record
+    job_id = store.files(record.name).noted_job_id()
+    return store.save(replace(record, job_id=job_id, submitting=False)) if job_id else record
 
 
 def poll(
@@ -97,7 +106,7 @@ def poll(
     for record in records:
         job = store.files(record.name).job(record)
         if job is None:
-            statuses[record.name] = Unknown(reason="its job's id was never noted")
+            statuses[record.name] = _without_a_job(record)
         elif here is None or record.cluster != here.site.cluster.name:
             statuses[record.name] = Unknown(reason=f"its job is on {record.cluster}: ask there")
         else:
@@ -110,6 +119,18 @@ def poll(
         silent = Unknown(reason="the scheduler said nothing of it")
         statuses.update({name: answers.get(job.id, silent) for name, job in jobs.items()})
     return statuses
+
+
+def _without_a_job(record: Record) -> JobStatus:
+    if record.submitting:
+        return Unknown(
+            reason="its launcher was ended while it submitted the job; `rps stop` ends it"
+        )
+    if time.time() - record.created < _LAUNCH_TIME:
+        return Unknown(reason="it is being submitted")
+    return Gone(
+        outcome=Outcome.FAILED, evidence="its launcher was ended before it submitted the job"
+    )
 
 
 def inspect(record: Record, status: JobStatus | None, here: Here | None, store: Store) -> Session:
@@ -194,8 +215,8 @@ def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Sessi
     return Session(record=ended, state=outcome, reason=reason, url=None)
 
 
-def revoke(record: Record, store: Store, reason: str, here: Here | None) -> None:
-    """Take the route down, as far as the service answers; the lease does it else."""
+def revoke(record: Record, store: Store, reason: str, here: Here | None) -> bool:
+    """Take the route down; False where the service did not answer: the lease does it then."""
     try:
         secrets = store.files(record.name).secrets()
         if secrets is not None:
@@ -204,18 +225,29 @@ def revoke(record: Record, store: Store, reason: str, here: Here | None) -> None
     except RpsError as error:
         if not isinstance(error, ServiceError) or error.code not in ("gone", "unknown-name"):
             log.warning("route left to its lease", name=record.name, reason=error.message)
+            return False
+    return True
 
 
 def stop(record: Record, here: Here, store: Store, shell: Shell) -> Session:
     """End a session: its route at once, then its job.
 
     Raises:
-        SchedulerError: the job could not be cancelled; the record stays, so that it can be tried again.
+        SchedulerError, ServiceError: the job could not be ended; the record stays, so that it can be
+            tried again.
     """
+    record = adopt(record, store)
     if record.ended is not None:
         return inspect(record, None, here, store)
-    revoke(record, store, "stopped with rps stop", here)
+    revoked = revoke(record, store, "stopped with rps stop", here)
     job = store.files(record.name).job(record)
+    if job is None and record.submitting and not revoked:
+        raise ServiceError(
+            f"{record.name} may have a job, whose id is not known, and the service that could end it "
+            "does not answer",
+            "Try again when it does; the session's record is kept.",
+            transient=True,
+        )
     if job is not None:
         if record.cluster != here.site.cluster.name:
             raise SchedulerError(
@@ -227,6 +259,14 @@ def stop(record: Record, here: Here, store: Store, shell: Shell) -> Session:
     ended = store.end(record, now=time.time(), outcome="ended", reason=gone.evidence)
     here.site.session_ended(ended)
     return Session(record=ended, state="ended", reason=gone.evidence, url=None)
+
+
+def come_back(record: Record) -> str:
+    """What to do after Ctrl-C, when the job goes on."""
+    return (
+        f"{record.name} goes on without this terminal. `rps status` shows it, `rps url` gives its "
+        f"URL,\n`rps stop {record.name}` ends it."
+    )
 
 
 def prune(store: Store, keep_days: float) -> None:

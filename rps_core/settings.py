@@ -8,6 +8,7 @@ file. What each key means stands in `conf/rps_conf/defaults.yaml`, once.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -165,7 +166,45 @@ def load(
     for key, value in options.items():
         config.put(chosen, key, value)
     layers += [Layer("options", "the command line", chosen), config.option_layer(assignments)]
-    return Loaded(*config.merge(Settings, layers))
+    loaded = Loaded(*config.merge(Settings, layers))
+    _check_ranges(loaded)
+    return loaded
+
+
+def _check_ranges(loaded: Loaded) -> None:
+    found = loaded.settings
+    ports = found.notebook.port_range
+    for key, value, allowed, rule in (
+        ("proxy.port", found.proxy.port, 1 <= found.proxy.port <= 65535, "a port, 1 to 65535"),
+        ("proxy.timeout", found.proxy.timeout, 0 < found.proxy.timeout <= 600, "0 to 600 seconds"),
+        (
+            "proxy.domain",
+            found.proxy.domain,
+            re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,250})", found.proxy.domain or "none"),
+            "a host name's domain",
+        ),
+        (
+            "notebook.port_range",
+            list(ports),
+            not ports or (len(ports) == 2 and 1024 <= ports[0] <= ports[1] <= 65535),
+            "[first, last], two ports from 1024 to 65535",
+        ),
+        (
+            "notebook.start_timeout",
+            found.notebook.start_timeout,
+            1 <= found.notebook.start_timeout <= 86400,
+            "1 second to a day",
+        ),
+        (
+            "scheduler.poll_interval",
+            found.scheduler.poll_interval,
+            0.5 <= found.scheduler.poll_interval <= 3600,
+            "half a second to an hour",
+        ),
+        ("keep_ended", found.keep_ended, 0 <= found.keep_ended <= 3650, "0 to 3650 days"),
+    ):
+        if not allowed:
+            raise UsageError(f"{loaded.where(key)}: `{key}` is {value}; it must be {rule}")
 
 
 def check_other_sites() -> set[str]:

@@ -13,15 +13,18 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from rps_core.errors import NotFoundError, RpsError, UsageError
 from rps_core.log import get_logger
 from rps_core.models import Job
 
 log = get_logger(__name__)
+
+_SESSION_SIZE = 192 * 1024  # bytes, more than the files of a session take at its start
+_HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +43,9 @@ class Endpoint:
 class Record:
     """What the launcher keeps of a session. Times are Unix seconds; secrets are not in here.
 
-    `ended` is null while the session may still live; `outcome` is then null too, else `ended` or
-    `failed`, and `reason` says why.
+    `submitting` is set before the scheduler is asked: from then on there may be a job, even if `job_id`
+    was never noted. `ended` is null while the session may still live; `outcome` is then null too,
+    else `ended` or `failed`, and `reason` says why.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Record:
     walltime: int
     created: float
     job_id: str | None = None
+    submitting: bool = False
     ended: float | None = None
     outcome: str | None = None
     reason: str | None = None
@@ -92,14 +97,15 @@ class SessionFiles:
         """Replace a file whole; it is on disk before its name is."""
         path = self.directory / name
         temporary = self.directory / f".{name}.{os.getpid()}.{time.monotonic_ns()}"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        descriptor = os.open(temporary, flags, mode)
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(text)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(os.fsencode(text))  # a path need not be UTF-8
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(path)
-        except OSError:
+        except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
@@ -126,8 +132,16 @@ class SessionFiles:
                     f"mode {stat.S_IMODE(status.st_mode):04o})",
                     "Stop the session with `rps stop`: its secrets may be known to others.",
                 )
-            found = json.load(stream)
-        return Secrets(claim=found["claim"], token=found["token"])
+            text = stream.read()
+        try:
+            found = json.loads(text)
+            secrets = Secrets(claim=found["claim"], token=found["token"])
+            if not (_is_word(secrets.claim) and _is_word(secrets.token)):
+                raise ValueError
+        except (ValueError, KeyError, TypeError):
+            # Not the error's own text: it may quote the file.
+            raise RpsError(f"{path} is damaged", "`rps stop` ends the session.") from None
+        return secrets
 
     def remove_secrets(self) -> None:
         """Remove what nobody needs once the session has ended."""
@@ -140,11 +154,25 @@ class SessionFiles:
             text = (self.directory / "events.jsonl").read_text("utf-8", "replace")
         except FileNotFoundError:
             return []
+        except OSError as error:
+            log.warning("events not read", session=self.directory.name, reason=error.strerror)
+            return []
         found = []
         for line in text.splitlines():
             with contextlib.suppress(json.JSONDecodeError):
-                found.append(json.loads(line))
+                event = json.loads(line)
+                if isinstance(event, dict) and isinstance(event.get("time"), int | float):
+                    found.append(event)
         return found
+
+    def noted_job_id(self) -> str | None:
+        """The job's id as the job itself noted it, for a launcher that was killed before it could."""
+        with contextlib.suppress(OSError):
+            text = (self.directory / "job-id").read_text("utf-8", "replace").strip()
+            if text:
+                return text
+        started = (e.get("job_id") for e in self.events() if e.get("event") == "started")
+        return next((str(job_id) for job_id in started if job_id), None)
 
 
 class Store:
@@ -161,10 +189,10 @@ class Store:
         """
         path = self.directory / f".probe.{os.getpid()}"
         try:
-            self.directory.mkdir(parents=True, mode=0o700, exist_ok=True)
-            self.directory.chmod(0o700)
+            _make_private(self.directory)
+            self.check_owner()
             with path.open("wb") as stream:
-                stream.write(bytes(64 * 1024))
+                stream.write(bytes(_SESSION_SIZE))
                 stream.flush()
                 os.fsync(stream.fileno())
         except OSError as error:
@@ -177,6 +205,31 @@ class Store:
             with contextlib.suppress(OSError):
                 path.unlink()
 
+    def check_owner(self) -> None:
+        """See that the directory is ours, and nobody else's to write in.
+
+        Raises:
+            UsageError: it is a link, or somebody else's.
+        """
+        try:
+            descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise UsageError(
+                f"{self.directory} cannot be used for sessions: {error.strerror}",
+                "It must be a directory of yours, and no link.",
+            ) from None
+        try:
+            if os.fstat(descriptor).st_uid != os.geteuid():
+                raise UsageError(
+                    f"{self.directory} belongs to somebody else",
+                    "Set HOME, or XDG_STATE_HOME, to a directory of your own.",
+                )
+            os.fchmod(descriptor, 0o700)
+        finally:
+            os.close(descriptor)
+
     def files(self, name: str) -> SessionFiles:
         """The files of a session, whether or not they are there."""
         return SessionFiles(self.directory / name)
@@ -184,9 +237,10 @@ class Store:
     def create(self, record: Record, secrets: Secrets) -> SessionFiles:
         """Make a session's directory with its record and secrets."""
         session = self.files(record.name)
-        session.directory.mkdir(mode=0o700, parents=True)
-        self.save(record)
+        session.directory.mkdir(mode=0o700)
+        # The claim first: a record without one could never give its name back.
         session.write("claim.json", json.dumps(asdict(secrets)))
+        self.save(record)
         return session
 
     def save(self, record: Record) -> Record:
@@ -204,13 +258,22 @@ class Store:
         path = self.files(name).record_file
         try:
             found = json.loads(path.read_text("utf-8"))
-            known = {field.name for field in fields(Record)}
-            values = {key: value for key, value in found.items() if key in known}
-            return Record(**{**values, "endpoint": Endpoint(**found["endpoint"])})
+            values = {**found, "endpoint": Endpoint(**found["endpoint"])}
+            kinds = get_type_hints(Record)
+            record = Record(**{key: value for key, value in values.items() if key in kinds})
+            for key, kind in kinds.items():
+                value = getattr(record, key)
+                if not isinstance(value, kind) and not (kind is float and isinstance(value, int)):
+                    raise TypeError(f"`{key}` is {value!r}")
+            if record.name != name:
+                raise ValueError(f"it is the record of {record.name}")
+            return record
         except FileNotFoundError:
             raise NotFoundError(
                 f"There is no session `{name}`", "`rps list --all` shows them."
             ) from None
+        except OSError as error:
+            raise RpsError(f"{path} cannot be read: {error.strerror}") from None
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise RpsError(
                 f"{path} is not a record of a session: {error}",
@@ -219,15 +282,24 @@ class Store:
 
     def records(self) -> Iterator[Record]:
         """Every record that can be read, oldest first; of the others the log tells."""
+        self.check_owner()
         found = []
-        for path in self.directory.glob("*/session.json"):
+        for path in self.directory.glob("[!.]*"):
             try:
-                found.append(self.load(path.parent.name))
+                found.append(self.load(path.name))
             except NotFoundError:
-                continue  # removed since it was listed
+                self._report_unrecorded(path)
             except RpsError as error:
                 log.warning("record left out", reason=error.message)
         return iter(sorted(found, key=lambda record: (record.created, record.name)))
+
+    def _report_unrecorded(self, path: Path) -> None:
+        """Removed since it was listed, or begun and never recorded; a job's files say that it ran."""
+        with contextlib.suppress(OSError):
+            if any(path.glob("events.jsonl")):
+                log.warning("a session has lost its record", directory=str(path))
+            elif time.time() - path.stat().st_mtime > _HOUR:
+                shutil.rmtree(path, ignore_errors=True)
 
     def find(self, prefix: str | None) -> Record:
         """The session whose name begins so; without a prefix the only one that lives.
@@ -236,6 +308,10 @@ class Store:
             NotFoundError: none.
             UsageError: more than one.
         """
+        if prefix == "":
+            raise UsageError(
+                "An empty name names no session", "Leave it out where there is only one."
+            )
         matching = [
             record
             for record in self.records()
@@ -252,11 +328,27 @@ class Store:
         raise UsageError(f"Which session? {names}", "Give a name, or as much of it as is unique.")
 
     def end(self, record: Record, *, now: float, outcome: str, reason: str) -> Record:
-        """Note that a session is over, and remove its secrets."""
-        ended = self.save(replace(record, ended=now, outcome=outcome, reason=reason))
+        """Note that a session is over, and remove its secrets (first: on a full disk it makes room)."""
         self.files(record.name).remove_secrets()
-        return ended
+        ended = replace(record, ended=now, outcome=outcome, reason=reason, submitting=False)
+        try:
+            return self.save(ended)
+        except OSError as error:
+            log.warning("end not noted", name=record.name, reason=error.strerror)
+            return ended
 
     def remove(self, name: str) -> None:
         """Forget a session altogether."""
         shutil.rmtree(self.files(name).directory, ignore_errors=True)
+
+
+def _make_private(directory: Path) -> None:
+    """Make a directory, each missing parent too, for its owner alone whatever the umask is."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    for path in reversed(missing):
+        with contextlib.suppress(FileExistsError):  # two commands at once
+            path.mkdir(mode=0o700)
+
+
+def _is_word(text: object) -> bool:
+    return isinstance(text, str) and text.isascii() and text.isprintable() and " " not in text

@@ -150,5 +150,112 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_else(tmp_path: P
 
 def test_events_that_are_half_written_are_left_out(store: Store) -> None:
     files = store.create(record("one-two-three"), SECRETS)
-    (files.directory / "events.jsonl").write_text('{"event": "started"}\n{"event": "rea')
-    assert files.events() == [{"event": "started"}]
+    (files.directory / "events.jsonl").write_text(
+        '{"event": "started", "time": 1.5}\n{"event": "rea'
+    )
+    assert files.events() == [{"event": "started", "time": 1.5}]
+
+
+def test_whatever_the_umask_nothing_is_open_to_others(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        store = Store(tmp_path / "local" / "state" / "sessions")
+        store.probe()
+        files = store.create(record("one-two-three"), SECRETS)
+        files.write("agent.py", "pass\n")
+    finally:
+        os.umask(before)
+    for path in [tmp_path / "local", *(tmp_path / "local").rglob("*")]:
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_directory_that_is_a_link_or_not_ours_is_refused(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o755)
+    (tmp_path / "link").symlink_to(elsewhere)
+    for act in (Store(tmp_path / "link").probe, lambda: list(Store(tmp_path / "link").records())):
+        with pytest.raises(UsageError, match="no link"):
+            act()
+    assert elsewhere.stat().st_mode & 0o777 == 0o755
+    if os.getuid() == 0:
+        os.chown(elsewhere, 12345, 12345)
+        with pytest.raises(UsageError, match="somebody else"):
+            list(Store(elsewhere).records())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("created", None), ("created", "abc"), ("job_id", 5), ("ended", "x"), ("name", "other-name-here"),
+     ("endpoint", {"host": 1}), ("walltime", 1.5)],
+)  # fmt: skip
+def test_a_record_with_a_field_of_the_wrong_kind_is_damaged(
+    store: Store, key: str, value: object
+) -> None:
+    store.create(record("one-two-three"), SECRETS)
+    path = store.files("one-two-three").record_file
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    if key == "endpoint":
+        with pytest.raises(RpsError):
+            store.load("one-two-three")
+    else:
+        with pytest.raises(RpsError, match=str(path)):
+            store.load("one-two-three")
+        assert list(store.records()) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"claim": "a b", "token": "c"}', '{"claim": 1, "token": 2}']
+)
+def test_damaged_secrets_are_named_and_not_quoted(store: Store, text: str) -> None:
+    files = store.create(record("one-two-three"), SECRETS)
+    (files.directory / "claim.json").write_text(text)
+    with pytest.raises(RpsError, match="damaged") as caught:
+        files.secrets()
+    assert "a b" not in str(caught.value)
+
+
+def test_events_that_are_none_are_left_out(store: Store) -> None:
+    files = store.create(record("one-two-three"), SECRETS)
+    (files.directory / "events.jsonl").write_text(
+        '5\n[]\n{"event": "x"}\n{"event": "y", "time": 1}\n'
+    )
+    assert [event["event"] for event in files.events()] == ["y"]
+
+
+def test_a_job_that_noted_its_id_is_found(store: Store) -> None:
+    files = store.create(record("one-two-three"), SECRETS)
+    assert files.noted_job_id() is None
+    (files.directory / "events.jsonl").write_text(
+        '{"event": "started", "time": 1, "job_id": "17"}\n'
+    )
+    assert files.noted_job_id() == "17"
+    (files.directory / "job-id").write_text("18\n")
+    assert files.noted_job_id() == "18"
+
+
+def test_a_copy_of_a_sessions_directory_is_no_second_session(store: Store) -> None:
+    import shutil
+
+    files = store.create(record("one-two-three"), SECRETS)
+    shutil.copytree(files.directory, files.directory.with_name("one-two-three.bak"))
+    assert [found.name for found in store.records()] == ["one-two-three"]
+
+
+def test_a_full_disk_at_the_end_still_removes_the_secrets(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = record("one-two-three")
+    files = store.create(saved, SECRETS)
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert store.end(saved, now=1.0, outcome="ended", reason="x").ended == 1.0
+    assert files.secrets() is None
+
+
+def test_an_empty_name_names_no_session(store: Store) -> None:
+    store.create(record("one-two-three"), SECRETS)
+    with pytest.raises(UsageError, match="empty name"):
+        store.find("")
