@@ -82,7 +82,7 @@ def start(here: Here, plan: Plan, store: Store, shell: Shell, held: Held) -> Rec
         held.firm = False
     log.info("job submitted", name=record.name, job_id=job_id)
     try:
-        _link(client, record, issued)
+        _link(here, client, store, record, issued, shell)
         here.site.session_started(record)
     except KeyboardInterrupt:
         raise InterruptedByUserError(sessions.come_back(record)) from None
@@ -116,15 +116,40 @@ def _submitted(here: Here, store: Store, record: Record, job_id: str, shell: She
     Raises:
         JobError: it was; the job is cancelled.
     """
-    now = store.load(record.name)
-    if now.ended is None:
-        return store.save(replace(record, job_id=job_id, submitting=False))
+    submitted = replace(record, job_id=job_id, submitting=False)
+    if store.load(record.name).ended is not None:
+        raise _stopped_meanwhile(here, store, submitted, shell)
+    return store.save(submitted)
+
+
+def _link(
+    here: Here, client: Client, store: Store, record: Record, issued: Issued, shell: Shell
+) -> None:
+    """Tell the service which job it is. The job runs already: a service that went away in between must
+    not make this a failure.
+
+    Raises:
+        JobError: the name was revoked, so another command has stopped the session.
+    """
+    try:
+        client.link(issued.name, issued.claim, str(record.job_id))
+    except ServiceError as error:
+        if error.code == "gone" and not _has_ended(store, record):
+            raise _stopped_meanwhile(here, store, record, shell) from None
+        log.warning("job not linked", name=record.name, reason=error.message)
+
+
+def _has_ended(store: Store, record: Record) -> bool:
+    """The agent may have failed, and revoked the name, faster than we could link it."""
+    return any(event.get("event") == "ended" for event in store.files(record.name).events())
+
+
+def _stopped_meanwhile(here: Here, store: Store, record: Record, shell: Shell) -> JobError:
     directory = store.files(record.name).directory
-    here.site.cancel(Job(id=job_id, tag=record.tag, session_dir=directory), shell)
-    store.save(replace(now, job_id=job_id))
-    raise JobError(
-        f"{record.name} was stopped while it was being started", "Nothing is left of it."
-    )
+    here.site.cancel(Job(id=str(record.job_id), tag=record.tag, session_dir=directory), shell)
+    reason = "stopped while it was being started"
+    store.end(record, now=time.time(), outcome="ended", reason=reason)
+    return JobError(f"{record.name} was {reason}", "Nothing is left of it.")
 
 
 def _user() -> str:
@@ -185,14 +210,6 @@ def _write_for_the_node(
         "walltime": int(plan.allocation.walltime.total_seconds()),
     }
     session.write("launch.json", json.dumps(launch, indent=1))
-
-
-def _link(client: Client, record: Record, issued: Issued) -> None:
-    """The job runs already: a service that went away in between must not make this a failure."""
-    try:
-        client.link(issued.name, issued.claim, str(record.job_id))
-    except ServiceError as error:
-        log.warning("job not linked", name=record.name, reason=error.message)
 
 
 def _give_up(

@@ -1,0 +1,124 @@
+"""The launcher is killed, or raced by another command, at any step: nothing runs on unknown."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def jobs(installed: Any) -> list[int]:
+    """Processes of jobs."""
+    found = []
+    for pid in installed.user.processes():
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if b"supervisor" in command or b"agent.py" in command or b"jupyter" in command:
+            found.append(pid)
+    return found
+
+
+def living(installed: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(installed.rps("list", "--json").stdout)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _clean(installed: Any) -> Iterator[None]:
+    yield
+    installed.rps("stop", "--all")
+
+
+@pytest.mark.parametrize("delay", [0.15, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.8])
+def test_the_launcher_is_killed(
+    installed: Any, delay: float, wait_for: Callable[..., None]
+) -> None:
+    installed.rps("list")  # what the first use of a file costs, is not what is measured out here
+    process = installed.user.popen(
+        [str(installed.directory / "rps"), "start", "--no-wait"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    time.sleep(delay)
+    process.kill()
+    process.wait()
+    time.sleep(1)  # a supervisor that was just started
+    for session in living(installed):
+        # Whatever there is is known by its job, or will be said to have none.
+        assert session["job_id"] or session["state"] == "unknown", session
+    installed.rps("stop", "--all")
+    wait_for(lambda: jobs(installed) == [])
+    assert living(installed) == []
+
+
+def test_stopped_while_it_was_being_started(installed: Any, wait_for: Callable[..., None]) -> None:
+    """A stop between the record and the job: the job is not left running for nobody."""
+    process = installed.user.popen(
+        [str(installed.directory / "rps"), "start", "--no-wait"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    sessions = Path(installed.user.home) / ".local/state/rps/sessions"
+
+    def unsubmitted() -> list[Path]:
+        found = []
+        for path in sessions.glob("*/session.json"):
+            record = json.loads(path.read_text())
+            if record["ended"] is None and record["job_id"] is None:
+                found.append(path)
+        return found
+
+    deadline = time.monotonic() + 30
+    while not unsubmitted() and process.poll() is None:
+        assert time.monotonic() < deadline
+    process.send_signal(signal.SIGSTOP)  # does nothing where it was through already
+    try:
+        stopped = installed.rps("stop", "--all", check=False)
+    finally:
+        process.send_signal(signal.SIGCONT)
+    output, errors = process.communicate(timeout=60)
+    assert stopped.returncode == 0, stopped.stderr
+    assert "Traceback" not in errors
+    # Caught in between: said so, without a URL. Else it was through already.
+    assert (process.returncode == 0) == bool(output.strip()), (process.returncode, output, errors)
+    wait_for(lambda: jobs(installed) == [])
+    assert living(installed) == []
+
+
+def test_following_the_log_of_a_job_that_is_killed_ends(installed: Any) -> None:
+    found = json.loads(installed.rps("start", "--wait", "--json").stdout)
+    process = installed.user.popen(
+        [str(installed.directory / "rps"), "logs", "-f"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    time.sleep(1)
+    os.kill(int(found["job_id"].partition(".")[0]), signal.SIGKILL)
+    for pid in jobs(installed):
+        os.kill(pid, signal.SIGKILL)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "rps: ready" in output
+
+
+@pytest.mark.parametrize("damage", ["claim.json", "session.json", "events.jsonl"])
+def test_one_damaged_session_harms_no_other(installed: Any, damage: str) -> None:
+    victim = json.loads(installed.rps("start", "--wait", "--json").stdout)
+    other = json.loads(installed.rps("start", "--wait", "--json").stdout)
+    directory = Path(installed.user.home) / ".local/state/rps/sessions" / victim["name"]
+    kept = (directory / damage).read_bytes()
+    (directory / damage).write_bytes(b"[]\n5\n")
+    shown = {session["name"]: session["state"] for session in living(installed)}
+    assert shown[other["name"]] == "ready"
+    if damage == "session.json":
+        assert "is not a record of a session" in installed.rps("list").stderr
+        (directory / damage).write_bytes(kept)
+    installed.rps("stop", victim["name"])
+    assert [session["name"] for session in living(installed)] == [other["name"]]
