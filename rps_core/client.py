@@ -37,18 +37,23 @@ class ServiceState:
 
 
 class Client:
-    """One service. Every method raises `ServiceError` where it refuses or does not answer."""
+    """One service. Every method raises `ServiceError` where it refuses or does not answer.
 
-    def __init__(self, endpoint: Endpoint, timeout: float) -> None:
+    `own_key` is the key of one's own service, a secret that *issue* shows; None for a site's service. One's
+    own may have ended as idle since it was found: it is then started again, and may have moved, so
+    that `endpoint` is to be read after the call.
+    """
+
+    def __init__(self, endpoint: Endpoint, timeout: float, own_key: str | None = None) -> None:
         self.endpoint = endpoint
-        self._service = Service(
-            endpoint.host, endpoint.port, endpoint.connect, endpoint.ca_file, timeout
-        )
+        self._own_key = own_key
+        self._timeout = timeout
+        self._service = _service(endpoint, timeout)
 
     def issue(self, *, cluster: str, scheduler: str, user: str) -> Issued:
         """A fresh name."""
         body = {"cluster": cluster, "scheduler": scheduler, "user": user}
-        found = self._call("POST", "/api/v1/sessions", body)
+        found = self._call("POST", "/api/v1/sessions", body, self._own_key)
         return Issued(found["name"], found["host"], found["url"], found["claim"])
 
     def link(self, name: str, claim: str, job_id: str) -> None:
@@ -73,7 +78,16 @@ class Client:
         self, method: str, path: str, body: dict[str, Any] | None, claim: str | None = None
     ) -> dict[str, Any]:
         try:
-            return self._service.request(method, path, body, claim)
+            try:
+                return self._service.request(method, path, body, claim)
+            except ServiceAway as error:
+                if self._own_key is None or not isinstance(
+                    error.__context__, ConnectionRefusedError
+                ):
+                    raise
+                self.endpoint, _ = own_endpoint()
+                self._service = _service(self.endpoint, self._timeout)
+                return self._service.request(method, path, body, claim)
         except ServiceAway as error:
             raise ServiceError(
                 f"The service at {self.endpoint.host}:{self.endpoint.port} does not answer: {error}",
@@ -88,16 +102,27 @@ class Client:
             ) from None
 
 
+def _service(to: Endpoint, timeout: float) -> Service:
+    return Service(to.host, to.port, to.connect, to.ca_file, timeout)
+
+
+def configured_client(loaded: Loaded) -> Client:
+    """The client for the service that the configuration names; raises as `configured_endpoint`."""
+    proxy = loaded.settings.proxy
+    if proxy.own:
+        endpoint, key = own_endpoint()
+        return Client(endpoint, proxy.timeout, key)
+    return Client(configured_endpoint(loaded), proxy.timeout)
+
+
 def configured_endpoint(loaded: Loaded) -> Endpoint:
-    """The service that the configuration names; one's own is started if it does not run.
+    """The service of a site, which the configuration names.
 
     Raises:
         UsageError: no domain is configured, or the CA's file is not there.
         ServiceError: one's own service cannot be started.
     """
     proxy = loaded.settings.proxy
-    if proxy.own:
-        return own_endpoint()
     if not proxy.domain:
         raise UsageError(
             "No Reverse Proxy Service is configured: `proxy.domain` is empty",
@@ -117,21 +142,23 @@ def configured_endpoint(loaded: Loaded) -> Endpoint:
     )
 
 
-def own_endpoint() -> Endpoint:
-    """The user's own service on this machine, running."""
+def own_endpoint() -> tuple[Endpoint, str]:
+    """The user's own service on this machine, running, and the key with which it issues names."""
     from rps_proxy.local import find_or_start
 
     found = find_or_start()
-    return Endpoint(
+    endpoint = Endpoint(
         host=f"manage.{found.domain}",
         port=found.port,
         connect="127.0.0.1",
         ca_file=str(found.ca_file),
     )
+    return endpoint, found.issue_key
 
 
 def client_of(record: Record, timeout: float) -> Client:
     """The client for a session's service, which is brought back first if it is one's own."""
     if record.own_service and record.ended is None:
-        own_endpoint()
+        endpoint, key = own_endpoint()  # it may have moved since
+        return Client(endpoint, timeout, key)
     return Client(record.endpoint, timeout)

@@ -33,7 +33,8 @@ def rps_detect_cluster(host: Host, shell: Shell) -> Claim | None:
 
     Match the host name in full, not by a prefix, and look at more than the name where it can lie.
     `host.commands` tells which scheduler commands are on the PATH. Run one (`scontrol show config`)
-    only where the host name leaves it open: this is asked on each `rps start`.
+    only where the host name leaves it open: this is asked on each `rps start`. Marked `trylast`, an
+    implementation is asked only where no other claims the host.
     """
 
 

@@ -240,8 +240,11 @@ def print_log(find: FindHere, name: str | None, *, follow: bool) -> None:
             # Not from its files alone: a job that was killed has written nothing of its end.
             over = sessions.survey([store.load(record.name)], here, store, shell.run)[0].over
             next_poll = time.monotonic() + here.loaded.settings.scheduler.poll_interval
-        if files.log_file.exists():
-            with files.log_file.open("rb") as stream:
+        # Before a job's script has come as far as its log, its words are in Torque's spool.
+        spool = files.directory / "spool.log"
+        log_file = files.log_file if files.log_file.exists() else spool
+        if log_file.exists():
+            with log_file.open("rb") as stream:
                 stream.seek(position)
                 data = stream.read()
             position += len(data)

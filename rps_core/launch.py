@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rps_core import remembered, sessions
-from rps_core.client import Client, Issued, configured_endpoint
+from rps_core.client import Client, Issued, configured_client
 from rps_core.cluster import Here
 from rps_core.errors import (
     InterruptedByUserError,
@@ -54,10 +54,10 @@ def start(here: Here, plan: Plan, store: Store, shell: Shell, held: Held) -> Rec
     """
     store.probe()
     sessions.prune(store, here.loaded.settings.keep_ended)
-    endpoint = configured_endpoint(here.loaded)
-    client = Client(endpoint, here.loaded.settings.proxy.timeout)
+    client = configured_client(here.loaded)
     cluster = here.site.cluster
     issued = client.issue(cluster=cluster.name, scheduler=cluster.scheduler, user=_user())
+    endpoint = client.endpoint  # after the call: one's own service may have moved
     log.info("name issued", name=issued.name)
     record = _new_record(here, plan, issued, endpoint)
     try:

@@ -145,8 +145,15 @@ class Plugins:
         )
 
     def _claims(self, host: Host) -> tuple[Claim, ...]:
-        claims = []
-        for name, plugin in self._manager.list_name_plugin():
+        """The built-in sites, which answer last, are asked only where nobody else claims the host: one of
+        them may have to run a command for its answer."""
+        claims: list[Claim] = []
+        implementations = self._manager.hook.rps_detect_cluster.get_hookimpls()
+        last = {found.plugin_name for found in implementations if found.trylast}
+        plugins = self._manager.list_name_plugin()
+        for name, plugin in sorted(plugins, key=lambda found: found[0] in last):
+            if claims and name in last:
+                break
             claim = self._ask_one(name, plugin, "rps_detect_cluster", host=host, shell=self._shell)
             if claim is not None:
                 claims.append(claim)

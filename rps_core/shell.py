@@ -12,7 +12,16 @@ from typing import Protocol
 
 from rps_core.errors import SchedulerError
 
-_NOT_PASSED_ON = ("SBATCH_", "SLURM_", "SQUEUE_", "SACCT_", "SALLOC_", "SCANCEL_", "RPS_")
+_NOT_PASSED_ON = (
+    "SBATCH_",
+    "SLURM_",
+    "SQUEUE_",
+    "SACCT_",
+    "SALLOC_",
+    "SCANCEL_",
+    "PBS_DPREFIX",
+    "RPS_",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import secrets
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from rps_core.errors import ServiceError
 from rps_core.log import get_logger
 from rps_core.version import __version__
 from rps_proxy.authority import Authority
+from rps_proxy.files import read_private
 from rps_proxy.group_commit import BusyError, RefusedError
 from rps_proxy.names import is_name
 from rps_proxy.networks import AddressSet
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
 LONGEST_REQUEST = 16 * 1024
 LONGEST_TEXT = 256  # of a job id, a user's name and the like
+SHORTEST_KEY = 32  # characters of the key for issuing
 LOWEST_PORT = 1024
 # The certificate is asked for as the job starts, and the job may be long.
 NOTEBOOK_CERTIFICATE_DAYS = 397
@@ -42,19 +47,23 @@ _REFUSALS = {
     "from-a-page": (403, "This API is not for web pages."),
     "gone": (410, "This session is over."),
     "limit": (429, "Too many names wait to be used; use or revoke some first."),
-    "no-claim": (401, "This call needs the session's claim."),
+    "no-claim": (401, "This call needs the session's claim; a new name, the service's key."),
     "no-such-call": (404, "There is no such call."),
     "outside-networks": (403, "This call is not for your address."),
     "too-large": (413, f"A request has at most {LONGEST_REQUEST} bytes."),
     "unknown-name": (404, "No session has this name."),
     "wrong-address": (403, "Another address redeemed this session."),
-    "wrong-claim": (403, "This is not the session's claim."),
+    "wrong-claim": (403, "This is not the session's claim, or not the service's key."),
     "wrong-method": (405, "This call wants another method."),
 }
 
 
 class Api:
-    """Answers the calls of launchers and agents for one `Service`."""
+    """Answers the calls of launchers and agents for one `Service`.
+
+    Raises:
+        ServiceError: there is no usable key in `networks.issue_key_file`.
+    """
 
     def __init__(self, service: Service, authority: Authority) -> None:
         networks = service.settings.networks
@@ -63,6 +72,9 @@ class Api:
         self._issue_networks = AddressSet(networks.issue)
         self._redeem_networks = AddressSet(networks.redeem)
         self._excluded = AddressSet(networks.exclude)
+        self._key_file = Path(networks.issue_key_file) if networks.issue_key_file else None
+        if self._key_file is not None:
+            _issue_key(self._key_file)  # else nobody would hear of a mistake before the first call
         calls: dict[str, tuple[str, Callable[[Session, str, dict[str, Any]], Awaitable[Any]]]] = {
             "": ("GET", self._state),
             "link": ("POST", self._link),
@@ -119,19 +131,18 @@ class Api:
 
     def _claimed(self, request: web.BaseRequest, name: str) -> Session:
         """The session, once the claim is seen to be its."""
-        scheme, _, claim = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not claim:
-            raise RefusedError("no-claim")
+        claim = _bearer(request)
         session = self._service.registry.find(name) if is_name(name) else None
         if session is None:
             raise RefusedError("unknown-name")
-        if not session.opens_with(claim.strip()):
+        if not session.opens_with(claim):
             raise RefusedError("wrong-claim")
         return session
 
     async def _issue(self, request: web.BaseRequest, remote: str) -> web.Response:
         if remote not in self._issue_networks:
             raise RefusedError("outside-networks")
+        self._check_key(request)
         body = await _body(request)
         asked = Request(
             source=remote,
@@ -156,6 +167,20 @@ class Api:
             "expires_in": round(settings.keep.pending * _SECONDS_A_DAY),
         }
         return _json(answer, status=201)
+
+    def _check_key(self, request: web.BaseRequest) -> None:
+        """On a machine of many users an address says nothing: names are for who knows the key."""
+        if self._key_file is None:
+            return
+        given = _bearer(request)
+        try:
+            # Read each time, since who starts sessions makes a new one where it was cleaned away.
+            key = _issue_key(self._key_file)
+        except ServiceError as error:
+            _log.error("issue-key-not-read", reason=error.message)
+            raise RefusedError("wrong-claim") from None
+        if not hmac.compare_digest(key, given.encode()):
+            raise RefusedError("wrong-claim")
 
     async def _state(self, session: Session, _remote: str, _body: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -204,7 +229,7 @@ class Api:
         return self._lease()
 
     async def _revoke(self, session: Session, remote: str, body: dict[str, Any]) -> dict[str, Any]:
-        reason = _text(body, "reason") or "ended"
+        reason = _line(body.get("reason")) or "ended"
         revoked = await self._service.revoke(session.name, reason)
         return await self._state(revoked, remote, body)
 
@@ -230,6 +255,27 @@ def _json(value: object, *, status: int = 200) -> web.Response:
         body=json.dumps(value).encode(),
         headers={"Content-Type": "application/json", "Cache-Control": "no-store"},
     )
+
+
+def _bearer(request: web.BaseRequest) -> str:
+    """What the request shows to be let in: ASCII, not empty."""
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    secret = secret.strip()
+    if scheme.lower() != "bearer" or not secret:
+        raise RefusedError("no-claim")
+    if not secret.isascii():
+        raise RefusedError("wrong-claim")
+    return secret
+
+
+def _issue_key(path: Path) -> bytes:
+    key = (read_private(path) or b"").strip()
+    if len(key) < SHORTEST_KEY:
+        raise ServiceError(
+            f"{path} holds no key for issuing names: {SHORTEST_KEY} characters or more.",
+            f"Make one: (umask 077; openssl rand -hex 32 > {path})",
+        )
+    return key
 
 
 def _want(request: web.BaseRequest, method: str) -> None:
@@ -264,3 +310,11 @@ def _text(body: dict[str, Any], key: str) -> str | None:
     if not isinstance(value, str) or len(value) > LONGEST_TEXT or not value.isprintable():
         raise RefusedError("bad-request")
     return value
+
+
+def _line(value: object) -> str:
+    """A text of any length and characters as one short line: to end a session must not fail for it."""
+    if not isinstance(value, str | None):
+        raise RefusedError("bad-request")
+    printable = "".join(c if c.isprintable() else " " for c in value or "")
+    return " ".join(printable.split())[:LONGEST_TEXT]

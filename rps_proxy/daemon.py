@@ -21,6 +21,7 @@ from rps_proxy.files import write_private
 if TYPE_CHECKING:
     from rps_proxy.settings import Settings
 
+_LISTEN = 0x0A  # the state in /proc/net/tcp
 MOST_LOG = 1_000_000  # bytes; as much again is kept of what came before
 
 
@@ -90,7 +91,7 @@ def _listener(directory: Path, settings: Settings) -> socket.socket:
     """A socket on the port that URLs in use name, else on the usual one, else on any.
 
     Raises:
-        ServiceError: sessions are reached by a port that another program has.
+        ServiceError: another program has the port by which notebooks that still run are reached.
     """
     from rps_proxy.server import listen
 
@@ -103,28 +104,44 @@ def _listener(directory: Path, settings: Settings) -> socket.socket:
             cause = error.__cause__
             if not isinstance(cause, OSError) or cause.errno != errno.EADDRINUSE:
                 raise
-            sessions = _sessions(directory)
-            if last is not None and port == last.port and sessions:
+            if last is None or port != last.port:
+                continue
+            running = _running_sessions(directory)
+            if running:
                 raise ServiceError(
-                    f"Another program took port {port}, by which your {sessions} "
-                    f"session{'s' if sessions > 1 else ''} on this machine are reached.",
-                    f"Find it (ss -tlnp 'sport = {port}') and stop it. To give up those sessions "
-                    f"instead, end their jobs and remove {directory / 'registry.db'}.",
+                    f"Another program took port {port}, by which notebooks of yours that still run "
+                    f"on this machine are reached: {', '.join(running)}",
+                    f"Find it (ss -tlnp 'sport = {port}') and have it stopped, or end those with "
+                    "`rps stop`: the next `rps start` then takes another port.",
                 ) from error
     raise ServiceError("No port is free on this machine.", "Try again later.", transient=True)
 
 
-def _sessions(directory: Path) -> int:
-    """How many sessions wait or run."""
+def _running_sessions(directory: Path) -> list[str]:
+    """The names of the sessions whose notebook still runs, whether or not its lease holds."""
     from rps_proxy.registry import Registry
 
     path = directory / "registry.db"
     if not path.exists():
-        return 0
+        return []
     registry = Registry(path)
-    counts = registry.counts()
+    ready = registry.ready()
     registry.close()
-    return sum(counts.values()) - counts["gone"]
+    ports = _own_listening_ports()
+    return [session.name for session in ready if session.port in ports]
+
+
+def _own_listening_ports() -> set[int]:
+    """The TCP ports (IPv4) on which this user's programs listen.
+
+    Whether something takes a connection there would not do: what does may be anybody's.
+    """
+    ports = set()
+    for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]:
+        _, address, _, state, _, _, _, owner, *_ = line.split()
+        if int(state, 16) == _LISTEN and int(owner) == os.geteuid():
+            ports.add(int(address.rpartition(":")[2], 16))
+    return ports
 
 
 if __name__ == "__main__":

@@ -14,14 +14,14 @@ from rps_core.errors import ServiceError
 
 
 def own_directory(path: Path) -> Path:
-    """Make `path` (mode 0700) if need be, and return it once it is seen to be ours alone.
+    """Make `path`, and what is missing above it (mode 0700), and return it once it is seen to be ours
+    alone.
 
     Raises:
         ServiceError: it is a link, belongs to somebody else, or others may enter it.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir(mode=0o700, exist_ok=True)
+        _make(path)
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         raise ServiceError(
@@ -43,6 +43,13 @@ def own_directory(path: Path) -> Path:
             f"The service keeps keys there. Close it: chmod 700 {path}",
         )
     return path
+
+
+def _make(path: Path) -> None:
+    """As mkdir(parents=True), which would make the parents with whatever mode the umask leaves."""
+    if not path.parent.is_dir():
+        _make(path.parent)
+    path.mkdir(mode=0o700, exist_ok=True)
 
 
 def read_private(path: Path) -> bytes | None:

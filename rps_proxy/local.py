@@ -18,17 +18,21 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rps_core.errors import ServiceError, UsageError
-from rps_proxy.files import own_directory, read_private
+from rps_core.node.agent import start_ticks
+from rps_proxy.files import create_private, own_directory, read_private
 
 ADDRESS = "127.0.0.1"
 DOMAIN = "rps.localhost"
 DIRECTORY_VARIABLE = "RPS_LOCAL_SERVICE_DIR"
 RUNNING_FILE = "service.json"
 LOG_FILE = "service.log"
+KEY_FILE = "issue.key"
+
+process_start_time = start_ticks  # None for a zombie, too: it serves nobody
 
 # What the service's process keeps of the starter's environment: where things are, and no secrets.
 _KEPT_VARIABLES = (
@@ -39,11 +43,15 @@ _KEPT_VARIABLES = (
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the local service is reached; `ca_file` holds the CA of its certificate, PEM."""
+    """Where the local service is reached; `ca_file` holds the CA of its certificate, PEM.
+
+    `issue_key` is a secret: every user of the machine reaches the service, and it tells them apart by it.
+    """
 
     domain: str
     port: int
     ca_file: Path
+    issue_key: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +78,21 @@ def find_or_start(timeout: float = 20.0) -> Endpoint:
         UsageError: the user's proxy.yaml is wrong.
     """
     deadline = time.monotonic() + timeout
-    directory = own_directory(service_directory())
+    directory = _directory()
+    key = _issue_key(directory)
     running = find(directory)
     if running is None:
         with _alone(directory, deadline):
             running = find(directory) or _start(directory, deadline)
-    return Endpoint(DOMAIN, running.port, Path(running.ca_file))
+    return Endpoint(DOMAIN, running.port, Path(running.ca_file), key)
 
 
 def service_directory() -> Path:
     """The node-local directory: RPS_LOCAL_SERVICE_DIR, or one below /var/tmp, which boots survive."""
     chosen = os.environ.get(DIRECTORY_VARIABLE)
-    return Path(chosen) if chosen else Path(f"/var/tmp/rps-{os.geteuid()}")  # noqa: S108 - see files
+    if chosen:
+        return Path(chosen).absolute()  # the service itself runs in /
+    return Path(f"/var/tmp/rps-{os.geteuid()}")  # noqa: S108 - see files
 
 
 def find(directory: Path) -> Running | None:
@@ -105,13 +116,25 @@ def last(directory: Path) -> Running | None:
         return None  # of another version of rps; what it says is only a help
 
 
-def process_start_time(pid: int) -> int | None:
-    """When a process started, in ticks since boot; with the pid it names one process for good."""
+def _directory() -> Path:
+    """The directory, ours alone. Anybody may have taken its usual place: the way out is told."""
+    path = service_directory()
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
-    except OSError:
-        return None
-    return int(stat.rpartition(")")[2].split()[19])
+        return own_directory(path)
+    except ServiceError as error:
+        raise ServiceError(
+            error.message,
+            f"{error.hint} Another is chosen with {DIRECTORY_VARIABLE}=PATH in the environment: "
+            "on a disk of this machine, yours, mode 0700.",
+        ) from error
+
+
+def _issue_key(directory: Path) -> str:
+    """The key that the service asks for before it gives a name; made where there is none."""
+    path = directory / KEY_FILE
+    while (key := read_private(path)) is None:
+        create_private(path, os.urandom(32).hex().encode())
+    return key.decode("ascii", "replace").strip()
 
 
 def _start(directory: Path, deadline: float) -> Running:

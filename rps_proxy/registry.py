@@ -40,8 +40,7 @@ CREATE TABLE sessions (
     lapsed    REAL,                        -- when the lease ran out; null while it holds
     ended     REAL
 ) WITHOUT ROWID;
-CREATE INDEX pending_by_source ON sessions (source) WHERE phase < 2;
-CREATE INDEX pending_by_user ON sessions (user) WHERE phase < 2;
+CREATE INDEX pending ON sessions (source, user) WHERE phase < 2;
 CREATE INDEX by_phase ON sessions (phase);
 CREATE TRIGGER phases_never_go_back BEFORE UPDATE OF phase ON sessions WHEN NEW.phase < OLD.phase
 BEGIN SELECT RAISE(ABORT, 'a phase never goes back'); END;
@@ -154,13 +153,18 @@ class Registry:
         most_per_source: int = 0,
         most_per_user: int = 0,
     ) -> str:
-        """Put a new name into the table and return it. A limit of 0 means none."""
+        """Put a new name into the table and return it. A limit of 0 means none.
+
+        `most_per_user` counts within a source: a user's name is only said, by the caller itself, and
+        must lock out nobody elsewhere.
+        """
 
         def change(db: sqlite3.Connection) -> str:
             if most_per_source:
-                _check_pending(db, "source", request.source, most_per_source)
+                _check_pending(db, "source = ?", (request.source,), most_per_source)
             if most_per_user and request.user is not None:
-                _check_pending(db, "user", request.user, most_per_user)
+                whose = (request.source, request.user)
+                _check_pending(db, "source = ? AND user = ?", whose, most_per_user)
             values = (
                 digest(claim), request.cluster, request.scheduler, request.user,
                 request.source, time.time(),
@@ -307,10 +311,10 @@ def _end(db: sqlite3.Connection, which: str, values: tuple[Any, ...], reason: st
     )
 
 
-def _check_pending(db: sqlite3.Connection, column: str, value: str, most: int) -> None:
+def _check_pending(db: sqlite3.Connection, which: str, values: tuple[str, ...], most: int) -> None:
     (pending,) = db.execute(
-        f"SELECT count(*) FROM sessions WHERE {column} = ? AND phase < 2",  # noqa: S608
-        (value,),
+        f"SELECT count(*) FROM sessions WHERE {which} AND phase < 2",  # noqa: S608
+        values,
     ).fetchone()
     if pending >= most:
         raise RefusedError("limit")

@@ -51,6 +51,7 @@ class Networks:
     """See `networks` in proxy.yaml."""
 
     issue: tuple[str, ...]
+    issue_key_file: str | None
     redeem: tuple[str, ...]
     exclude: tuple[str, ...]
 
@@ -155,13 +156,18 @@ def load(config_file: Path | None = None, assignments: Sequence[str] = ()) -> Se
 def load_local(directory: Path) -> Settings:
     """The settings of a user's own service: as `load`, but with the user's `proxy.yaml`.
 
-    What makes it local (its address, domain, directory and CA) is not for that file to say.
+    What makes it local (its address, domain, directory, key and CA) is not for that file to say.
     """
     fixed = {
         "directory": str(directory),
         "domain": local.DOMAIN,
         "listen": {"address": local.ADDRESS, "public_port": None},
-        "networks": {"issue": _OWN_MACHINE, "redeem": _OWN_MACHINE},
+        "networks": {
+            "issue": _OWN_MACHINE,
+            # Every user of the machine has that address.
+            "issue_key_file": str(directory / local.KEY_FILE),
+            "redeem": _OWN_MACHINE,
+        },
         "tls": {"certificate": None, "key": None},
     }
     layers = [

@@ -17,6 +17,8 @@ from typing import IO, Any
 
 import pytest
 
+pytest.register_assert_rewrite("rps_core.testing")
+
 PROJECT = Path(__file__).resolve().parent.parent
 _SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
 _SCHEDULER_COMMANDS = ("sbatch", "qsub")

@@ -17,7 +17,7 @@ def rps_clusters() -> Sequence[Cluster]:
     return [LOCAL]
 
 
-@hookimpl
+@hookimpl(trylast=True)
 def rps_detect_cluster(host: Host) -> Claim | None:
     """A host without a scheduler, unless somebody knows better."""
     if host.commands:

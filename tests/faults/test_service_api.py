@@ -17,13 +17,14 @@ from tests.faults.service_stand import DOMAIN, Notebook, Service, running_servic
 MANAGE = f"manage.{DOMAIN}"
 FOREIGN = "127.0.0.9"
 COMPUTE = "127.0.0.2"
+LOGIN = "127.0.0.8"  # another address that may ask for names
 LOGIN_NODE = "127.0.0.3"  # within the compute networks, but excluded
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     settings = {
-        "networks.issue": "[127.0.0.1/32]",
+        "networks.issue": f"[127.0.0.1/32, {LOGIN}]",
         "networks.redeem": "[127.0.0.1/32, 127.0.0.2/31]",
         "networks.exclude": f"[{LOGIN_NODE}]",
         "limits.pending_per_user": 3,
@@ -70,6 +71,28 @@ def test_the_steps_of_a_session(service: Service, tmp_path: Path) -> None:
     assert code(service.call("POST", f"{path}/certificate", session.claim)) == (410, "gone")
     again = service.call("POST", f"{path}/link", session.claim, {"job_id": "17"})
     assert code(again) == (410, "gone")
+
+
+@pytest.mark.parametrize(
+    ("reason", "kept"),
+    [
+        ("x" * 1000, "x" * 256),
+        (
+            "sbatch: error:\n\tno\x00 \x1b[31msuch\u2028account\n",
+            "sbatch: error: no [31msuch account",
+        ),
+        ("\ud800 half a character", "half a character"),
+        ("\n", "ended"),
+        (None, "ended"),
+    ],
+)
+def test_no_reason_keeps_a_session_from_being_ended(
+    service: Service, reason: str | None, kept: str
+) -> None:
+    session = service.issue()
+    path = f"sessions/{session.name}/revoke"
+    status, gone = service.call("POST", path, session.claim, {"reason": reason})
+    assert (status, gone["phase"], gone["reason"]) == (200, "gone", kept)
 
 
 def test_web_pages_are_not_served(service: Service) -> None:
@@ -160,6 +183,7 @@ def test_the_name_alone_opens_nothing(service: Service, call: str) -> None:
     assert code(service.call(method, path)) == (401, "no-claim")
     assert code(service.call(method, path, other.claim)) == (403, "wrong-claim")
     assert code(service.call(method, path, session.claim + "x")) == (403, "wrong-claim")
+    assert code(service.call(method, path, "\xff")) == (403, "wrong-claim")
     assert service.state(session)["phase"] == "issued"
 
 
@@ -211,8 +235,33 @@ def test_a_user_can_only_have_so_many_names_waiting(service: Service) -> None:
     assert (answer.status, answer.json()["error"]) == (429, "limit")
     assert int(answer.headers["Retry-After"]) > 0
     service.issue(user="carol")
+    elsewhere = service.call("POST", "sessions", body={"user": "bob"}, source=LOGIN)
+    assert elsewhere[0] == 201
     assert service.redeem(names[0], 5000)[0] == 200
     service.issue(user="bob")
+
+
+def test_a_service_with_a_key_gives_names_to_who_knows_it(tmp_path: Path) -> None:
+    file, key = tmp_path / "key", "k" * 32
+    with pytest.raises(AssertionError, match="holds no key"):
+        Service(tmp_path, **{"networks.issue_key_file": file}).start()
+    file.touch(0o600)
+    file.write_text(f"{key}\n")
+    with running_service(tmp_path, **{"networks.issue_key_file": file}) as service:
+        assert code(service.call("POST", "sessions", body={})) == (401, "no-claim")
+        for wrong in (key[:-1], key + "k", "x", "\xff"):
+            assert code(service.call("POST", "sessions", wrong, {})) == (403, "wrong-claim")
+        status, answer = service.call("POST", "sessions", key, {})
+        assert status == 201
+        assert service.call("GET", f"sessions/{answer['name']}", answer["claim"])[0] == 200
+        assert code(service.call("GET", f"sessions/{answer['name']}", key)) == (403, "wrong-claim")
+        file.write_text("n" * 32)
+        assert code(service.call("POST", "sessions", key, {})) == (403, "wrong-claim")
+        assert service.call("POST", "sessions", "n" * 32, {})[0] == 201
+        file.unlink()
+        assert code(service.call("POST", "sessions", "n" * 32, {})) == (403, "wrong-claim")
+        assert "issue-key-not-read" in service.log()
+        assert key not in service.log()
 
 
 def test_the_certificate_is_for_this_session_alone(service: Service) -> None:

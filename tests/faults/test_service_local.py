@@ -9,16 +9,60 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rps_core.client import Client, client_of, own_endpoint
 from rps_core.errors import ServiceError, UsageError
+from rps_core.store import Record
 from rps_proxy import local
+from rps_proxy.files import write_private
 from rps_proxy.local import Endpoint, Running, find_or_start
-from tests.faults.service_stand import Service, until
+from tests.faults.service_stand import Service, Session, until
 
 STARTER = "from rps_proxy.local import find_or_start; print(find_or_start().port)"
+
+
+# Another user of this machine: what is on stdin says what it does, on stdout stands what came of it.
+NOBODY = 65534
+NEIGHBOUR = f"""
+import encodings.idna, http.client, json, os, socket, ssl, sys
+asked = json.loads(sys.stdin.readline())
+context = ssl.create_default_context(cadata=asked["ca"])
+os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
+listeners = [socket.create_server(("127.0.0.1", port)) for port in asked["take"]]
+seen = []
+for key in asked["issue"]:
+    client = http.client.HTTPConnection("service")
+    plain = socket.create_connection(("127.0.0.1", asked["port"]), 10)
+    client.sock = context.wrap_socket(plain, server_hostname="manage.rps.localhost")
+    headers = {{"Host": "manage.rps.localhost", **({{"Authorization": "Bearer " + key}} if key else {{}})}}
+    client.request("POST", "/api/v1/sessions", "{{}}", headers)
+    seen.append(client.getresponse().status)
+print(json.dumps(seen), flush=True)
+sys.stdin.read()
+"""
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+
+
+@contextmanager
+def neighbour(endpoint: Endpoint, **asked: object) -> Iterator[list[Any]]:
+    """What another user sees who does what is asked; its listeners last as long as the context."""
+    does = {"take": [], "issue": [], "port": endpoint.port, **asked}
+    does["ca"] = endpoint.ca_file.read_text()
+    process = subprocess.Popen(
+        [sys.executable, "-c", NEIGHBOUR], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(f"{json.dumps(does)}\n")
+        process.stdin.flush()
+        yield json.loads(process.stdout.readline())
 
 
 @pytest.fixture
@@ -45,10 +89,23 @@ def running(directory: Path) -> Running:
     return found
 
 
-def client(endpoint: Endpoint, directory: Path) -> Service:
-    """A client of the service that was started."""
-    service = Service(directory)
-    service.port = endpoint.port
+class OwnService(Service):
+    """A client of the service that was started, which shows its key."""
+
+    def __init__(self, endpoint: Endpoint, directory: Path) -> None:
+        super().__init__(directory)
+        self.port = endpoint.port
+        self.key = endpoint.issue_key
+
+    def issue(self, **fields: str) -> Session:
+        status, answer = self.call("POST", "sessions", self.key, fields)
+        assert status == 201, answer
+        host = answer["url"].removeprefix("https://").removesuffix("/")
+        return Session(answer["name"], host, answer["claim"])
+
+
+def client(endpoint: Endpoint, directory: Path) -> OwnService:
+    service = OwnService(endpoint, directory)
     (directory / "ca").symlink_to(endpoint.ca_file.parent)
     return service
 
@@ -110,15 +167,118 @@ def test_without_sessions_another_port_will_do(directory: Path) -> None:
         assert find_or_start().port != port
 
 
-def test_with_sessions_no_other_port_will_do(directory: Path) -> None:
+def test_while_a_notebook_runs_no_other_port_will_do(directory: Path) -> None:
     endpoint = find_or_start()
-    client(endpoint, directory).issue()
+    with client(endpoint, directory).notebook() as (session, _):
+        kill(directory)
+        taken = socket.create_server(("127.0.0.1", endpoint.port))
+        with taken, pytest.raises(ServiceError) as error:
+            find_or_start()
+        assert f"port {endpoint.port}" in error.value.message
+        assert session.name in error.value.message
+        assert "ss -tlnp" in error.value.hint
+        assert find_or_start() == endpoint
+
+
+def test_sessions_without_a_notebook_block_nothing(directory: Path) -> None:
+    endpoint = find_or_start()
+    service = client(endpoint, directory)
+    waiting = service.issue()
+    with service.notebook():
+        pass
     kill(directory)
-    with socket.create_server(("127.0.0.1", endpoint.port)), pytest.raises(ServiceError) as error:
-        find_or_start()
-    assert f"port {endpoint.port}" in error.value.message
-    assert "ss -tlnp" in error.value.hint
-    assert find_or_start() == endpoint
+    with socket.create_server(("127.0.0.1", endpoint.port)):
+        moved = find_or_start()
+        assert moved.port != endpoint.port
+        service.port = moved.port
+        assert service.state(waiting)["phase"] == "issued"
+
+
+@as_root
+def test_a_neighbour_on_the_notebooks_port_blocks_nothing(directory: Path) -> None:
+    endpoint = find_or_start()
+    with client(endpoint, directory).notebook() as (_, notebook):
+        port = notebook.port
+    kill(directory)
+    with neighbour(endpoint, take=[endpoint.port, port]):
+        assert find_or_start().port != endpoint.port
+
+
+def record_of(session: Session, endpoint: Endpoint, **more: Any) -> Record:
+    service, _ = own_endpoint()
+    values = {
+        "name": session.name, "tag": f"rps:{session.name}:1", "cluster": "local", "site": "local",
+        "scheduler": "local", "url": f"https://{session.host}/", "endpoint": service,
+        "own_service": True, "app": "lab", "directory": "/", "walltime": 60, "created": 0.0,
+    }  # fmt: skip
+    assert service.port == endpoint.port
+    return Record(**{**values, **more})
+
+
+def test_the_launcher_asks_the_service_where_it_is_now(directory: Path) -> None:
+    endpoint = find_or_start()
+    session = client(endpoint, directory).issue()
+    record = record_of(session, endpoint)
+    kill(directory)
+    with socket.create_server(("127.0.0.1", endpoint.port)):
+        launcher = client_of(record, 10)
+        assert launcher.endpoint.port != endpoint.port
+        assert launcher.state(session.name, session.claim).phase == "issued"
+        launcher.revoke(session.name, session.claim, "stopped")
+        assert launcher.state(session.name, session.claim).phase == "gone"
+
+
+def test_the_launcher_starts_again_what_ended_before_it_could_ask(directory: Path) -> None:
+    service, key = own_endpoint()
+    launcher = Client(service, 10, key)
+    kill(directory)
+    issued = launcher.issue(cluster="local", scheduler="local", user="alice")
+    assert launcher.state(issued.name, issued.claim).phase == "issued"
+    kill(directory)
+    with pytest.raises(
+        ServiceError, match="does not answer"
+    ) as error:  # a site's: not ours to start
+        Client(service, 10).state(issued.name, issued.claim)
+    assert error.value.transient
+    assert local.find(directory) is None
+
+
+def test_names_are_for_who_knows_the_key(directory: Path) -> None:
+    service, key = own_endpoint()
+    for wrong, refused in ((None, "no-claim"), ("0" * 64, "wrong-claim")):
+        with pytest.raises(ServiceError, match="refused") as error:
+            Client(service, 10, wrong).issue(cluster="local", scheduler="local", user="alice")
+        assert error.value.code == refused
+    Client(service, 10, key).issue(cluster="local", scheduler="local", user="alice")
+
+
+def test_a_key_that_was_cleaned_away_is_made_anew(directory: Path) -> None:
+    _, old = own_endpoint()
+    (directory / local.KEY_FILE).unlink()
+    service, key = own_endpoint()
+    assert key != old
+    Client(service, 10, key).issue(cluster="local", scheduler="local", user="alice")
+
+
+def test_the_key_is_in_its_file_alone(directory: Path) -> None:
+    endpoint = find_or_start()
+    key = endpoint.issue_key
+    assert len(key) == 64
+    service, _ = own_endpoint()
+    issued = Client(service, 10, key).issue(cluster="local", scheduler="local", user="alice")
+    assert key not in repr(endpoint) + repr(asdict(service)) + repr(issued)
+    process = Path("/proc") / str(running(directory).pid)
+    for path in (process / "cmdline", process / "environ", *directory.rglob("*")):
+        if path.is_file() and path.name != local.KEY_FILE:
+            assert key.encode() not in path.read_bytes(), path
+    assert (directory / local.KEY_FILE).stat().st_mode & 0o777 == 0o600
+
+
+@as_root
+def test_another_user_of_the_machine_gets_no_name(directory: Path) -> None:
+    endpoint = find_or_start()
+    with neighbour(endpoint, issue=[None, "0" * 64]) as seen:
+        assert seen == [401, 403]
 
 
 def test_it_ends_when_it_has_had_no_session_for_a_while(directory: Path, tmp_path: Path) -> None:
@@ -150,12 +310,38 @@ def test_a_directory_of_somebody_else_is_refused(
     (tmp_path / "theirs").mkdir(mode=0o777)
     (tmp_path / "theirs").chmod(0o777)
     monkeypatch.setenv(local.DIRECTORY_VARIABLE, str(tmp_path / "theirs"))
-    with pytest.raises(ServiceError, match="Other users can enter"):
+    with pytest.raises(ServiceError, match="Other users can enter") as error:
         find_or_start()
+    assert local.DIRECTORY_VARIABLE in error.value.hint
     (tmp_path / "link").symlink_to(tmp_path / "theirs")
     monkeypatch.setenv(local.DIRECTORY_VARIABLE, str(tmp_path / "link"))
     with pytest.raises(ServiceError, match="no link"):
         find_or_start()
+
+
+def test_a_relative_directory_is_meant_from_where_one_is(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(local.DIRECTORY_VARIABLE, directory.name)
+    endpoint = find_or_start()
+    assert (running(directory).port, local.service_directory()) == (endpoint.port, directory)
+
+
+def test_a_service_that_ended_and_was_not_reaped_is_none(directory: Path) -> None:
+    directory.mkdir(0o700)
+    with (
+        subprocess.Popen(["sleep", "60"]) as child,
+        socket.create_server(("127.0.0.1", 0)) as server,
+    ):
+        ticks = local.process_start_time(child.pid)
+        assert ticks
+        process = Running(child.pid, ticks, server.getsockname()[1], "", "1")
+        write_private(directory / local.RUNNING_FILE, process.to_json())
+        assert local.find(directory) == process
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert local.find(directory) is None
 
 
 def test_a_mistake_in_the_users_file_is_told_to_who_starts_it(

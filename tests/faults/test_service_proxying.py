@@ -349,17 +349,17 @@ def test_a_server_with_another_certificate_is_never_reached(
     other = service.issue()
     with Notebook(service.certificate(other), tmp_path, port) as intruder:
         for _ in range(3):
-            answer = service.request(session.host, "POST", "/echo", b"secret")
+            answer = service.request(session.host, "POST", "/echo", b"s3cret")
             assert answer.status == 502
         assert intruder.requests == []
     with socket.create_server(("127.0.0.1", port)) as listener:
         listener.settimeout(5)
-        answered = service.request(session.host, "GET", "/?token=secret").status
+        answered = service.request(session.host, "GET", "/?token=s3cret").status
         assert answered == 502
         peer, _ = listener.accept()
         with peer:
             peer.settimeout(5)
-            assert b"secret" not in peer.recv(65536)
+            assert b"s3cret" not in peer.recv(65536)
 
 
 @pytest.mark.parametrize(("method", "times"), [("GET", 2), ("POST", 1), ("PUT", 1), ("DELETE", 1)])

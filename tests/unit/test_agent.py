@@ -155,6 +155,66 @@ def test_a_free_port_is_within_its_range() -> None:
     assert agent.free_port("127.0.0.1", None) not in (None, 0)
 
 
+@pytest.mark.parametrize(
+    "damaged", [7, "20000-40000", [], [20000], [1, 2, 3], [40000, 20000], [0, 9], [9, 65536],
+                ["1", "2"], [1.5, 2.5], [True, 9], [None, None]],
+)  # fmt: skip
+def test_a_port_range_that_is_none_is_said_to_be_none(damaged: object) -> None:
+    with pytest.raises(agent.End, match="port range"):
+        agent.check_port_range(damaged)
+
+
+@pytest.mark.parametrize("given", [None, [1, 65535], [20000, 20000]])
+def test_a_port_range(given: object) -> None:
+    agent.check_port_range(given)
+
+
+# The kernels' sockets
+
+
+@pytest.fixture
+def sockets(tmp_path: Path) -> Iterator[Path]:
+    path = Path(agent.make_sockets_directory(str(tmp_path)))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def test_the_sockets_have_a_short_private_directory(sockets: Path, tmp_path: Path) -> None:
+    assert sockets.stat().st_mode & 0o777 == 0o700
+    assert len(str(sockets / "kernel-99999-5")) < 107
+    assert (tmp_path / "sockets").stat().st_mode & 0o777 == 0o600
+    agent.remove_sockets_directory(str(tmp_path))
+    assert not sockets.exists()
+    agent.remove_sockets_directory(str(tmp_path))
+
+
+def test_a_place_where_others_could_replace_it_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    (tmp_path / "mine").mkdir(0o700)
+    places = (str(tmp_path / "nowhere"), str(tmp_path / "open"), str(tmp_path / "mine"))
+    monkeypatch.setattr(agent, "SOCKET_BASES", places)
+    assert agent.make_sockets_directory(str(tmp_path)).startswith(places[2])
+    monkeypatch.setattr(agent, "SOCKET_BASES", places[:2])
+    with pytest.raises(OSError, match="is a place for the kernels"):
+        agent.make_sockets_directory(str(tmp_path))
+
+
+def test_nothing_but_sockets_is_removed(sockets: Path, tmp_path: Path) -> None:
+    note = tmp_path / "sockets"
+    (tmp_path / "kept").mkdir()
+    for planted in (str(tmp_path / "kept"), f"{sockets}/../{tmp_path.name}", "", "\udcff"):
+        note.write_bytes(os.fsencode(planted))
+        agent.remove_sockets_directory(str(tmp_path))
+    note.write_text(str(sockets))
+    note.chmod(0o666)
+    agent.remove_sockets_directory(str(tmp_path))
+    assert (tmp_path / "kept").exists()
+    assert sockets.exists()
+
+
 # The service's client
 
 
@@ -198,6 +258,15 @@ def test_overload_passes(stand: StandIn, status: int) -> None:
     stand.answers["renew"] = lambda _: (status, {"error": "busy", "message": ""})
     with pytest.raises(ServiceAway, match=str(status)):
         service(stand).request("POST", PATH, {}, CLAIM)
+
+
+@pytest.mark.parametrize(("status", "code"), [(429, "limit"), (503, "busy")])
+def test_overload_is_told_in_the_services_words(stand: StandIn, status: int, code: str) -> None:
+    answer = {"error": code, "message": "You have 100 names already."}
+    stand.answers["renew"] = lambda _: (status, answer)
+    with pytest.raises(ServiceAway, match="100 names already") as caught:
+        service(stand).request("POST", PATH, {}, CLAIM)
+    assert (caught.value.code, caught.value.message) == (code, answer["message"])
 
 
 def test_an_error_that_is_not_the_services_own_decides_nothing(stand: StandIn) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from rps_core import hookspecs, plugins
 from rps_core.errors import DetectionError, RpsError
-from rps_core.models import Allocation, Claim, Cluster, Host, SessionSpec
+from rps_core.models import Allocation, Cluster, Host, SessionSpec
 from rps_core.plugins import Plugins
+from rps_core.shell import Finished
 
 Write = Callable[[str, str], EntryPoint]
 
@@ -82,8 +83,6 @@ def test_a_slurm_that_ships_qsub_is_slurm() -> None:
         hostname="x", fqdn="x", commands={"qsub": "/usr/bin/qsub", "sbatch": "/usr/bin/sbatch"}
     )
     assert installed().detect(host).cluster.scheduler == "slurm"
-    only_qsub = Host(hostname="x", fqdn="x", commands={"qsub": "/usr/bin/qsub"})
-    assert installed().detect(only_qsub).cluster.scheduler == "torque"
 
 
 def test_two_claims_are_an_error_that_names_both(write: Write) -> None:
@@ -211,7 +210,26 @@ def spec() -> SessionSpec:
     )
 
 
-def test_claims_that_do_not_count_are_still_shown() -> None:
+def test_the_built_in_sites_are_asked_only_where_nobody_claims() -> None:
     claims = installed().detect(COMET_LOGIN).claims
-    assert {claim.cluster.name for claim in claims} == {"comet", "generic"}
-    assert isinstance(claims[0], Claim)
+    assert {claim.cluster.name for claim in claims} == {"comet"}
+
+
+def test_whose_qsub_it_is_is_asked_of_qstat_where_the_host_leaves_it_open() -> None:
+    host = Host(hostname="x", fqdn="x", commands={"qsub": "/usr/bin/qsub"})
+    for version, scheduler in (("pbs_version = 23.06.06\n", "pbs"), ("Version: 6.1.3\n", "torque")):
+        asked: list[tuple[str, ...]] = []
+
+        def shell(
+            *argv: str,
+            stdin: str = "",
+            timeout: float = 30.0,
+            version: str = version,
+            asked: list[tuple[str, ...]] = asked,
+        ) -> Finished:
+            asked.append(argv)
+            return Finished(argv, 0, version, "")
+
+        found = Plugins(list(entry_points(group="rps")), shell=shell).detect(host)
+        assert found.cluster.scheduler == scheduler
+        assert asked == [("qstat", "--version")]

@@ -138,6 +138,12 @@ async def test_limits_count_what_waits(registry: Registry) -> None:
     await registry.issue(ALICE, "c", most_per_user=2)
 
 
+async def test_saying_that_one_is_alice_locks_her_out_nowhere_else(registry: Registry) -> None:
+    for _ in range(2):
+        await registry.issue(Request(source="10.0.0.9", user="alice"), "c", most_per_user=2)
+    await registry.issue(ALICE, "c", most_per_user=2)
+
+
 async def test_what_is_not_used_expires(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,12 +78,13 @@ def test_the_local_service_stays_on_this_machine(tmp_path: Path) -> None:
     file.parent.mkdir(parents=True)
     file.write_text(
         "domain: evil.example\nlisten: {address: '::', port: 9000}\n"
-        "networks: {redeem: [0.0.0.0/0]}\nidle_exit: 60\n"
+        "networks: {redeem: [0.0.0.0/0], issue_key_file: null}\nidle_exit: 60\n"
     )
     settings = load_local(tmp_path / "d")
     assert (settings.domain, settings.listen.address) == ("rps.localhost", "127.0.0.1")
     assert (settings.listen.port, settings.idle_exit) == (9000, 60)
     assert settings.networks.redeem == ("127.0.0.0/8",)
+    assert settings.networks.issue_key_file == str(tmp_path / "d" / "issue.key")
     assert settings.service_directory == tmp_path / "d"
 
 

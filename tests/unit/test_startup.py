@@ -40,7 +40,8 @@ def test_help_loads_click_and_nothing_else(arguments: list[str]) -> None:
     assert found.isdisjoint(HEAVY)
     ours = {name for name in found if name.startswith("rps_")}
     assert ours <= {
-        "rps_core", "rps_core.cli", "rps_core.errors", "rps_core.options", "rps_core.version", "rps_proxy", "rps_proxy.cli",
+        "rps_core", "rps_core.cli", "rps_core.errors", "rps_core.options", "rps_core.version",
+        "rps_proxy", "rps_proxy.cli",
     }  # fmt: skip
 
 

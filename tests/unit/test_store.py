@@ -144,7 +144,7 @@ def test_secrets_that_others_could_read_or_plant_are_refused(store: Store, tmp_p
 
 def test_a_place_that_cannot_be_written_is_told_before_anything_else(tmp_path: Path) -> None:
     (tmp_path / "sessions").write_text("a file where the directory should be")
-    with pytest.raises(UsageError, match="Nothing can be written"):
+    with pytest.raises(UsageError, match="Not a directory"):
         Store(tmp_path / "sessions").probe()
 
 

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import pytest
 
+from rps_core.node import supervisor
 from rps_core.node.agent import descendants, start_ticks
 from rps_core.plugin import (
     Allocation,
@@ -260,6 +261,52 @@ def test_a_job_before_the_reboot_is_gone(machine: Machine) -> None:
     assert local.rps_cancel(before) is False
 
 
+@pytest.fixture
+def bystander(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of ours that is no supervisor, though it stands where one would."""
+    (tmp_path / "session").mkdir(exist_ok=True)
+    with subprocess.Popen(["sleep", "1000"], cwd=tmp_path / "session") as process:
+        yield process
+        process.kill()
+
+
+def test_a_record_that_names_another_process_of_ours_is_not_believed(
+    machine: Machine, bystander: subprocess.Popen[bytes]
+) -> None:
+    planted = Job(id=supervisor.job_id(bystander.pid), tag="", session_dir=machine.session)
+    gone = poll(planted)
+    assert isinstance(gone, Gone)
+    assert "another one" in gone.evidence
+    assert local.rps_cancel(planted) is False
+    assert bystander.poll() is None
+
+
+def test_a_record_that_names_another_sessions_job_is_not_believed(
+    machine: Machine, tmp_path: Path
+) -> None:
+    job = machine.submit("exec sleep 1000")
+    (tmp_path / "other").mkdir()
+    planted = Job(id=job.id, tag="", session_dir=tmp_path / "other")
+    assert isinstance(poll(planted), Gone)
+    assert local.rps_cancel(planted) is False
+    assert isinstance(poll(job), Known)
+
+
+def test_a_session_by_another_path_is_the_same(machine: Machine, tmp_path: Path) -> None:
+    job = machine.submit("exec sleep 1000")
+    (tmp_path / "link").symlink_to(machine.session)
+    assert isinstance(poll(Job(id=job.id, tag="", session_dir=tmp_path / "link")), Known)
+
+
+def test_a_host_that_was_renamed_keeps_its_jobs(machine: Machine) -> None:
+    job = machine.submit("exec sleep 1000")
+    before = Job(id=job.id.partition("@")[0] + "@before", tag="", session_dir=machine.session)
+    assert isinstance(poll(before), Known)
+    assert local.rps_cancel(before) is True
+    assert ended(before).outcome is Outcome.CANCELLED
+    assert local.rps_cancel(before) is False
+
+
 def test_another_host_is_asked_there(machine: Machine) -> None:
     job = Job(id="1.2.0123abcd@elsewhere", tag="", session_dir=machine.session)
     status = poll(job)
@@ -305,6 +352,27 @@ def test_no_job_without_a_launcher_that_knows_it(machine: Machine) -> None:
         assert start_ticks(pid) is not None
     until(lambda: start_ticks(pid) is None)
     assert sorted(path.name for path in machine.session.iterdir()) == ["batch.sh"]
+
+
+def test_a_launcher_that_dies_before_it_notes_the_id_finds_it(machine: Machine) -> None:
+    import socket
+
+    (machine.session / "batch.sh").write_text("exec sleep 1000\n")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        command = [sys.executable, "-m", "rps_core.node.supervisor", str(machine.session)]
+        command += ["--walltime", "60", "--handshake", str(theirs.fileno())]
+        subprocess.run(command, pass_fds=[theirs.fileno()], check=True)
+        theirs.close()
+        job_id = ours.recv(256).decode()
+        note = machine.session / "job-id"
+        assert note.read_text() == job_id  # before the launcher says yes
+        assert note.stat().st_mode & 0o777 == 0o600
+        ours.sendall(b"+")
+    job = Job(id=note.read_text(), tag="tag", session_dir=machine.session)
+    machine.jobs.append(job)
+    assert isinstance(poll(job), Known)
+    assert local.rps_cancel(job) is True
 
 
 LAUNCHER = """
