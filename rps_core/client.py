@@ -89,6 +89,13 @@ class Client:
                 self._service = _service(self.endpoint, self._timeout)
                 return self._service.request(method, path, body, claim)
         except ServiceAway as error:
+            if error.code:  # it did answer: it cannot now, and says why
+                raise ServiceError(
+                    f"The service at {self.endpoint.host} cannot do that now: {error.message}",
+                    "Try again later; `rps list` shows the sessions you have.",
+                    transient=True,
+                    code=error.code,
+                ) from None
             raise ServiceError(
                 f"The service at {self.endpoint.host}:{self.endpoint.port} does not answer: {error}",
                 "Try again in a minute; if it stays away, tell the cluster's support.",

@@ -145,7 +145,10 @@ class SessionFiles:
 
     def remove_secrets(self) -> None:
         """Remove what nobody needs once the session has ended."""
+        from rps_core.node.agent import remove_sockets_directory
+
         (self.directory / "claim.json").unlink(missing_ok=True)
+        remove_sockets_directory(str(self.directory / "run"))
         shutil.rmtree(self.directory / "run", ignore_errors=True)
 
     def events(self) -> list[dict[str, Any]]:

@@ -31,6 +31,7 @@ from typing import Any, Callable, Deque, Dict, List, Optional, Tuple, TypeVar
 START_ATTEMPTS = 5  # applications started, each on a new port, before a taken port is a failure
 STOP_GRACE = 5.0  # seconds for the application to end its kernels
 REVOKE_TIME = 2.0  # seconds spent on telling the service; the lease does the rest
+REASON_LENGTH = 200  # characters of a reason that the service is told
 LOG_LINES = 20  # last lines of the application's output that `ended` reports
 BACK_OFF = (1.0, 2.0, 4.0, 8.0, 15.0)  # seconds between calls while the service is away
 
@@ -266,6 +267,11 @@ def in_thread(work: Callable[[], None]) -> Optional[threading.Thread]:
 # -------------------------------------------------------------------------------------------- files
 
 
+SOCKET_BASES = ("/tmp", "/var/tmp")  # noqa: S108 - sticky, and the directory's name is a random one
+SOCKETS_NOTE = "sockets"  # file in run/: the path of the directory with the kernels' sockets
+_SOCKETS_DIRECTORY = re.compile("(%s)/rps-[0-9a-f]{16}" % "|".join(SOCKET_BASES)).fullmatch
+
+
 class UnsafeFile(Exception):
     """A file of the session's directory that somebody else could have made, changed or read."""
 
@@ -313,6 +319,58 @@ def write_secret(path: str, content: bytes) -> None:
         file.write(content)
 
 
+def make_sockets_directory(run_directory: str) -> str:
+    """A directory of our own for the kernels' sockets; `remove_sockets_directory` finds it by its note.
+
+    The session's directory is no place for them: on NFS, and its path too long (a socket's may have 107
+    bytes). Nor is XDG_RUNTIME_DIR: it goes away when the user logs out, and the job stays.
+    """
+    for base in SOCKET_BASES:
+        mode = os.stat(base).st_mode if os.path.isdir(base) else 0
+        # Where others may write, only the sticky bit keeps them from putting another in its place.
+        safe = mode & stat.S_ISVTX or not mode & 0o022
+        if not (safe and os.access(base, os.W_OK | os.X_OK)):
+            continue
+        path = os.path.join(base, "rps-" + os.urandom(8).hex())
+        # First the note: whatever kills us in between, nothing is left that nobody knows of.
+        write_secret(os.path.join(run_directory, SOCKETS_NOTE), path.encode())
+        os.mkdir(path, 0o700)
+        os.chmod(path, 0o700)
+        return path
+    raise OSError("Neither %s is a place for the kernels' sockets" % " nor ".join(SOCKET_BASES))
+
+
+def remove_sockets_directory(run_directory: str) -> None:
+    """Remove the kernels' sockets of a session, if they are on this machine and ours.
+
+    `run_directory` is the session's `run`; where it is no longer there, nothing happens.
+    """
+    try:
+        path = read_file(os.path.join(run_directory, SOCKETS_NOTE), secret=True).decode()
+        if _SOCKETS_DIRECTORY(path):
+            check_directory(path)
+            shutil.rmtree(path, ignore_errors=True)
+    except (OSError, ValueError, UnsafeFile):  # removed already, on another node, or not our doing
+        pass
+
+
+def is_missing(path: str) -> bool:
+    """Nothing is there; false where that cannot be said (a file system that is away)."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def native(text: str) -> str:
+    """Text of a file as this Python passes it to the system: without LANG, Python 3.6 thinks that file
+    names are ASCII. Names that are no UTF-8 come as they are, and leave so."""
+    return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+
 def log(text: str) -> None:
     """A line for the job's log, for people. A log that cannot be written harms nothing."""
     line = time.strftime("%Y-%m-%d %H:%M:%S") + " rps: " + text + "\n"
@@ -338,11 +396,16 @@ class ServiceRefused(Exception):
 
 
 class ServiceAway(Exception):
-    """No answer of the service's own, or a passing one (overload): the same call may do later."""
+    """No answer of the service's own, or a passing one (overload): the same call may do later.
 
-    def __init__(self, reason: str) -> None:
+    `code` and `message` are the service's own words where it answered, else empty.
+    """
+
+    def __init__(self, reason: str, code: str = "", message: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.code = code
+        self.message = message
 
 
 class Service:
@@ -400,12 +463,17 @@ class Service:
             raise ServiceAway(_plain(error)) from None
         if 200 <= status < 300 and answer is not None:
             return answer
-        if status in (429, 502, 503, 504):
-            raise ServiceAway("it answered with status %d" % status)
+        passing = status in (429, 502, 503, 504)
         if answer is None or not isinstance(answer.get("error"), str):
+            if passing:
+                raise ServiceAway("it answered with status %d" % status)
             # A web server in front of it that has lost it, or somebody else altogether.
             raise ServiceAway("status %d came from something that is not the service" % status)
-        raise ServiceRefused(status, answer["error"], str(answer.get("message", "")))
+        code, message = answer["error"], str(answer.get("message", ""))
+        if passing:
+            reason = "it answered with status %d, %s: %s" % (status, code, message)
+            raise ServiceAway(reason, code, message)
+        raise ServiceRefused(status, code, message)
 
     def _exchange(
         self, method: str, path: str, content: Optional[bytes], headers: Dict[str, str]
@@ -462,11 +530,13 @@ def _plain(error: Exception) -> str:
 # are put in once more, right before they are used.
 JUPYTER_CONFIG = '''\
 """Written by rps for one session."""
+import itertools
 import json
 import os
 import sys
 import traceback
 
+from jupyter_client.manager import KernelManager
 from jupyter_core.paths import jupyter_config_path
 from traitlets.config.loader import Config, ConfigFileNotFound, JSONFileConfigLoader
 
@@ -495,6 +565,7 @@ for directory in reversed(jupyter_config_path()):
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "settings.json")) as file:
     settings = json.load(file)
 token = settings.pop("token")
+sockets = settings.pop("sockets")
 settings["cookie_secret"] = settings["cookie_secret"].encode()
 settings[root_dir] = settings.pop("directory")
 
@@ -536,6 +607,20 @@ def hold(step):
 hold("init_configurables")  # makes the identity provider
 hold("init_webapp")  # takes the origins and cookies; in Notebook 6, listens
 hold("init_httpserver")  # listens
+
+# Over TCP, anybody on this machine can listen to all that a kernel prints: messages are signed, not
+# encrypted. What a kernel's sockets are called is its own, or two that start at once would share them.
+numbers = itertools.count(1)
+initialise = KernelManager.__init__
+
+
+def initialise_with_private_sockets(self, *arguments, **options):
+    initialise(self, *arguments, **options)
+    self.transport = "ipc"
+    self.ip = os.path.join(sockets, "kernel-%d" % next(numbers))
+
+
+KernelManager.__init__ = initialise_with_private_sockets
 '''
 
 
@@ -551,6 +636,17 @@ class End(Exception):
 
 class Unready(Exception):
     """The application does not answer yet, and how it does not."""
+
+
+def check_port_range(port_range: Any) -> None:
+    """See that it is null or [first, last] (End: it is not)."""
+    if port_range is None:
+        return
+    if isinstance(port_range, list) and [type(port) for port in port_range] == [int, int]:
+        if 1 <= port_range[0] <= port_range[1] <= 65535:
+            return
+    reason = "The port range is %s; it must be two numbers from 1 to 65535, the smaller first"
+    raise End("start-failed", reason % json.dumps(port_range))
 
 
 def free_port(address: str, port_range: Optional[List[int]]) -> Optional[int]:
@@ -704,6 +800,7 @@ class Agent:
         self.wake = wake
         self.processes = Processes()
         self.run_directory = os.path.join(session, "run")
+        self.sockets = ""  # directory of the kernels' sockets, on the node
         self.jupyter: Optional[Jupyter] = None
         self.claim = ""
         self.token = ""
@@ -763,11 +860,13 @@ class Agent:
             self.claim = keys["claim"]
             self.token = keys["token"]
             self.ours = True
+            check_port_range(self.port_range)
         except (ValueError, KeyError, TypeError) as error:
             # The error's text may quote the file.
             name = type(error).__name__
             raise End("start-failed", "The session's files are damaged (%s)" % name) from None
-        names = ("SLURM_JOB_ID", "PBS_JOBID", "RPS_JOB_ID")
+        # The local scheduler's first: its jobs may be started from within a Slurm job.
+        names = ("RPS_JOB_ID", "SLURM_JOB_ID", "PBS_JOBID")
         self.job_id = next((os.environ[name] for name in names if name in os.environ), None)
 
     # Waiting, and asking the service meanwhile
@@ -860,17 +959,17 @@ class Agent:
             raise self.refusal("certificate", refused) from None
         self.address = self.service.local_address
         self.ca = str(answer["ca"])
-        shutil.rmtree(self.run_directory, ignore_errors=True)  # of an agent that was killed
+        self.remove_run_directory()  # of an agent that was killed
         os.mkdir(self.run_directory, 0o700)
         os.chmod(self.run_directory, 0o700)
+        self.sockets = make_sockets_directory(self.run_directory)
         for name in ("certificate", "key"):
             write_secret(os.path.join(self.run_directory, name + ".pem"), answer[name].encode())
 
     def start_jupyter(self) -> None:
         """Jupyter, until it answers as it should; on another port where one was taken."""
-        # Paths go by their bytes: without LANG, Python 3.6 would not encode them.
         command = self.application()
-        if not os.path.isdir(self.directory.encode()):
+        if not os.path.isdir(native(self.directory)):
             raise End("start-failed", "The notebook directory %s is not here" % self.directory)
         deadline = time.monotonic() + self.start_timeout
         for _ in range(START_ATTEMPTS):
@@ -892,12 +991,13 @@ class Agent:
         if self.container is None:
             return [self.found(self.program), self.app]
         runner = shutil.which("apptainer") or self.found("singularity")
-        inside = ["--bind", self.session, *self.container, self.program, self.app]
+        inside = ["--bind", self.session, "--bind", self.sockets]
+        inside += [native(word) for word in (*self.container, self.program)] + [self.app]
         return [runner, "exec", *inside]
 
     def found(self, program: str) -> str:
         """The path of a program."""
-        path = shutil.which(os.fsdecode(program.encode()))
+        path = shutil.which(native(program))
         if path is None:
             raise End(
                 "start-failed",
@@ -917,6 +1017,7 @@ class Agent:
         }
         settings = {
             "token": self.token,
+            "sockets": self.sockets,
             "cookie_secret": os.urandom(32).hex(),
             "ip": self.address,
             "port": port,
@@ -947,7 +1048,8 @@ class Agent:
         command = [*application, "--config=" + config]
         jupyter = Jupyter(self.processes, command, self.run_directory, [self.token, self.claim])
         pid = jupyter.process.pid
-        self.event("application", pid=pid, start_time=start_ticks(pid), command=command)
+        ticks = start_ticks(pid)
+        self.event("application", pid=pid, start_time=ticks, command=command, sockets=self.sockets)
         log("started " + " ".join(command))
         return jupyter
 
@@ -1008,8 +1110,12 @@ class Agent:
 
     def renew(self) -> None:
         """Renew the lease until something ends the session, which raises End."""
+        missing = 0  # looks in a row that did not find the session's directory: one may err, on NFS
         while True:
             self.sleep(self.renew_every * random.uniform(0.9, 1.0))  # noqa: S311
+            missing = missing + 1 if is_missing(self.session) else 0
+            if missing == 2:
+                raise End("removed", "The session's directory is gone: %s" % self.session)
             try:
                 self.renew_every = float(self.ask("renew")["renew_every"])
             except ServiceRefused as refused:
@@ -1052,15 +1158,19 @@ class Agent:
         """Tell the service that the session is over; without it, the lease ends the route."""
         path = "/api/v1/sessions/%s/revoke" % self.name
         deadline = time.monotonic() + REVOKE_TIME
+        body = {"reason": short(reason)}
 
         def tell() -> None:
             while time.monotonic() < deadline:
                 try:
-                    self.service.request("POST", path, {"reason": reason}, self.claim)
+                    self.service.request("POST", path, body, self.claim)
                 except ServiceAway:
                     time.sleep(0.3)
-                except ServiceRefused:  # it was over, or never ours
-                    return
+                except ServiceRefused as refused:
+                    if refused.code in ("gone", "unknown-name", "wrong-claim"):
+                        return  # it was over, or never ours
+                    body.clear()  # it may dislike our words
+                    time.sleep(0.3)
                 else:
                     return
 
@@ -1072,15 +1182,22 @@ class Agent:
 
     def remove_secrets(self) -> None:
         """What could open the session, or what it left behind, is of no use to anybody now."""
+        if self.sockets:  # ours in any case, and the run directory may tell of them no more
+            shutil.rmtree(self.sockets, ignore_errors=True)
         if not self.ours:
             return
-        shutil.rmtree(self.run_directory, ignore_errors=True)
+        self.remove_run_directory()
         try:
             os.unlink(os.path.join(self.session, "claim.json"))
         except FileNotFoundError:  # the launcher was faster
             pass
         except OSError as error:
             log("claim.json could not be removed: %s" % _plain(error))
+
+    def remove_run_directory(self) -> None:
+        """The run directory, and the kernels' sockets that it tells of."""
+        remove_sockets_directory(self.run_directory)
+        shutil.rmtree(self.run_directory, ignore_errors=True)
 
     def event(self, name: str, **fields: Any) -> None:
         """Add a line to events.jsonl. Where it cannot be written the session goes on without."""
@@ -1094,6 +1211,12 @@ class Agent:
                 os.close(descriptor)
         except OSError as error:
             log("events.jsonl could not be written: %s" % _plain(error))
+
+
+def short(reason: str) -> str:
+    """A reason that the service takes: a line of printable text, not too long."""
+    line = "".join(letter if letter.isprintable() else "?" for letter in reason)
+    return line if len(line) <= REASON_LENGTH else line[: REASON_LENGTH - 1] + "\u2026"
 
 
 def _can_bind(address: str, port: int) -> bool:

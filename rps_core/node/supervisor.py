@@ -7,7 +7,8 @@ launcher. Whatever the job leaves behind is reparented to it and ended. At the e
 `exit.json`: `outcome` (completed, failed, cancelled, timeout), `exit_code`, `signal`, `time`.
 
 The handshake is a socket of the launcher: the job's id goes out, and the job begins when a byte comes
-back. A launcher that dies in between, or is interrupted, leaves no job that nobody knows of.
+back. A launcher that dies before, or is interrupted, leaves no job; one that dies right after, before
+it has noted the id, finds it in the file `job-id`.
 """
 
 import json
@@ -18,7 +19,14 @@ import sys
 import time
 from pathlib import Path
 
-from rps_core.node.agent import Processes, Wake, how, log, start_ticks
+from rps_core.node.agent import (
+    Processes,
+    Wake,
+    how,
+    log,
+    remove_sockets_directory,
+    start_ticks,
+)
 
 GRACE = 10.0  # seconds between TERM and KILL: the agent needs eight
 
@@ -48,7 +56,10 @@ def main() -> int:
     wake = Wake()
     os.chdir(arguments.session)
     umask = os.umask(0o077)
+    note = arguments.session / "job-id"
+    write_whole(note, job_id(os.getpid()))
     if arguments.handshake is not None and not agreed(arguments.handshake):
+        note.unlink(missing_ok=True)
         return 1
     run(arguments.session, arguments.walltime, umask, wake)
     return 0
@@ -91,6 +102,7 @@ def run(session: Path, walltime: float, umask: int, wake: Wake) -> None:
     survivors = processes.end(batch, GRACE, wake.hurry)
     if survivors:
         log(f"these processes could not be ended: {', '.join(map(str, survivors))}")
+    remove_sockets_directory(str(session / "run"))  # of an agent that was killed
     code = processes.exit_code(batch)
     log(f"job {outcome}" + ("" if code is None else f": {how(code)}"))
     write_exit(session, outcome, code)
@@ -104,9 +116,14 @@ def write_exit(session: Path, outcome: str, code: int | None) -> None:
         "signal": -code if code is not None and code < 0 else None,
         "time": time.time(),
     }
-    partial = session / "exit.json.partial"
-    partial.write_text(json.dumps(record) + "\n", "ascii")
-    partial.replace(session / "exit.json")
+    write_whole(session / "exit.json", json.dumps(record) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is not there before it is complete."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, "utf-8")  # a host's name is in the job's id
+    partial.replace(path)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rps_core.node.agent import descendants, send, start_ticks
@@ -34,7 +35,6 @@ from rps_core.plugin import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from importlib.resources.abc import Traversable
-    from pathlib import Path
 
     from rps_core.plugin import SessionSpec
 
@@ -118,9 +118,9 @@ def rps_cancel(job: Job) -> bool:
     process = _Process.of(job.id)
     if process is None:
         raise SchedulerError(f"{job.id!r} is no job of the local scheduler")
-    if process.host != os.uname().nodename:
-        raise SchedulerError(f"This job runs on {process.host}", f"Log in to {process.host}")
-    if not process.lives():
+    if not process.supervises(job.session_dir):
+        if process.elsewhere() and _recorded_end(job) is None:
+            raise SchedulerError(f"This job runs on {process.host}", f"Log in to {process.host}")
         return False
     send(process.pid, process.ticks, signal.SIGTERM)
     if not process.ends_within(CANCEL_TIME):
@@ -151,6 +151,25 @@ class _Process:
     def lives(self) -> bool:
         return self.boot == boot() and start_ticks(self.pid) == self.ticks
 
+    def supervises(self, session: Path) -> bool:
+        """It lives, and is the supervisor of this session: a record that names any other process of
+        ours, by mistake or by malice, is believed nothing.
+        """
+        here = Path(f"/proc/{self.pid}")
+        try:
+            return (
+                self.lives()
+                and here.stat().st_uid == os.geteuid()
+                and b"rps_core.node.supervisor" in (here / "cmdline").read_bytes().split(b"\0")
+                and (here / "cwd").samefile(session)  # however it was spelled on the command line
+            )
+        except OSError:  # it has ended meanwhile, or is somebody else's
+            return False
+
+    def elsewhere(self) -> bool:
+        """The job may run on another machine, for all that can be seen on this one."""
+        return self.host != os.uname().nodename
+
     def ends_within(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         while self.lives():
@@ -169,16 +188,19 @@ def _poll(job: Job) -> JobStatus:
     process = _Process.of(job.id)
     if process is None:
         return Unknown(reason=f"{job.id!r} is no job of the local scheduler")
-    if process.host != os.uname().nodename:
-        return Unknown(reason=f"this job runs on {process.host}; ask there")
-    if process.lives():
+    if process.supervises(job.session_dir):  # then this is its machine, whatever it is called now
         return Known(
             phase=JobPhase.RUNNING,
             node=process.host,
             time_left=_time_left(job, process),
         )
     # In this order: the supervisor writes exit.json before it ends.
-    return _end_of(job, process)
+    end = _recorded_end(job)
+    if end is not None:
+        return end
+    if process.elsewhere():
+        return Unknown(reason=f"this job runs on {process.host}; ask there")
+    return _unrecorded_end(process)
 
 
 def _time_left(job: Job, process: _Process) -> timedelta | None:
@@ -194,7 +216,8 @@ def _time_left(job: Job, process: _Process) -> timedelta | None:
         return None
 
 
-def _end_of(job: Job, process: _Process) -> Gone:
+def _recorded_end(job: Job) -> Gone | None:
+    """What exit.json says; None where the supervisor has not written one (yet, or was killed)."""
     try:
         record = json.loads((job.session_dir / "exit.json").read_bytes())
         code, by_signal = record["exit_code"], record["signal"]
@@ -205,7 +228,10 @@ def _end_of(job: Job, process: _Process) -> Gone:
             exit_code=code,
         )
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # it was killed before it could write that
+        return None
+
+
+def _unrecorded_end(process: _Process) -> Gone:
     if process.boot != boot():
         evidence = "the machine was rebooted since"
     elif start_ticks(process.pid) is not None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import rps_core
-from rps_core.node.agent import descendants, start_ticks
+from rps_core.node.agent import descendants, remove_sockets_directory, start_ticks
 from rps_proxy.authority import Authority
 
 DOMAIN = "rps.localhost"
@@ -196,6 +196,7 @@ def agent(
         left = {process.pid: start_ticks(process.pid), **descendants(process.pid)}
         kill(left)
         process.wait()
+        remove_sockets_directory(str(session / "run"))
 
 
 def kill(processes: Mapping[int, int | None]) -> None:

@@ -11,7 +11,9 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from http.client import HTTPSConnection
 from pathlib import Path
@@ -19,9 +21,10 @@ from subprocess import run
 from typing import Any
 
 import pytest
+import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
 
-from rps_core.node.agent import descendants, start_ticks
+from rps_core.node.agent import descendants, remove_sockets_directory, start_ticks
 from rps_core.plugin import Allocation, Gone, Job, Outcome, SessionSpec
 from rps_core.schedulers import local
 from tests.faults.agent_stand import (
@@ -71,20 +74,68 @@ def call(session: Path, stand: StandIn, method: str, path: str, body: object = N
     return json.loads(text)
 
 
-def start_kernel(session: Path, stand: StandIn, code: str) -> None:
-    """A kernel of the notebook that runs `code`, which prints `up`; it goes on when this returns."""
+def new_kernel(session: Path, stand: StandIn) -> str:
     kernel = call(session, stand, "POST", "/api/kernels", {"name": "python3"})
-    connection_file = session / "run" / f"kernel-{kernel['id']}.json"
-    client = BlockingKernelClient(connection_file=str(connection_file))
+    return str(kernel["id"])
+
+
+def connection_file(session: Path, kernel: str) -> Path:
+    return session / "run" / f"kernel-{kernel}.json"
+
+
+def execute(session: Path, kernel: str, code: str) -> str:
+    """What the kernel prints first; it goes on when this returns."""
+    client = BlockingKernelClient(connection_file=str(connection_file(session, kernel)))
     client.load_connection_file()
+    # A client that comes before the kernel has its sockets takes it for dead.
+    paths = [Path(f"{client.ip}-{port}") for port in client.ports]
+    if client.transport == "ipc":
+        until(lambda: all(path.is_socket() for path in paths), "the kernel's sockets")
     client.start_channels()
     try:
         client.wait_for_ready(60)
         client.execute(code)
-        while client.get_iopub_msg(60)["content"].get("text") != "up\n":
+        while "text" not in (content := client.get_iopub_msg(60)["content"]):
             pass
+        return str(content["text"])
     finally:
         client.stop_channels()
+
+
+def start_kernel(session: Path, stand: StandIn, code: str) -> None:
+    """A kernel of the notebook that runs `code`, which prints `up`."""
+    assert execute(session, new_kernel(session, stand), code) == "up\n"
+
+
+def tcp_listeners(processes: Iterable[int]) -> set[int]:
+    """The ports where these processes listen."""
+    inodes = set()
+    for pid in processes:
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed since it was listed
+                inodes.add(link.readlink().name)
+    ports = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
+                ports.add(int(fields[1].rpartition(":")[2], 16))
+    return ports
+
+
+def overheard(ports: Iterable[int], seconds: float) -> bytes:
+    """What any user of the machine gets to hear by subscribing there."""
+    heard = b""
+    with zmq.Context() as context, context.socket(zmq.SUB) as listener:
+        listener.linger = 0
+        listener.subscribe(b"")
+        for port in ports:
+            listener.connect(f"tcp://127.0.0.1:{port}")
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if listener.poll(int(left * 1000)):
+                heard += b"".join(listener.recv_multipart())
+    return heard
 
 
 BUSY = """
@@ -111,6 +162,8 @@ def ended(session: Path) -> dict[str, Any]:
 def assert_no_secrets_left(session: Path) -> None:
     assert not (session / "run").exists()
     assert not (session / "claim.json").exists()
+    for application in events(session, "application"):
+        assert not Path(application["sockets"]).exists()
 
 
 def assert_nothing_says_a_secret(session: Path) -> None:
@@ -124,7 +177,7 @@ def assert_nothing_says_a_secret(session: Path) -> None:
 
 
 def test_a_session_from_start_to_term(session: Path, stand: StandIn) -> None:
-    with agent(session, env={"RPS_JOB_ID": "17.local"}) as process:
+    with agent(session, env={"RPS_JOB_ID": "17.local", "SLURM_JOB_ID": "99"}) as process:
         ready = event(session, "ready")
         assert ready["address"] == "127.0.0.1"
         started, application = event(session, "started"), event(session, "application")
@@ -222,6 +275,10 @@ for section in (c.IdentityProvider, c.PasswordIdentityProvider):
     section.hashed_password = "argon2:nonsense"
     section.password_required = True
 c.MappingKernelManager.cull_interval = 4321
+for section in (c.KernelManager, c.AsyncKernelManager, c.AsyncIOLoopKernelManager,
+                c.IOLoopKernelManager, c.ServerKernelManager):
+    section.transport = "tcp"
+    section.ip = "127.0.0.1"
 """
 
 
@@ -283,9 +340,57 @@ def test_the_users_configuration_cannot_open_the_session(
         with socket.socket() as other, pytest.raises(ConnectionRefusedError):
             other.connect(("127.0.0.2", port))
         assert call(session, stand, "GET", "/api/status")["kernels"] == 0
+        connection = json.loads(connection_file(session, new_kernel(session, stand)).read_text())
+        assert connection["transport"] == "ipc"
         process.terminate()
         assert process.wait(30) == 0
+    assert_no_secrets_left(session)
     assert_nothing_says_a_secret(session)
+
+
+LOUD = """
+import sys, time
+print("mine", len(sys.argv), flush=True)
+while True:
+    print("canary", flush=True)
+    time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize("app", ["lab", "notebook", "notebook 6"])
+def test_nobody_else_hears_what_kernels_print(
+    stand: StandIn, tmp_path: Path, app: str, notebook_6: str
+) -> None:
+    jupyter = notebook_6 if app == "notebook 6" else str(JUPYTER)
+    session = make_session(tmp_path / "session", stand, jupyter=jupyter)
+    with agent(session, app.split()[0]) as process:
+        port = event(session, "ready")["port"]
+        sockets = Path(event(session, "application")["sockets"])
+        assert sockets.stat().st_mode & 0o777 == 0o700
+        assert (session / "run" / "sockets").read_text() == str(sockets)
+
+        with ThreadPoolExecutor(3) as pool:  # at once: none may get another's sockets
+            kernels = list(pool.map(lambda _: new_kernel(session, stand), range(3)))
+        answers = [execute(session, kernel, "import os; print(os.getpid())") for kernel in kernels]
+        assert len(set(answers)) == 3
+        for kernel in kernels:
+            connection = json.loads(connection_file(session, kernel).read_text())
+            assert connection["transport"] == "ipc"
+            assert Path(connection["ip"]).parent == sockets
+        call(session, stand, "POST", f"/api/kernels/{kernels[0]}/restart")
+        restarted = until(
+            lambda: execute(session, kernels[0], "import os; print(os.getpid())"), "an answer"
+        )
+        assert restarted not in answers
+
+        for kernel in kernels:
+            execute(session, kernel, LOUD)
+        ports = tcp_listeners([process.pid, *descendants(process.pid)])
+        assert port in ports
+        assert overheard(ports - {port}, 2) == b""
+        process.terminate()
+        assert process.wait(30) == 0
+    assert_no_secrets_left(session)
 
 
 def test_notebook_6(stand: StandIn, tmp_path: Path, notebook_6: str) -> None:
@@ -395,6 +500,64 @@ def test_no_directory(session: Path, stand: StandIn) -> None:
     assert "/no/such/directory" in ended(session)["reason"]
 
 
+def test_a_directory_whose_name_is_no_text(session: Path, stand: StandIn, tmp_path: Path) -> None:
+    directory = os.fsdecode(os.fsencode(tmp_path) + b"/m\xfcsic")
+    Path(directory).mkdir()
+    Path(directory, "song.txt").write_text("la")
+    session = again(session, stand, directory=directory)
+    with agent(session) as process:
+        contents = call(session, stand, "GET", "/api/contents")["content"]
+        assert [entry["name"] for entry in contents] == ["song.txt"]
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def test_a_port_range_that_is_none(session: Path, stand: StandIn) -> None:
+    session = again(session, stand, port_range=[40000, 20000])
+    with agent(session) as process:
+        assert process.wait(30) == 1
+    end = ended(session)
+    assert end["cause"] == "start-failed"
+    assert "[40000, 20000]" in end["reason"]
+    assert stand.calls[-1][0] == "revoke"
+    assert_no_secrets_left(session)
+
+
+def test_a_reason_is_what_the_service_takes(session: Path, stand: StandIn) -> None:
+    session = again(session, stand, directory="/no/" + "long/" * 60 + "\n\udcff")
+    with agent(session) as process:
+        assert process.wait(30) == 1
+    name, body = stand.calls[-1]
+    assert name == "revoke"
+    assert len(body["reason"]) <= 256
+    assert body["reason"].isprintable()
+    assert "/no/long/" in body["reason"]
+
+
+def test_a_service_that_dislikes_the_reason_ends_the_session(session: Path, stand: StandIn) -> None:
+    def answer(body: dict[str, Any]) -> Answer:
+        if "reason" in body:
+            return 400, {"error": "bad-request", "message": "what?"}
+        return 200, {"name": NAME, "phase": "gone"}
+
+    stand.answers["revoke"] = answer
+    session = again(session, stand, jupyter="no-such-jupyter")
+    with agent(session) as process:
+        assert process.wait(30) == 1
+    assert stand.calls[-1] == ("revoke", {})
+
+
+@pytest.mark.parametrize("code", ["gone", "unknown-name", "wrong-claim"])
+def test_a_session_that_is_over_is_not_ended_again(
+    session: Path, stand: StandIn, code: str
+) -> None:
+    stand.answers["revoke"] = lambda _: (410, {"error": code, "message": ""})
+    session = again(session, stand, jupyter="no-such-jupyter")
+    with agent(session) as process:
+        assert process.wait(30) == 1
+    assert stand.count("revoke") == 1
+
+
 def test_a_jupyter_that_dies_says_why(session: Path, stand: StandIn, tmp_path: Path) -> None:
     jupyter = tmp_path / "jupyter"
     jupyter.write_text(f"#!/bin/sh\necho this environment is broken {TOKEN}\nexit 7\n")
@@ -499,6 +662,7 @@ def test_a_second_job_of_a_session_does_the_first_no_harm(
     assert ended(session)["cause"] == "refused"
     assert stand.count("revoke") == 0
     assert (session / "claim.json").exists()
+    assert not any(Path(e["sockets"]).exists() for e in events(session, "application"))
 
 
 def test_the_service_hangs_at_the_end(session: Path, stand: StandIn) -> None:
@@ -542,6 +706,19 @@ def test_a_second_term_waits_for_nothing(session: Path, stand: StandIn) -> None:
         assert process.wait(30) == 0
         assert gone(processes)
     assert_no_secrets_left(session)
+
+
+def test_a_session_whose_directory_was_removed_ends(session: Path, stand: StandIn) -> None:
+    with agent(session) as process:
+        event(session, "ready")
+        sockets = Path(event(session, "application")["sockets"])
+        processes = descendants(process.pid)
+        shutil.rmtree(session)
+        assert process.wait(30) == 1
+        assert gone(processes)
+    assert stand.calls[-1][0] == "revoke"
+    assert "directory is gone" in stand.calls[-1][1]["reason"]
+    assert not sockets.exists()
 
 
 def test_a_killed_application_ends_the_session(session: Path, stand: StandIn) -> None:
@@ -660,6 +837,7 @@ def test_a_killed_agent_takes_everything_with_it(
     assert stand.count("revoke") == 0
     assert (session / "claim.json").stat().st_mode & 0o777 == 0o600
     assert (session / "run").stat().st_mode & 0o777 == 0o700
+    assert not Path(event(session, "application")["sockets"]).exists()
 
 
 def test_a_killed_agent_without_a_supervisor_takes_jupyter_with_it(
@@ -671,6 +849,9 @@ def test_a_killed_agent_without_a_supervisor_takes_jupyter_with_it(
         process.kill()
         process.wait()
         until(lambda: start_ticks(application["pid"]) is None, "the end of Jupyter")
+        assert Path(application["sockets"]).exists()
+        remove_sockets_directory(str(session / "run"))
+        assert not Path(application["sockets"]).exists()
 
 
 def test_a_killed_supervisor_ends_the_session(

@@ -1,0 +1,12 @@
+#!/bin/bash -l
+# JupyterLab under Torque. rps puts its #PBS lines above, and the session's directory below.
+# rps: session
+
+# Written as it comes: Torque keeps a job's output on the node, and delivers it when the job has ended.
+exec >>"$RPS_SESSION/job.log" 2>&1
+
+# shellcheck source=/dev/null
+. "$RPS_SESSION/prepare.sh"
+
+# The shell is replaced: nothing stands between the scheduler's signals and the agent.
+exec /bin/sh "$RPS_SESSION/run-agent.sh" --app lab

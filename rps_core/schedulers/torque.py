@@ -1,0 +1,256 @@
+"""Torque, with Moab or Maui and Gold where a site has them; also Slurm's wrappers of that name.
+
+Debian's slurm-wlm-torque and its like bring a `qsub`, `qstat` and `qdel` that drive Slurm. They have no
+XML, put the arguments of qsub into a shell command unquoted, know no exit status and no server names.
+They are recognised by their first answer (`qstat -x`: "Unknown option"), and read by `qstat -f -1`.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import TypeAlias
+from weakref import WeakSet
+
+from rps_core.plugin import (
+    Finished,
+    Job,
+    JobStatus,
+    SchedulerError,
+    SessionSpec,
+    Shell,
+    Unknown,
+    hookimpl,
+    render,
+)
+from rps_core.schedulers import torque_answers as answers
+from rps_core.schedulers.torque_directives import directives, fixed_options, job_name
+from rps_core.schedulers.torque_forgotten import conclude
+from rps_core.schedulers.torque_gold import default_account
+from rps_core.schedulers.torque_states import status_of
+
+# Given a job's name, the ids of the jobs that have it; None where nobody says.
+Find: TypeAlias = Callable[[str, Shell], list[str] | None]
+
+TIMEOUT = 60.0  # seconds: none of the commands has a time limit of its own
+_WITHOUT_XML: WeakSet[Shell] = WeakSet()  # found out once for each run of rps
+
+_HINTS = {
+    1: "The batch script or an option cannot be read; root may not submit.",
+    2: "One of the options is not known to this qsub: look at `rps start --dry-run`.",
+    159: "You may not use this queue: take another with -p.",
+    168: "One of the values cannot be read: look at `rps start --dry-run`.",
+    172: "`qstat -q` lists the queues; choose one with -p.",
+    175: "This queue takes no jobs now: choose another with -p.",
+    189: "This Torque does not know a resource that was asked for: look at `rps start --dry-run`.",
+    190: "Ask for less time (-t), fewer cores or GPUs, or take another queue (-p).",
+    214: "The server is shutting down. Try again later.",
+    228: "You have as many jobs in this queue as you may. End one, or take another queue (-p).",
+}
+# Torque's server or its helper on this host does not answer.
+AWAY = frozenset({31, 33, 111, 113, 162, 214})
+
+
+@hookimpl(trylast=True)
+def rps_scheduler_config() -> Traversable:
+    """Beside this module."""
+    return files("rps_core.schedulers") / "torque.yaml"
+
+
+@hookimpl(trylast=True)
+def rps_default_allocation(shell: Shell) -> str | None:
+    """From Gold, where there is one."""
+    return default_account(user(), shell)
+
+
+def user() -> str:
+    """The login name, by uid: there need not be a terminal, nor $USER. In a container, the uid."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+@hookimpl(trylast=True)
+def rps_render_batch(spec: SessionSpec) -> str:
+    """The template with `#PBS` lines."""
+    lines = [f"#PBS {directive}" for directive in directives(spec)]
+    return render(spec.template, lines, spec.session_dir)
+
+
+@hookimpl(trylast=True)
+def rps_submit(spec: SessionSpec, script: Path, shell: Shell) -> str:
+    """Submit; what did not answer is looked up by the job's name."""
+    return submit(spec, script, shell, _find, _HINTS)
+
+
+def submit(
+    spec: SessionSpec,
+    script: Path,
+    shell: Shell,
+    find: Find,
+    hints: Mapping[int, str],
+) -> str:
+    """qsub, for Torque and PBS. `find` looks for jobs of a name, `hints` is by exit code."""
+    # On the command line again: Slurm's wrapper has an -o of its own, which counts more than #PBS,
+    # and what it gives to sbatch does not know `#PBS -r`.
+    options = [word for option in fixed_options(spec.session_dir) for word in option.split(" ", 1)]
+    name = job_name(spec.tag)
+    try:
+        done = shell("qsub", *options, str(script), timeout=TIMEOUT)
+    except SchedulerError as error:
+        if not error.transient:
+            raise
+        return _found_again(name, find(name, shell), error)
+    job_id = answers.id_in(done.stdout) if done.code == 0 else None
+    if job_id is not None:
+        return job_id
+    if done.code == 0:
+        unclear = SchedulerError("qsub printed no id of a job", transient=True)
+        return _found_again(name, find(name, shell), unclear)
+    raise SchedulerError(
+        f"qsub refused the job: {answers.complaint(done.stdout, done.stderr)} (exit {done.code})",
+        hints.get(done.code, "") if done.stderr else "",
+        transient=done.code in AWAY,
+    )
+
+
+def _found_again(name: str, found: list[str] | None, error: SchedulerError) -> str:
+    if found:
+        return found[0]
+    told = "and there is no such job" if found is not None else "and its job could not be looked up"
+    raise SchedulerError(
+        f"{error.message}, {told}",
+        f"If a job {name} appears later (`qselect -N {name}`), end it with qdel.",
+        transient=True,
+    )
+
+
+def _find(name: str, shell: Shell) -> list[str] | None:
+    """The ids of the jobs of this name; None where nobody says."""
+    for command in (("qselect", "-N", name), ("qstat", "-f", "-1")):
+        try:
+            done = shell(*command, timeout=TIMEOUT)
+        except SchedulerError:
+            continue  # Slurm has a qstat, and no qselect
+        if done.code == 0 and command[0] == "qselect":
+            return [line.strip() for line in done.stdout.split("\n") if answers.is_id(line.strip())]
+        if done.code in (0, 153):
+            jobs = answers.text_jobs(done.stdout)
+            return [job["Job_Id"] for job in jobs if job.get("Job_Name") == name]
+    return None
+
+
+@hookimpl(trylast=True)
+def rps_poll(jobs: Sequence[Job], shell: Shell) -> Mapping[str, JobStatus]:
+    """One `qstat` for all, by their ids.
+
+    By ids, because without it shows the jobs of everybody, thousands on a large cluster; and `-u` has
+    no XML. And because an id that is asked for is denied by name when it is not known, which is more
+    than its absence from a list.
+    """
+    asked = [job for job in jobs if answers.is_id(job.id)]
+    if not asked:
+        return not_ids(jobs)
+    ids = [job.id for job in asked]
+    if shell not in _WITHOUT_XML:
+        done = shell("qstat", "-x", *ids, timeout=TIMEOUT)
+        if done.code != 2 or not re.search("unknown option|invalid option", done.stderr, re.I):
+            denied = answers.denied(done.stderr)
+            found = sort_out(asked, answers.xml_jobs(done.stdout), denied, done, shell)
+            return {**not_ids(jobs), **found}
+        _WITHOUT_XML.add(shell)
+    done = shell("qstat", "-f", "-1", *ids, timeout=TIMEOUT)
+    shown = answers.text_jobs(done.stdout)
+    denied = answers.denied(done.stderr)
+    if (done.code == 153 or shown) and not done.stderr.strip():
+        denied = ids  # Slurm's reads the list of all jobs, and names nobody that is not in it
+    return {**not_ids(jobs), **sort_out(asked, shown, denied, done, shell)}
+
+
+def not_ids(jobs: Sequence[Job]) -> dict[str, JobStatus]:
+    """The status of jobs that qstat must not be asked for."""
+    return {
+        job.id: Unknown(reason=f"{job.id!r} is no id of a job of this scheduler")
+        for job in jobs
+        if not answers.is_id(job.id)
+    }
+
+
+def sort_out(
+    jobs: Sequence[Job],
+    found: Sequence[answers.Attributes],
+    denied: Sequence[str],
+    done: Finished,
+    shell: Shell,
+) -> dict[str, JobStatus]:
+    """The status of each job, from what qstat showed and what it denied."""
+    statuses: dict[str, JobStatus] = {}
+    forgotten = []
+    for job in jobs:
+        attributes = answers.matching(job.id, found)
+        if attributes is not None:
+            statuses[job.id] = status_of(attributes)
+        elif any(answers.same_job(job.id, other) for other in denied):
+            forgotten.append(job)
+        else:
+            told = answers.complaint("", done.stderr) or "its answer says nothing of this job"
+            statuses[job.id] = Unknown(reason=f"qstat: {told} (exit {done.code})")
+    if forgotten:
+        statuses.update(_forgotten(forgotten, shell))
+    return statuses
+
+
+def _forgotten(jobs: Sequence[Job], shell: Shell) -> dict[str, JobStatus]:
+    """Ask the server in another way, for all at once: `qselect` lists the ids of a user's jobs."""
+    try:
+        done = shell("qselect", "-u", user(), timeout=TIMEOUT)
+        listed = {answers.number(line.strip()): line.strip() for line in done.stdout.split("\n")}
+        clear = done.code == 0
+    except SchedulerError:
+        listed, clear = {}, False  # Slurm has none
+    statuses: dict[str, JobStatus] = {}
+    for job in jobs:
+        other = listed.get(answers.number(job.id))
+        if other is not None:  # the server has another name by now
+            statuses[job.id] = Unknown(
+                reason=f"qstat knows no job {job.id}, yet qselect lists {other}"
+            )
+        else:
+            statuses[job.id] = conclude(job, "qselect does not list it" if clear else None)
+    return statuses
+
+
+@hookimpl(trylast=True)
+def rps_cancel(job: Job, shell: Shell) -> bool:
+    """qdel. What is over or just ending is none of its business any more: False."""
+    if not answers.is_id(job.id):
+        raise SchedulerError(f"{job.id!r} is no id of a job of this scheduler")
+    done = shell("qdel", job.id, timeout=TIMEOUT)
+    if done.code == 0:
+        return True
+    told = answers.complaint(done.stdout, done.stderr)
+    if done.code == 153 or (done.code == 170 and re.search("COMPLETE|EXITING", done.stderr)):
+        return False
+    if done.code == 1 and not told and _slurm_has_ended(job, shell):
+        return False
+    hint = "You may have to end it again later." if done.code == 224 else ""
+    raise SchedulerError(
+        f"qdel did not end the job: {told or 'it does not say why'} (exit {done.code})",
+        hint,
+        transient=done.code in AWAY or done.code == 224,
+    )
+
+
+def _slurm_has_ended(job: Job, shell: Shell) -> bool:
+    """Slurm's wrapper fails without a word on jobs that are over and on those that never were."""
+    done = shell("qstat", "-f", "-1", job.id, timeout=TIMEOUT)
+    found = answers.matching(job.id, answers.text_jobs(done.stdout))
+    if found is None:
+        return done.code == 153 and not done.stderr.strip()
+    return found.get("job_state") in ("C", "U")

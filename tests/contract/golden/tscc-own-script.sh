@@ -1,0 +1,11 @@
+#!/bin/bash
+#PBS -N rps-c82f489a56
+#PBS -l nodes=1:ppn=1
+#PBS -l walltime=00:30:00
+#PBS -q interactive
+#PBS -r n
+#PBS -j oe
+#PBS -o /home/alice/.local/state/rps/sessions/three-random-words/spool.log
+echo mine
+RPS_SESSION=/home/alice/.local/state/rps/sessions/three-random-words
+exec /bin/sh "$RPS_SESSION/run-agent.sh" --app lab
