@@ -42,7 +42,9 @@ def print_cluster(wanted: str | None, *, as_json: bool) -> None:
                 click.echo(f"because:   {reason}")
             for claim in detection.claims:
                 if claim.cluster != cluster:
-                    kind = "would serve if nobody else did" if claim.fallback else "claims it too"
+                    kind = claim.unusable or (
+                        "would serve if nobody else did" if claim.fallback else "claims it too"
+                    )
                     click.echo(
                         f"also:      {claim.cluster.name} {kind}: {', '.join(claim.reasons)}"
                     )

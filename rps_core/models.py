@@ -30,11 +30,14 @@ class Claim:
     """One plugin's answer to "is this your cluster?", with the evidence in words.
 
     `fallback` claims (the built-in `local` and `generic`) count only when no other plugin claims.
+    `unusable` says why no session can be started from this host of the cluster (a compute node, say),
+    and what to do.
     """
 
     cluster: Cluster
     reasons: tuple[str, ...]
     fallback: bool = False
+    unusable: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,6 +95,8 @@ class Plugins:
         if wanted:
             return Detection(self._named(wanted), ("it was asked for by name",), claims)
         strong = [claim for claim in claims if not claim.fallback] or list(claims)
+        if len(strong) == 1 and strong[0].unusable:
+            raise DetectionError(strong[0].unusable, "--cluster NAME overrules this.")
         if len(strong) == 1:
             return Detection(strong[0].cluster, strong[0].reasons, claims)
         if not strong:

@@ -18,7 +18,7 @@ _ONE_LINE = re.compile(r"[^\x00-\x1f\x7f]*")
 
 def render(template: Path, directives: Sequence[str], session_dir: Path) -> str:
     """The template with `directives` (whole lines) below its `#!` line, and `RPS_SESSION=…` where the
-    line `# rps: session` stands, or else right below the directives.
+    line `# rps: session` stands, or else above the first line that is no comment.
 
     Raises:
         UsageError: the template cannot be read as a shell script, or a directive has a line break.
@@ -35,7 +35,11 @@ def render(template: Path, directives: Sequence[str], session_dir: Path) -> str:
     if MARKER in body:
         body[body.index(MARKER)] = session
     else:
-        body.insert(0, session)
+        # Below the user's own directives: a scheduler reads them up to the first line of shell.
+        first = next(
+            (n for n, line in enumerate(body) if line and not line.startswith("#")), len(body)
+        )
+        body.insert(first, session)
     return "\n".join([lines[0], *directives, *body]) + "\n"
 
 

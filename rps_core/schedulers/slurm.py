@@ -1,83 +1,67 @@
-"""Slurm, the part that rendering needs: directives and the default account.
+"""Slurm: the hooks.
 
-Submission, polling and cancelling on a real Slurm follow.
+`slurm_directives` says what a job asks for, `slurm_commands` what is run, `slurm_answers` reads what
+comes back, `slurm_refusals` why something failed, `slurm_reasons` why a job waits, and
+`slurm_forgotten` judges what Slurm does not tell.
 """
 
 from __future__ import annotations
 
-import os
-import pwd
-from collections.abc import Iterator
+import time
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING
 
 from rps_core.plugin import (
+    Gone,
+    Job,
+    JobStatus,
+    Outcome,
     SchedulerError,
     SessionSpec,
     Shell,
-    format_walltime,
+    Unknown,
     hookimpl,
     render,
 )
+from rps_core.schedulers import slurm_answers as answers
+from rps_core.schedulers import slurm_commands as commands
+from rps_core.schedulers import slurm_forgotten as forgotten
+from rps_core.schedulers import slurm_refusals as refusals
+from rps_core.schedulers.slurm_directives import directives, job_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from importlib.resources.abc import Traversable
+    from pathlib import Path
+
+    from rps_core.plugin import Finished
+
+# Seconds. An unreachable controller takes sbatch 29 and squeue 49 until it gives up, a database that
+# hangs sacct and sacctmgr 45, and those two have only a second opinion to give.
+SUBMIT_TIME = 40.0
+QUEUE_TIME = 60.0
+ACCOUNTING_TIME = 15.0
+SETTLE_TIME = 2.0  # what an interrupted submission is given to arrive before it is looked for
 
 
-def directives(spec: SessionSpec) -> Iterator[str]:
-    """The options of sbatch for a session, as sbatch(1) spells them.
-
-    The job is never requeued (its claim is good for one redeem), and inherits no environment but the
-    login shell's own.
-    """
-    wanted = spec.allocation
-    yield f"--job-name=rps-{spec.name}"
-    yield f"--comment={spec.tag}"
-    yield f"--time={format_walltime(wanted.walltime)}"
-    yield f"--nodes={wanted.nodes}"
-    yield f"--ntasks-per-node={wanted.tasks}"
-    for option, value in (
-        ("account", wanted.account),
-        ("partition", wanted.partition),
-        ("qos", wanted.qos),
-        ("reservation", wanted.reservation),
-        ("constraint", wanted.constraint),
-        ("cpus-per-task", wanted.cpus),
-        ("mem", f"{wanted.memory_mb}M" if wanted.memory_mb else None),
-    ):
-        if value is not None:
-            yield f"--{option}={value}"
-    if wanted.gpus:
-        yield (
-            f"--gres=gpu:{wanted.gpus}" if spec.gpu_directive == "gres" else f"--gpus={wanted.gpus}"
-        )
-    yield "--no-requeue"
-    yield "--export=NONE"
-    yield f"--output={spec.session_dir / 'job.log'}"
-    yield "--open-mode=append"
-    yield from wanted.directives
-
-
-def default_account(shell: Shell) -> str | None:
-    """The user's default account in Slurm's accounting; None where Slurm keeps none.
-
-    `sacctmgr --noheader --parsable2 show user NAME format=DefaultAccount` prints the account alone.
-    """
-    try:
-        done = shell(
-            "sacctmgr",
-            "--noheader",
-            "--parsable2",
-            "show",
-            "user",
-            pwd.getpwuid(os.getuid()).pw_name,
-            "format=DefaultAccount",
-        )
-    except SchedulerError:
-        return None  # no accounting here: sbatch itself says if it needs an account
-    lines = done.stdout.split()
-    return lines[0] if done.code == 0 and lines else None
+@hookimpl(trylast=True)
+def rps_scheduler_config() -> Traversable:
+    """Beside this module."""
+    return files("rps_core.schedulers") / "slurm.yaml"
 
 
 @hookimpl(trylast=True)
 def rps_default_allocation(shell: Shell) -> str | None:
-    """The user's default account."""
-    return default_account(shell)
+    """The user's default account. None where accounting is off or does not answer: sbatch takes the
+    default by itself, and says if there must be one.
+    """
+    try:
+        done = shell(*commands.default_account(), timeout=ACCOUNTING_TIME)
+    except SchedulerError:
+        return None
+    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    return lines[-1] if done.code == 0 and lines and lines[-1] != "(null)" else None
 
 
 @hookimpl(trylast=True)
@@ -85,3 +69,168 @@ def rps_render_batch(spec: SessionSpec) -> str:
     """The template with `#SBATCH` lines."""
     lines = [f"#SBATCH {directive}" for directive in directives(spec)]
     return render(spec.template, lines, spec.session_dir)
+
+
+@hookimpl(trylast=True)
+def rps_submit(spec: SessionSpec, script: Path, shell: Shell) -> str:
+    """Run sbatch. Where its answer got lost the job is looked up by its tag, and submitted once more
+    only if it is certainly not there.
+    """
+    retried = False
+    while True:
+        outcome = _sbatch(spec, script, shell)
+        if isinstance(outcome, str):
+            return outcome
+        found = _look_up(spec, outcome, shell)
+        if found is not None:
+            return found
+        if retried or not outcome.again:
+            raise outcome.error
+        retried = True
+
+
+@hookimpl(trylast=True)
+def rps_poll(jobs: Sequence[Job], shell: Shell) -> Mapping[str, JobStatus]:
+    """One squeue for all jobs, and one sacct for those that it shows no more or calls cancelled (sacct
+    knows by whom).
+    """
+    statuses: dict[str, JobStatus] = {
+        job.id: Unknown(reason=f"{job.id!r} is no id of a Slurm job") for job in jobs
+    }
+    ours = [job for job in jobs if answers.is_job_id(job.id)]
+    if not ours:
+        return statuses
+    queue = _ask(shell, commands.queue(), QUEUE_TIME)
+    if isinstance(queue, Unknown):
+        return {**statuses, **{job.id: queue for job in ours}}
+    queued = {
+        job_id: answers.status_in_queue(job)
+        for job_id, job in answers.queued_jobs(queue.stdout).items()
+    }
+    doubtful = [job for job in ours if _is_doubtful(queued.get(job.id))]
+    second = _second_opinions(doubtful, shell)
+    for job in ours:
+        first, opinion = queued.get(job.id), second.get(job.id)
+        if first is None:
+            statuses[job.id] = (
+                opinion if isinstance(opinion, Gone) else forgotten.conclude(job, opinion)
+            )
+        else:
+            statuses[job.id] = opinion if isinstance(opinion, Gone) else first
+    return statuses
+
+
+@hookimpl(trylast=True)
+def rps_cancel(job: Job, shell: Shell) -> bool:
+    """Run scancel, which says only with --verbose that a job was over already."""
+    if not answers.is_job_id(job.id):
+        raise SchedulerError(f"{job.id!r} is no id of a Slurm job")
+    done = shell(*commands.cancel(job.id), timeout=SUBMIT_TIME)
+    said = done.stderr + done.stdout
+    if "already completing or completed" in said or "Invalid job id specified" in said:
+        return False
+    if done.code != 0:
+        told = refusals.telling(done.stderr, done.stdout)
+        raise SchedulerError(
+            f"Slurm does not end job {job.id}: {told or f'scancel exits with {done.code}'}",
+            refusals.hint(told),
+            transient=refusals.is_passing(done.stderr),
+        )
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """A submission whose fate is not known; `again`: it may be tried again once that is."""
+
+    error: SchedulerError
+    again: bool
+
+
+def _sbatch(spec: SessionSpec, script: Path, shell: Shell) -> str | _Lost:
+    """The job's id, or that it got lost.
+
+    Raises:
+        SchedulerError: refused.
+    """
+    try:
+        done = shell(*commands.submit(spec, script), timeout=SUBMIT_TIME)
+    except SchedulerError as silent:
+        if not silent.transient:
+            raise
+        return _Lost(silent, again=True)
+    if done.code == 0:
+        job_id = answers.submitted_id(done.stdout)
+        if job_id is not None:
+            return job_id
+        told = refusals.telling(done.stderr, done.stdout) or "nothing at all"
+        return _Lost(
+            SchedulerError(f"sbatch succeeded and told no job id, but: {told}"), again=False
+        )
+    told = refusals.telling(done.stderr, done.stdout) or f"sbatch exits with {done.code}"
+    error = SchedulerError(
+        f"Slurm refused the job: {told}",
+        refusals.hint(told),
+        transient=refusals.is_passing(done.stderr),
+    )
+    killed = 128 < done.code < 255
+    if killed or refusals.may_have_worked(done.stderr):
+        return _Lost(error, again=True)
+    raise error
+
+
+def _look_up(spec: SessionSpec, lost: _Lost, shell: Shell) -> str | None:
+    """The job's id; None: Slurm answers and has no such job.
+
+    Raises:
+        SchedulerError: it cannot be found out.
+    """
+    time.sleep(SETTLE_TIME)
+    queue = _ask(shell, commands.queue(answers.TAG_FORMAT), QUEUE_TIME)
+    if not isinstance(queue, Unknown):
+        return answers.queued_with_tag(queue.stdout, spec.tag)
+    accounting = _ask(shell, commands.submitted(spec), ACCOUNTING_TIME)
+    if not isinstance(accounting, Unknown):
+        found = answers.accounted_with_tag(accounting.stdout, spec.tag)
+        if found is not None:  # that it is not there yet would mean nothing
+            return found
+    name = job_name(spec.name)
+    raise SchedulerError(
+        f"{lost.error.message}. Whether the job was submitted all the same cannot be found out: "
+        f"{queue.reason}",
+        f"If it was, it ends by itself when it starts; `squeue --name={name}` would show it, and "
+        f"`scancel --name={name}` ends it.",
+        transient=True,
+    )
+
+
+def _ask(shell: Shell, command: Sequence[str], timeout: float) -> Finished | Unknown:
+    """The answer, or why there is none. Slurm's commands may fail with exit code 0 and say so on
+    stderr alone.
+    """
+    try:
+        done = shell(*command, timeout=timeout)
+    except SchedulerError as error:
+        return Unknown(reason=error.message)
+    if done.code == 0 and (done.stdout.strip() or not done.stderr.strip()):
+        return done
+    told = refusals.telling(done.stderr, done.stdout) or f"it exits with {done.code}"
+    return Unknown(reason=f"{command[0]} does not answer: {told}")
+
+
+def _is_doubtful(status: JobStatus | None) -> bool:
+    return status is None or (isinstance(status, Gone) and status.outcome is Outcome.CANCELLED)
+
+
+def _second_opinions(jobs: Sequence[Job], shell: Shell) -> dict[str, JobStatus]:
+    """What accounting says; nothing of a job that it does not have (yet)."""
+    if not jobs:
+        return {}
+    done = _ask(shell, commands.accounting([job.id for job in jobs]), ACCOUNTING_TIME)
+    if isinstance(done, Unknown):
+        reason = f"squeue shows it no more, and {done.reason}"
+        return {job.id: Unknown(reason=reason) for job in jobs}
+    return {
+        job_id: answers.status_in_accounting(job)
+        for job_id, job in answers.accounted_jobs(done.stdout).items()
+    }

@@ -71,7 +71,7 @@ def test_detection_takes_the_site_that_claims_else_a_built_in_one(host: Host, cl
 
 @pytest.mark.parametrize(
     "hostname",
-    ["comet-14-01", "comet-ln", "comet-ln2x", "xcomet-ln2", "comet-ln2.evil", "COMET-LN2", "comet"],
+    ["comet-ln", "comet-ln2x", "xcomet-ln2", "comet-ln2.evil", "COMET-LN2", "comet"],
 )
 def test_comet_is_matched_in_full(hostname: str) -> None:
     host = Host(hostname=hostname, fqdn=hostname, commands={"sbatch": "/usr/bin/sbatch"})
@@ -233,3 +233,21 @@ def test_whose_qsub_it_is_is_asked_of_qstat_where_the_host_leaves_it_open() -> N
         found = Plugins(list(entry_points(group="rps")), shell=shell).detect(host)
         assert found.cluster.scheduler == scheduler
         assert asked == [("qstat", "--version")]
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [
+        (
+            Host(hostname="comet-14-01", fqdn="comet-14-01", commands={"sbatch": "/x"}),
+            "compute node",
+        ),
+        (Host(hostname="comet-ln2", fqdn="comet-ln2", commands={}), "`sbatch` is not on the PATH"),
+    ],
+)
+def test_a_host_of_the_cluster_from_where_nothing_can_be_started_says_so(
+    host: Host, told: str
+) -> None:
+    with pytest.raises(DetectionError, match=told):
+        installed().detect(host)
+    assert installed().detect(host, "comet").cluster.name == "comet"

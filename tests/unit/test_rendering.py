@@ -141,3 +141,15 @@ def test_templates_are_found_by_name_or_path(tmp_path: Path) -> None:
     for bad in ("nowhere.sh", "../planning.py", str(tmp_path)):
         with pytest.raises(UsageError, match="There is no batch script"):
             planning.find_template(bad, "slurm")
+
+
+def test_a_script_of_ones_own_keeps_its_directives(tmp_path: Path) -> None:
+    own = tmp_path / "mine.sh"
+    own.write_text(
+        "#!/bin/bash\n# mine\n#SBATCH --exclusive\n\n#SBATCH --mail-type=END\necho hello\n"
+    )
+    lines = render(own, ["#SBATCH --time=1"], Path("/s")).splitlines()
+    assert lines == [
+        "#!/bin/bash", "#SBATCH --time=1", "# mine", "#SBATCH --exclusive", "", "#SBATCH --mail-type=END",
+        "RPS_SESSION=/s", "echo hello",
+    ]  # fmt: skip

@@ -2,6 +2,9 @@
 # JupyterLab under Slurm. rps puts its #SBATCH lines above, and the session's directory below.
 # rps: session
 
+# --export=NONE holds for this script; what the notebook starts with srun gets the notebook's environment.
+unset SLURM_EXPORT_ENV
+
 # shellcheck source=/dev/null
 . "$RPS_SESSION/prepare.sh"
 

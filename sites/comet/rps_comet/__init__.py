@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-from rps_core.plugin import Claim, Cluster, Host, hookimpl
+from rps_core.plugin import Claim, Cluster, Host, SchedulerError, Shell, hookimpl
 
 COMET = Cluster(name="comet", site="comet", scheduler="slurm")
-# In full: comet-14-01 is a compute node, from where one does not start sessions.
+# In full: comet-14-01 (rack, slot) is a compute node, from where one does not start sessions.
 _LOGIN_NODE = re.compile(r"comet-ln[0-9]+")
+_COMPUTE_NODE = re.compile(r"comet-[0-9]+-[0-9]+")
+# Of Comet perhaps, under a name we do not know: Slurm is asked.
+_MAYBE_OURS = re.compile(r"(comet(-[a-z0-9-]+)?|[a-z0-9-]+\.comet)\.sdsc\.edu")
 
 
 @hookimpl
@@ -21,17 +24,36 @@ def rps_clusters() -> Sequence[Cluster]:
 
 
 @hookimpl
-def rps_detect_cluster(host: Host) -> Claim | None:
-    """A login node by its name."""
-    if not _LOGIN_NODE.fullmatch(host.hostname):
+def rps_detect_cluster(host: Host, shell: Shell) -> Claim | None:
+    """A login node by its name and by `sbatch`; a host of another name by what its Slurm calls itself."""
+    if _COMPUTE_NODE.fullmatch(host.hostname):
+        said = f"{host.hostname} is a compute node of Comet: sessions are started on comet-ln<N>"
+        return Claim(cluster=COMET, reasons=(said,), unusable=said)
+    sbatch = host.commands.get("sbatch")
+    if _LOGIN_NODE.fullmatch(host.hostname):
+        why = f"the host name {host.hostname} is that of a login node (comet-ln<N>)"
+        if sbatch is None:
+            said = f"{host.hostname} is a login node of Comet, but `sbatch` is not on the PATH"
+            return Claim(cluster=COMET, reasons=(why,), unusable=said)
+    elif sbatch is None:
         return None
-    return Claim(
-        cluster=COMET,
-        reasons=(f"the host name {host.hostname} is that of a login node (comet-ln<N>)",),
-    )
+    elif _MAYBE_OURS.fullmatch(host.fqdn) and _cluster_name(shell) == "comet":
+        why = f"{host.fqdn} is in our domain, and its Slurm calls the cluster `comet`"
+    else:
+        return None
+    return Claim(cluster=COMET, reasons=(why, f"`sbatch` is there ({sbatch})"))
 
 
 @hookimpl
 def rps_site_config() -> Traversable:
     """Beside this module."""
     return files(__name__) / "site.yaml"
+
+
+def _cluster_name(shell: Shell) -> str | None:
+    try:
+        done = shell("scontrol", "show", "config", timeout=5)
+    except SchedulerError:
+        return None
+    found = re.search(r"^ClusterName\s*=\s*(\S+)$", done.stdout, re.MULTILINE)
+    return found[1] if found else None

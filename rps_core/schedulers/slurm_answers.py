@@ -1,0 +1,214 @@
+"""Reading what Slurm's commands print: jobs, states and times. Nothing here runs anything.
+
+Fields are set apart by characters that nobody types (ASCII's unit and record separators), since
+reasons hold blanks and commas and comments hold anything; a banner that a site's wrapper prints above
+is passed over.
+"""
+
+from __future__ import annotations
+
+import pwd
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from rps_core.plugin import Gone, JobPhase, JobStatus, Known, Outcome, Unknown
+from rps_core.schedulers.slurm_reasons import in_plain_words
+
+UNIT = "\x1f"
+RECORD = "\x1e"
+
+# %B is the node of the batch script, %r the raw reason, which is free text and therefore last.
+QUEUE_FORMAT = UNIT.join(("%i", "%T", "%S", "%L", "%B", "%r")) + RECORD
+TAG_FORMAT = UNIT.join(("%i", "%k")) + RECORD
+ACCOUNTING_FIELDS = "JobIDRaw,State,ExitCode"
+SUBMITTED_FIELDS = "JobIDRaw,Comment"
+
+_PHASES = {
+    "PENDING": JobPhase.PENDING,
+    "CONFIGURING": JobPhase.PENDING,
+    "POWER_UP_NODE": JobPhase.PENDING,
+    "REQUEUED": JobPhase.PENDING,
+    "REQUEUE_FED": JobPhase.PENDING,
+    "REQUEUE_HOLD": JobPhase.PENDING,
+    "RESV_DEL_HOLD": JobPhase.PENDING,
+    "SPECIAL_EXIT": JobPhase.PENDING,
+    "RUNNING": JobPhase.RUNNING,
+    "RESIZING": JobPhase.RUNNING,
+    "SIGNALING": JobPhase.RUNNING,
+    "SUSPENDED": JobPhase.SUSPENDED,
+    "STOPPED": JobPhase.SUSPENDED,
+    "COMPLETING": JobPhase.COMPLETING,
+    "STAGE_OUT": JobPhase.COMPLETING,
+}
+_WAITING = {
+    "CONFIGURING": "its node is being prepared",
+    "POWER_UP_NODE": "its node is being switched on",
+    "REQUEUED": "it was put back into the queue",
+    "REQUEUE_HOLD": "it was put back into the queue, and is held there",
+    "RESV_DEL_HOLD": "its reservation was deleted",
+    "SPECIAL_EXIT": "it was put back into the queue with a special exit, and is held there",
+}
+_OUTCOMES = {
+    "COMPLETED": Outcome.COMPLETED,
+    "FAILED": Outcome.FAILED,
+    "LAUNCH_FAILED": Outcome.FAILED,
+    "CANCELLED": Outcome.CANCELLED,
+    "DEADLINE": Outcome.CANCELLED,
+    "TIMEOUT": Outcome.TIMEOUT,
+    "OUT_OF_MEMORY": Outcome.OUT_OF_MEMORY,
+    "NODE_FAIL": Outcome.NODE_FAILED,
+    "BOOT_FAIL": Outcome.NODE_FAILED,
+    "RECONFIG_FAIL": Outcome.NODE_FAILED,
+    "PREEMPTED": Outcome.PREEMPTED,
+}
+_NOTHING = frozenset(
+    {"", "n/a", "none", "(null)", "null", "unknown", "none assigned", "not_set", "invalid"}
+)
+_CANCELLED_BY = re.compile(r"CANCELLED by (\d+)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A job in the answer of squeue. All fields as they were printed."""
+
+    state: str
+    start: str
+    time_left: str
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accounted:
+    """A job in the answer of sacct. `state` may name who cancelled it: `CANCELLED by 2001`."""
+
+    state: str
+    exit_code: str
+
+
+def is_job_id(text: str) -> bool:
+    """Whether it is an id as `sbatch --parsable` gives it."""
+    return re.fullmatch(r"[1-9]\d{0,17}", text, re.ASCII) is not None
+
+
+def submitted_id(stdout: str) -> str | None:
+    """The id that `sbatch --parsable` printed, alone or as `id;cluster`: the last line that is one,
+    since wrappers print banners. None: there is none.
+    """
+    for line in reversed(stdout.splitlines()):
+        found = re.fullmatch(r"(\d+)(;[\w.-]+)?", line.strip(), re.ASCII)
+        if found and is_job_id(found[1]):
+            return found[1]
+    return None
+
+
+def queued_jobs(stdout: str) -> dict[str, Queued]:
+    """The jobs of a `squeue --format=QUEUE_FORMAT`, by id."""
+    return {job_id: Queued(*fields) for job_id, *fields in _records(stdout, RECORD, 6) if job_id}
+
+
+def accounted_jobs(stdout: str) -> dict[str, Accounted]:
+    """The jobs of a `sacct --parsable2 --format=ACCOUNTING_FIELDS`, by id."""
+    return {job_id: Accounted(*fields) for job_id, *fields in _records(stdout, "\n", 3)}
+
+
+def queued_with_tag(stdout: str, tag: str) -> str | None:
+    """The id of the job with this tag in a `squeue --format=TAG_FORMAT`."""
+    found = (job_id for job_id, comment in _records(stdout, RECORD, 2) if comment == tag)
+    return next(found, None)
+
+
+def accounted_with_tag(stdout: str, tag: str) -> str | None:
+    """The id in a `sacct --name=… --format=SUBMITTED_FIELDS`. Where comments are not accounted (as by
+    default, while a job runs) the name that was asked for decides.
+    """
+    rows = _records(stdout, "\n", 2)
+    return next((job_id for job_id, comment in rows if comment in ("", tag)), None)
+
+
+def status_in_queue(job: Queued) -> JobStatus:
+    """What squeue says of a job. A state that is not known here concludes nothing."""
+    state = job.state.strip()
+    reason = None if job.reason.strip().lower() in _NOTHING else job.reason.strip()
+    if state in _PHASES:
+        phase = _PHASES[state]
+        pending = phase is JobPhase.PENDING
+        return Known(
+            phase=phase,
+            node=None if pending or job.node.strip().lower() in _NOTHING else job.node.strip(),
+            reason=in_plain_words(reason) if reason else _WAITING.get(state),
+            raw_reason=reason,
+            estimated_start=read_time(job.start) if pending else None,
+            time_left=None if pending else read_duration(job.time_left),
+        )
+    if state in _OUTCOMES:
+        told = f"squeue says {state}" + (f", {reason}" if reason else "")
+        return Gone(outcome=_OUTCOMES[state], evidence=told)
+    return Unknown(reason=f"squeue calls its state {state!r}, which rps does not know")
+
+
+def status_in_accounting(job: Accounted) -> JobStatus:
+    """What sacct says of a job that squeue does not show. Here a job that lives is no evidence of
+    anything: accounting learns of an end last, or, if the database was away, never.
+    """
+    state = job.state.strip().removesuffix("+")
+    by = _CANCELLED_BY.match(state)
+    word = "CANCELLED" if by else state
+    if word in _OUTCOMES:
+        outcome = _OUTCOMES[word]
+        ended_itself = outcome in (Outcome.COMPLETED, Outcome.FAILED)
+        return Gone(
+            outcome=outcome,
+            evidence=f"sacct says {f'CANCELLED by {_user(int(by[1]))}' if by else state}",
+            exit_code=read_exit_code(job.exit_code) if ended_itself else None,
+        )
+    return Unknown(reason=f"squeue shows it no more, and sacct still says {state!r}")
+
+
+def read_time(text: str) -> datetime | None:
+    """A local time as `2026-11-22T18:05:33`; None for `N/A` and its like."""
+    try:
+        return datetime.strptime(text.strip(), "%Y-%m-%dT%H:%M:%S").astimezone()
+    except ValueError:
+        return None
+
+
+def read_duration(text: str) -> timedelta | None:
+    """A time as `4:52`, `1:05:00` or `1-02:03:59`; None for `INVALID`, `UNLIMITED` and their like."""
+    found = re.fullmatch(
+        r"(?:(?:(?P<days>\d{1,5})-)?(?P<hours>\d{1,5}):)?(?P<minutes>\d{1,5}):(?P<seconds>\d\d)",
+        text.strip(),
+        re.ASCII,
+    )
+    if not found:
+        return None
+    return timedelta(**{name: int(value) for name, value in found.groupdict().items() if value})
+
+
+def read_exit_code(text: str) -> int | None:
+    """The exit code of sacct's `code:signal`; None where a signal ended it."""
+    found = re.fullmatch(r"(\d{1,3}):0", text.strip(), re.ASCII)
+    return int(found[1]) if found else None
+
+
+def _records(text: str, end: str, width: int) -> Iterator[list[str]]:
+    """The fields of each record that has so many, less what follows the last `end`: it broke off. A
+    banner may stand above the first.
+    """
+    for record in text.split(end)[:-1]:
+        fields = record.split(UNIT)
+        if len(fields) == width:
+            job_id = fields[0].rpartition("\n")[2].strip()
+            # The first component of a heterogeneous job is the one that runs the batch script.
+            job_id = job_id.removesuffix("+0")
+            if is_job_id(job_id):
+                yield [job_id, *fields[1:]]
+
+
+def _user(uid: int) -> str:
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
+    except KeyError:
+        return f"uid {uid}"

@@ -1,0 +1,64 @@
+"""The argument lists of Slurm's commands. Long names, since short ones differ between the commands."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from typing import TYPE_CHECKING
+
+from rps_core.schedulers.slurm_answers import (
+    ACCOUNTING_FIELDS,
+    QUEUE_FORMAT,
+    SUBMITTED_FIELDS,
+    UNIT,
+)
+from rps_core.schedulers.slurm_directives import job_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rps_core.plugin import SessionSpec
+
+
+def submit(spec: SessionSpec, script: Path) -> list[str]:
+    """The tag is an option too: a script of the user's own may have directives of its own."""
+    return ["sbatch", "--parsable", f"--comment={spec.tag}", str(script)]
+
+
+def queue(format_: str = QUEUE_FORMAT) -> list[str]:
+    """All jobs of this user, those that ended a short while ago too. Ids are not given: one that is
+    forgotten fails the question for all, and a uid can be given where `--me` is not known yet.
+    """
+    return ["squeue", f"--user={os.getuid()}", "--states=all", "--noheader", f"--format={format_}"]
+
+
+def accounting(job_ids: Sequence[str]) -> list[str]:
+    """The jobs without their steps."""
+    return [*_sacct(ACCOUNTING_FIELDS), f"--jobs={','.join(job_ids)}"]
+
+
+def submitted(spec: SessionSpec) -> list[str]:
+    """A job just submitted, by its name, which is as unique as the session's."""
+    return [
+        *_sacct(SUBMITTED_FIELDS),
+        f"--user={os.getuid()}",
+        f"--name={job_name(spec.name)}",
+        "--starttime=now-1hours",
+    ]
+
+
+def cancel(job_id: str) -> list[str]:
+    """Without --verbose scancel is silent whatever becomes of it."""
+    return ["scancel", "--verbose", job_id]
+
+
+def default_account() -> list[str]:
+    """Prints the account alone, or nothing where the user is not known."""
+    user = pwd.getpwuid(os.getuid()).pw_name
+    return ["sacctmgr", "--noheader", "--parsable2", "show", "user", user, "format=DefaultAccount"]
+
+
+def _sacct(fields: str) -> list[str]:
+    separators = ["--parsable2", f"--delimiter={UNIT}"]
+    return ["sacct", "--allocations", "--noheader", *separators, f"--format={fields}"]

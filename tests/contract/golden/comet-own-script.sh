@@ -1,0 +1,14 @@
+#!/bin/bash
+#SBATCH --job-name=rps-three-random-words
+#SBATCH --comment=rps:three-random-words
+#SBATCH --time=00:30:00
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --partition=compute
+#SBATCH --no-requeue
+#SBATCH --export=NONE
+#SBATCH --output=/home/alice/.local/state/rps/sessions/three-random-words/job.log
+#SBATCH --open-mode=append
+echo mine
+RPS_SESSION=/home/alice/.local/state/rps/sessions/three-random-words
+exec /bin/sh "$RPS_SESSION/run-agent.sh" --app lab

@@ -1,0 +1,194 @@
+"""Reading Slurm's texts: what no recording shows, as rows."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rps_core.models import Gone, JobPhase, Known, Outcome, Unknown
+from rps_core.schedulers import slurm_answers as answers
+from rps_core.schedulers.slurm_answers import Accounted, Queued
+from rps_core.schedulers.slurm_reasons import in_plain_words
+from tests.contract import transcripts
+
+SQUEUE = transcripts.read("slurm/squeue.txt")
+
+
+def queued(state: str, *, node: str = "n1", reason: str = "None") -> Queued:
+    return Queued(state=state, start="N/A", time_left="1:00", node=node, reason=reason)
+
+
+@pytest.mark.parametrize(
+    ("state", "phase"),
+    [
+        ("CONFIGURING", JobPhase.PENDING), ("REQUEUED", JobPhase.PENDING),
+        ("REQUEUE_FED", JobPhase.PENDING), ("REQUEUE_HOLD", JobPhase.PENDING),
+        ("RESV_DEL_HOLD", JobPhase.PENDING), ("RESIZING", JobPhase.RUNNING),
+        ("SIGNALING", JobPhase.RUNNING), ("STOPPED", JobPhase.SUSPENDED),
+        ("STAGE_OUT", JobPhase.COMPLETING),
+    ],
+)  # fmt: skip
+def test_rarer_states_of_a_job_that_lives(state: str, phase: JobPhase) -> None:
+    status = answers.status_in_queue(queued(state))
+    assert isinstance(status, Known)
+    assert status.phase is phase
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [
+        ("PREEMPTED", Outcome.PREEMPTED), ("BOOT_FAIL", Outcome.NODE_FAILED),
+        ("DEADLINE", Outcome.CANCELLED), ("NODE_FAIL", Outcome.NODE_FAILED),
+    ],
+)  # fmt: skip
+def test_rarer_ends(state: str, outcome: Outcome) -> None:
+    first = answers.status_in_queue(queued(state))
+    second = answers.status_in_accounting(Accounted(state=state, exit_code="0:0"))
+    assert isinstance(first, Gone)
+    assert isinstance(second, Gone)
+    assert first.outcome is second.outcome is outcome
+    assert state in first.evidence
+
+
+def test_every_state_that_squeue_names_is_known_but_one() -> None:
+    """The list that squeue 22.05 prints. A job that is REVOKED runs on another cluster of a federation."""
+    named = (
+        "PENDING,RUNNING,SUSPENDED,COMPLETED,CANCELLED,FAILED,TIMEOUT,NODE_FAIL,PREEMPTED,BOOT_FAIL,"
+        "DEADLINE,OUT_OF_MEMORY,COMPLETING,CONFIGURING,RESIZING,RESV_DEL_HOLD,REQUEUED,REQUEUE_FED,"
+        "REQUEUE_HOLD,REVOKED,SIGNALING,SPECIAL_EXIT,STAGE_OUT,STOPPED"
+    )
+    unknown = [
+        state for state in named.split(",")
+        if isinstance(answers.status_in_queue(queued(state)), Unknown)
+    ]  # fmt: skip
+    assert unknown == ["REVOKED"]
+
+
+@pytest.mark.parametrize(
+    "state", ["", "R", "COMPLETININVALID", "EXPEDITED", "cancelled", "REVOKED", "?"]
+)
+def test_an_unknown_state_concludes_nothing(state: str) -> None:
+    first = answers.status_in_queue(queued(state))
+    assert isinstance(first, Unknown)
+    assert repr(state) in first.reason
+    assert isinstance(answers.status_in_accounting(Accounted(state, "0:0")), Unknown)
+
+
+def test_accountings_words_may_be_cut_or_longer() -> None:
+    for state in ("CANCELLED by 4294967294", "CANCELLED+", "CANCELLED"):
+        status = answers.status_in_accounting(Accounted(state, "0:0"))
+        assert isinstance(status, Gone)
+        assert status.outcome is Outcome.CANCELLED
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "PENDING", "SUSPENDED", "COMPLETING", "RESIZING"])
+def test_a_job_that_only_accounting_believes_alive_is_unknown(state: str) -> None:
+    assert isinstance(answers.status_in_accounting(Accounted(state, "0:0")), Unknown)
+
+
+@pytest.mark.parametrize("node", ["n/a", "N/A", "(null)", "None assigned", "", "Unknown"])
+def test_no_node(node: str) -> None:
+    status = answers.status_in_queue(queued("RUNNING", node=node))
+    assert isinstance(status, Known)
+    assert status.node is None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0:00", 0), ("4:52", 292), ("30:00", 1800), ("1:05:00", 3900), ("1-02:03:59", 93839),
+     ("INVALID", None), ("UNLIMITED", None), ("NOT_SET", None), ("N/A", None), ("", None),
+     ("Partition_Limit", None), ("-1:00", None), ("5", None), ("٤:٥٢", None)],
+)  # fmt: skip
+def test_times_left(text: str, seconds: int | None) -> None:
+    expected = None if seconds is None else timedelta(seconds=seconds)
+    assert answers.read_duration(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["N/A", "Unknown", "None", "(null)", "", "1795370502", "18:01:42", "x"]
+)
+def test_no_estimate(text: str) -> None:
+    assert answers.read_time(text) is None
+
+
+def test_an_estimate_is_of_this_hosts_time_zone() -> None:
+    found = answers.read_time("2026-11-22T18:05:33")
+    assert found == datetime(2026, 11, 22, 18, 5, 33).astimezone()
+    assert found is not None
+    assert found.tzinfo is not None
+
+
+@pytest.mark.parametrize(
+    ("printed", "job_id"),
+    [("3\n", "3"), ("3;comet\n", "3"), ("3;my-cluster.2\n", "3"), ("", None), ("0\n", None),
+     ("Submitted batch job 3\n", None), ("sbatch: 3 warnings\n", None), ("3;\n", None),
+     ("\n\n17\n\n", "17"), ("5\nSee 12\n", "5"), ("٣\n", None), ("3 4\n", None), ("-3\n", None)],
+)  # fmt: skip
+def test_the_submitted_id(printed: str, job_id: str | None) -> None:
+    assert answers.submitted_id(printed) == job_id
+
+
+def test_only_the_job_itself_answers_for_its_id() -> None:
+    """Not the tasks of an array, nor the other components of a heterogeneous job."""
+    found = answers.queued_jobs(SQUEUE["jobs of all kinds"].answer.stdout)
+    assert "29" not in found
+    assert {"35", "10"} <= set(found)
+    assert not [job_id for job_id in found if not job_id.isdecimal()]
+
+
+def test_comments_may_hold_anything() -> None:
+    printed = SQUEUE["their comments"].answer.stdout
+    assert answers.queued_with_tag(printed, "a|b\nc, 'd'") == "28"
+    assert answers.queued_with_tag(printed, "rps:one-two-three:0a0b0c0d") == "10"
+    assert answers.queued_with_tag(printed, "rps:one-two-three") is None
+
+
+def test_a_line_for_the_cluster_is_passed_over() -> None:
+    printed = "CLUSTER: comet\n" + SQUEUE["jobs of all kinds"].answer.stdout
+    assert answers.queued_jobs(printed) == answers.queued_jobs(
+        SQUEUE["jobs of all kinds"].answer.stdout
+    )
+
+
+@pytest.mark.parametrize("cut", range(0, 120, 7))
+def test_an_answer_that_breaks_off_has_only_whole_jobs(cut: int) -> None:
+    whole = answers.queued_jobs(SQUEUE["jobs of all kinds"].answer.stdout)
+    cut_off = answers.queued_jobs(SQUEUE["jobs of all kinds"].answer.stdout[: -cut or None])
+    assert cut_off.items() <= whole.items()
+
+
+@given(st.text())
+def test_no_text_is_too_odd(text: str) -> None:
+    assert set(answers.queued_jobs(text)) | set(answers.accounted_jobs(text)) <= set(
+        text.split()
+    ) | {part for line in text.split() for part in line.split("\x1f")}
+    answers.submitted_id(text)
+    answers.read_duration(text)
+    answers.read_time(text)
+    answers.read_exit_code(text)
+    answers.status_in_queue(Queued(text, text, text, text, text))
+    answers.status_in_accounting(Accounted(text, text))
+    in_plain_words(text)
+
+
+@pytest.mark.parametrize(
+    ("raw", "plain"),
+    [
+        ("Resources", "it is next, as soon as nodes are free"),
+        ("ReqNodeNotAvail, UnavailableNodes:comet-14-02", "a node that it needs is not available"),
+        ("ReqNodeNotAvail, Reserved for maintenance",
+         "the nodes are reserved for maintenance before it could end"),
+        ("QOSMaxJobsPerUserLimit", "its QoS has used up what one user or one job may use"),
+        ("AssocGrpCPURunMinutesLimit", "its account has used up what all its jobs together may use"),
+        ("PartitionConfig", "its partition does not allow such a job; as it is, it will never start"),
+        ("SomethingNew, with words", "SomethingNew, with words"),
+    ],
+)  # fmt: skip
+def test_reasons_in_plain_words(raw: str, plain: str) -> None:
+    assert in_plain_words(raw) == plain
+    status = answers.status_in_queue(queued("PENDING", reason=raw))
+    assert isinstance(status, Known)
+    assert (status.reason, status.raw_reason) == (plain, raw)
