@@ -4,7 +4,10 @@ VENV := $(CURDIR)/.venv.dev
 BIN := $(VENV)/bin
 SHELL_FILES = rps .ci/run $(shell find rps_core sites tests -name '*.sh')
 # Debian's names for what the tests use beside Python.
-PACKAGES := chromium chromium-driver libnss3-tools procps python3-venv shellcheck strace util-linux
+PACKAGES := chromium chromium-driver libnss3-tools procps python3-venv shellcheck strace util-linux \
+  iproute2 mariadb-server munge nftables slurm-client slurm-wlm slurm-wlm-torque slurmctld slurmd slurmdbd
+# Keeps packages from starting their daemons; taken away again where it was not there.
+POLICY := /usr/sbin/policy-rc.d
 
 .PHONY: help
 help: ## list the targets
@@ -47,6 +50,10 @@ system: ## the programs that the tests use, by apt where this is root
 	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  export DEBIAN_FRONTEND=noninteractive; \
+	  if [ ! -e $(POLICY) ]; then \
+	    trap 'rm -f $(POLICY)' EXIT; \
+	    printf '#!/bin/sh\nexit 101\n' >$(POLICY); chmod 755 $(POLICY); \
+	  fi; \
 	  apt-get update -qq && apt-get install -qq --yes --no-install-recommends $$missing; \
 	else echo "not installed, tests that need them are left out: "$$missing; fi
 

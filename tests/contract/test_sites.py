@@ -44,8 +44,8 @@ class TestStratus(SiteContract):
 
 
 def claims(host: Host, answer: Replies | None = None) -> tuple[list[str], int]:
-    """Who claims the host as one to start from, fallbacks left out, and how often a scheduler was asked. Without an `answer`
-    asking Slurm is an error."""
+    """Who claims the host as one to start from, fallbacks left out, and how often a scheduler was asked.
+    Without an `answer` asking Slurm is an error."""
     known: dict[str | tuple[str, ...], Replies] = {"qstat --version": MISSING}  # `generic` asks
     if answer is not None:
         known["scontrol show config"] = answer
