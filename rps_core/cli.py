@@ -63,6 +63,8 @@ def start(
     here, store = _here(options, chosen(options))
     plan = planning.plan(here, shell.run, dry_run=dry_run)
     if dry_run:
+        if plan.account_note:
+            click.echo(plan.account_note, err=True)
         click.echo(launch.dry_run(here, plan, store), nl=False)
         return
     screen = interface.Screen(quiet=quiet or as_json)
