@@ -27,6 +27,7 @@ from rps_core.models import (
 )
 from rps_core.quantities import format_walltime
 from rps_core.rendering import render
+from rps_core.schedulers.slurm_cluster_name import slurm_cluster_name
 from rps_core.shell import Finished, Shell
 from rps_core.store import Record
 
@@ -53,4 +54,5 @@ __all__ = [
     "format_walltime",
     "hookimpl",
     "render",
+    "slurm_cluster_name",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-from rps_core.plugin import Claim, Cluster, Host, SchedulerError, Shell, hookimpl
+from rps_core.plugin import Claim, Cluster, Host, Shell, hookimpl, slurm_cluster_name
 
 COMET = Cluster(name="comet", site="comet", scheduler="slurm")
 # In full: comet-14-01 (rack, slot) is a compute node, from where one does not start sessions.
@@ -37,7 +37,7 @@ def rps_detect_cluster(host: Host, shell: Shell) -> Claim | None:
             return Claim(cluster=COMET, reasons=(why,), unusable=said)
     elif sbatch is None:
         return None
-    elif _MAYBE_OURS.fullmatch(host.fqdn) and _cluster_name(shell) == "comet":
+    elif _MAYBE_OURS.fullmatch(host.fqdn) and slurm_cluster_name(shell) == "comet":
         why = f"{host.fqdn} is in our domain, and its Slurm calls the cluster `comet`"
     else:
         return None
@@ -48,12 +48,3 @@ def rps_detect_cluster(host: Host, shell: Shell) -> Claim | None:
 def rps_site_config() -> Traversable:
     """Beside this module."""
     return files(__name__) / "site.yaml"
-
-
-def _cluster_name(shell: Shell) -> str | None:
-    try:
-        done = shell("scontrol", "show", "config", timeout=5)
-    except SchedulerError:
-        return None
-    found = re.search(r"^ClusterName\s*=\s*(\S+)$", done.stdout, re.MULTILINE)
-    return found[1] if found else None

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-from rps_core.plugin import Claim, Cluster, Host, SchedulerError, Shell, hookimpl
+from rps_core.plugin import Claim, Cluster, Host, Shell, hookimpl, slurm_cluster_name
 
 STRATUS = Cluster(name="stratus", site="stratus", scheduler="slurm")
 _LOGIN_NODE = "tscc-stratus"
@@ -35,7 +35,7 @@ def rps_detect_cluster(host: Host, shell: Shell) -> Claim | None:
         return None
     if host.hostname == _LOGIN_NODE:
         why = f"the host name is {_LOGIN_NODE}, that of the login node"
-    elif _MAYBE_OURS.fullmatch(host.fqdn) and _cluster_name(shell) == "stratus":
+    elif _MAYBE_OURS.fullmatch(host.fqdn) and slurm_cluster_name(shell) == "stratus":
         why = f"{host.fqdn} is in our domain, and its Slurm calls the cluster `stratus`"
     else:
         return None
@@ -46,12 +46,3 @@ def rps_detect_cluster(host: Host, shell: Shell) -> Claim | None:
 def rps_site_config() -> Traversable:
     """Beside this module."""
     return files(__name__) / "site.yaml"
-
-
-def _cluster_name(shell: Shell) -> str | None:
-    try:
-        done = shell("scontrol", "show", "config", timeout=5)
-    except SchedulerError:
-        return None
-    found = re.search(r"^ClusterName\s*=\s*(\S+)$", done.stdout, re.MULTILINE)
-    return found[1] if found else None
