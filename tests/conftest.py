@@ -49,7 +49,7 @@ def environment_of(home: Path) -> dict[str, str]:
     """What an ordinary user's programs see: nothing of the developer's, and one home for all."""
     environment = {
         "HOME": str(home),
-        "PATH": str(home / "bin") if (home / "bin").exists() else ":".join(_SYSTEM_PATH),
+        "PATH": str(home / ".path") if (home / ".path").exists() else ":".join(_SYSTEM_PATH),
         "LANG": "C.UTF-8",
         "XDG_CACHE_HOME": str(home / ".cache"),
         "XDG_CONFIG_HOME": str(home / ".config"),
@@ -191,7 +191,7 @@ def _lend_account() -> tuple[str, IO[str]]:
 def ordinary_user() -> Iterator[OrdinaryUser]:
     """As root an account made for it, else whoever runs the tests, with a home of their own."""
     home = Path(tempfile.mkdtemp(prefix="rps-tester-"))
-    path_without_schedulers(home / "bin")
+    path_without_schedulers(home / ".path")
     if os.getuid() != 0:
         user = OrdinaryUser(pwd.getpwuid(os.getuid()).pw_name, os.getuid(), os.getgid(), home)
         yield user
