@@ -1,0 +1,103 @@
+"""Daemons on hosts, started without a service manager, and disturbed by the tests."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tests.cluster.hosts import Host
+
+# The shell ends at once, so the daemon becomes a child of the host's first process.
+_DETACH = """
+name=$1; shift
+setsid "$@" </dev/null >>"/srv/$name.log" 2>&1 &
+echo $! >"/srv/$name.pid"
+"""
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """One daemon; `argv` keeps it in the foreground, `account` is whom it runs as."""
+
+    host: Host
+    name: str
+    argv: tuple[str, ...]
+    account: str = "root"
+    question: tuple[str, ...] = ("true",)  # a command that succeeds, on its host, once it answers
+
+    def start(self) -> None:
+        """Start it; `await_answer` waits until that has come to something."""
+        become = ["setpriv", f"--reuid={self.account}", f"--regid={self.account}", "--init-groups"]
+        self.host.run(["sh", "-c", _DETACH, "sh", self.name, *become, *self.argv], check=True)
+
+    def await_answer(self) -> None:
+        """Wait until it does its work.
+
+        Raises:
+            RuntimeError: it ended at once; says what it wrote.
+        """
+
+        def answers() -> bool:
+            done = self.host.run(self.question, capture_output=True)
+            if done.returncode != 0 and not self.runs:
+                raise RuntimeError(f"{self.name} ended at once: {self.log}")
+            return done.returncode == 0
+
+        wait_for(f"{self.name} on {self.host.name}", answers, 60)
+
+    @property
+    def pid(self) -> int:
+        """As its host numbers it."""
+        return int((self.host.directory / f"{self.name}.pid").read_text())
+
+    @property
+    def log(self) -> str:
+        return (self.host.directory / f"{self.name}.log").read_text(errors="replace")
+
+    @property
+    def runs(self) -> bool:
+        done = self.host.run(["test", "-e", f"/proc/{self.pid}"])
+        return done.returncode == 0
+
+    def send(self, number: signal.Signals) -> None:
+        self.host.run(["kill", f"-{number.value}", str(self.pid)], check=True)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It holds its connections and answers nothing."""
+        self.send(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.send(signal.SIGCONT)
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """It is not there."""
+        self.end()
+        try:
+            yield
+        finally:
+            self.start()
+            self.await_answer()
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send the signal and wait until it has ended."""
+        self.send(number)
+        wait_for(f"the end of {self.name} on {self.host.name}", lambda: not self.runs)
+
+
+def wait_for(what: str, condition: Callable[[], object], seconds: float = 30) -> None:
+    """Wait until the condition holds.
+
+    Raises:
+        TimeoutError: it did not; says what was waited for.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {seconds:.0f} s")
+        time.sleep(0.1)

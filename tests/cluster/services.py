@@ -1,0 +1,81 @@
+"""The real Reverse Proxy Services on the proxy host, one for each domain, as an ordinary account."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster.daemons import Daemon, wait_for
+from tests.cluster.hosts import Account, Host
+from tests.cluster.network import ADDRESSES, DOMAINS, LOGINS, NODES
+
+_CONFIGURATION = """\
+domain: {domain}
+listen: {{address: {address}, port: 443}}
+directory: /srv/{domain}/service
+tls: {{ca_directory: /srv/{domain}/ca}}
+networks:
+  issue: [{logins}]
+  redeem: [{nodes}]
+"""
+
+
+@dataclass(frozen=True)
+class Service:
+    """One of them; `ca_file` is where this process, too, can read its CA's certificate."""
+
+    domain: str
+    address: str
+    daemon: Daemon
+    ca_file: Path
+
+
+def start(proxy: Host, account: Account, rps: Path) -> dict[str, Service]:
+    """Start them, by domain. `rps` is the command as an installation has it."""
+    # No privilege is needed for port 443 on this host.
+    proxy.run(["sysctl", "--quiet", "net.ipv4.ip_unprivileged_port_start=443"], check=True)
+    services = {domain: _start(proxy, account, rps, domain) for domain in DOMAINS}
+    wait_for("the services", lambda: all(map(_listens, services.values())), 60)
+    return services
+
+
+def _start(proxy: Host, account: Account, rps: Path, domain: str) -> Service:
+    address = DOMAINS[domain]
+    own = proxy.directory / domain
+    own.mkdir()
+    os.chown(own, account.uid, account.uid)
+    configuration = proxy.directory / f"{domain}.yaml"
+    configuration.write_text(
+        _CONFIGURATION.format(
+            domain=domain,
+            address=address,
+            logins=", ".join(ADDRESSES[name][0] for name in LOGINS),
+            nodes=", ".join(ADDRESSES[name][0] for name in NODES),
+        )
+    )
+    options = ("--config", f"/srv/{configuration.name}")
+    printed = proxy.run([str(rps), "proxy", "ca", *options], account, capture_output=True)
+    if printed.returncode != 0:
+        raise RuntimeError(printed.stderr)
+    ca_file = proxy.directory / f"{domain}.pem"
+    shutil.copyfile(proxy.directory / Path(printed.stdout.strip()).relative_to("/srv"), ca_file)
+    command = (str(rps), "proxy", "serve", *options)
+    daemon = Daemon(proxy, f"rps-proxy-{domain}", command, account.name)
+    daemon.start()
+    return Service(domain, address, daemon, ca_file)
+
+
+def _listens(service: Service) -> bool:
+    def connect() -> bool:
+        try:
+            socket.create_connection((service.address, 443), timeout=5).close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
+    if not service.daemon.runs:
+        raise RuntimeError(f"{service.daemon.name} ended at once: {service.daemon.log}")
+    return service.daemon.host.in_its_network(connect)
