@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,8 +165,21 @@ def own_endpoint() -> tuple[Endpoint, str]:
 
 
 def client_of(record: Record, timeout: float) -> Client:
-    """The client for a session's service, which is brought back first if it is one's own."""
+    """The client for a session's service, which is brought back first if it is one's own.
+
+    Sessions of one service share a client: reading the store of CAs is most of a call's cost.
+    """
     if record.own_service and record.ended is None:
-        endpoint, key = own_endpoint()  # it may have moved since
-        return Client(endpoint, timeout, key)
-    return Client(record.endpoint, timeout)
+        return _own_client(timeout)
+    return _client(record.endpoint, timeout)
+
+
+@functools.cache
+def _own_client(timeout: float) -> Client:
+    endpoint, key = own_endpoint()  # not the record's: it may have moved since
+    return Client(endpoint, timeout, key)
+
+
+@functools.cache
+def _client(endpoint: Endpoint, timeout: float) -> Client:
+    return Client(endpoint, timeout)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _SERVICE_INTERVAL = 0.5  # the service knows first, and is cheap to ask
 _SLOWEST_SERVICE_INTERVAL = 5.0
+_SLOWEST_POLL = 4  # times the configured interval
+_BACK_OFF = 1.25
 
 
 def until_ready(
@@ -31,16 +33,19 @@ def until_ready(
 ) -> Session:
     """Ask until the session is ready or over; `show` is called with each answer.
 
-    The scheduler is polled once in `scheduler.poll_interval` seconds, the service more often, and
-    less so the longer it takes.
+    The scheduler is polled once in `scheduler.poll_interval` seconds at first, the service more often;
+    both less so the longer it takes.
     """
     interval = _SERVICE_INTERVAL
+    poll_interval = here.loaded.settings.scheduler.poll_interval
+    slowest_poll = poll_interval * _SLOWEST_POLL
     next_poll = clock()
     status: JobStatus | None = None
     while True:
         if clock() >= next_poll:
             status = sessions.poll([record], here, store, shell)[record.name]
-            next_poll = clock() + here.loaded.settings.scheduler.poll_interval
+            next_poll = clock() + poll_interval
+            poll_interval = min(poll_interval * _BACK_OFF, slowest_poll)
         session = sessions.inspect(record, status, here, store)
         show(session)
         if session.state == "ready" or session.over:
