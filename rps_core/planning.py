@@ -221,6 +221,8 @@ def _jupyter(loaded: Loaded, app: str, *, dry_run: bool) -> str:
     job can find it there.
     """
     notebook = loaded.settings.notebook
+    if notebook.conda_env and not dry_run:
+        _check_conda(loaded, notebook.conda_env, app)
     if dry_run or notebook.modules or notebook.conda_env or notebook.prologue or notebook.image:
         return notebook.jupyter or "jupyter"
     program = f"jupyter-{app}"
@@ -238,6 +240,31 @@ def _jupyter(loaded: Loaded, app: str, *, dry_run: bool) -> str:
             notebook.install_hint,
         )
     return str(Path(jupyter).absolute())
+
+
+def _check_conda(loaded: Loaded, environment: str, app: str) -> None:
+    """See that an environment that can be found from here has the application.
+
+    conda lists the environments it made in `~/.conda/environments.txt`, a path a line. One that is not
+    there may still be known on the node, after a module was loaded.
+    """
+    if "/" in environment:
+        places = [Path(environment).expanduser()]
+        if not places[0].is_dir():
+            raise UsageError(
+                f"{loaded.where('notebook.conda_env')}: there is no environment {environment}"
+            )
+    else:
+        listed = paths.home() / ".conda" / "environments.txt"
+        lines = listed.read_text("utf-8").splitlines() if listed.is_file() else []
+        places = [Path(line) for line in lines if Path(line).name == environment]
+    places = [place for place in places if place.is_dir()]
+    if places and not any((place / "bin" / f"jupyter-{app}").exists() for place in places):
+        raise UsageError(
+            f"{loaded.where('notebook.conda_env')}: the environment {environment} has no "
+            f"`jupyter-{app}`",
+            loaded.settings.notebook.install_hint,
+        )
 
 
 def _container(loaded: Loaded) -> tuple[str, ...]:

@@ -208,3 +208,20 @@ def test_two_starts_at_once_are_two_sessions_with_one_service(
     assert len({url.split(":")[2].partition("/")[0] for url in urls}) == 1
     for url in urls:
         assert visit(url).get("/api/status")[0] == 200
+
+
+def test_a_prologue_makes_the_jobs_environment(installed: Any, start: Start, visit: Visit) -> None:
+    prologue = installed.user.make(Path(installed.user.home) / "prologue") / "before.sh"
+    prologue.write_text(
+        f"export PATH={installed.directory}/.venv/bin:$PATH\nexport GREETING='hello, $(id) \"there\"'\n"
+    )
+    found = start("--prologue", str(prologue))
+    printed = visit(found["url"]).run_cell("import os\nprint(os.environ['GREETING'])")
+    assert printed == 'hello, $(id) "there"\n'
+
+
+def test_a_module_that_cannot_be_loaded_is_told(installed: Any) -> None:
+    done = installed.rps("start", "--wait", "--modules", "no/such,$(touch x)", check=False)
+    assert done.returncode == 6
+    assert "the module no/such could not be loaded" in done.stderr
+    assert json.loads(installed.rps("list", "--json").stdout) == []

@@ -1,0 +1,88 @@
+"""Checks that are made before anybody is asked for anything."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from rps_core import planning, settings
+from rps_core.cluster import Here
+from rps_core.errors import UsageError
+from rps_core.plugins import Plugins
+from rps_core.shell import Finished
+
+
+def no_shell(*argv: str, stdin: str = "", timeout: float = 30.0) -> Finished:
+    raise AssertionError(f"a scheduler was asked: {argv}")
+
+
+def plan(**options: object) -> planning.Plan:
+    plugins = Plugins.load()
+    cluster = next(found for found in plugins.clusters() if found.name == "local")
+    site = plugins.site(cluster)
+    keys = {key.replace("__", "."): value for key, value in options.items()}
+    loaded = settings.load(
+        "local", site.scheduler_config(), site.site_config(), environment={}, options=keys
+    )
+    return planning.plan(Here(site, (), loaded), no_shell)
+
+
+def environment(home: Path, name: str, *programs: str) -> Path:
+    place = home / "envs" / name
+    (place / "bin").mkdir(parents=True)
+    for program in programs:
+        (place / "bin" / program).touch()
+    listed = home / ".conda" / "environments.txt"
+    listed.parent.mkdir(exist_ok=True)
+    with listed.open("a") as stream:
+        stream.write(f"{place}\n")
+    return place
+
+
+def test_a_conda_environment_is_looked_into_where_it_can_be_found() -> None:
+    home = Path(os.environ["HOME"])
+    good = environment(home, "good", "jupyter", "jupyter-lab")
+    empty = environment(home, "empty")
+    for name in ("good", str(good), "known-on-the-node-only"):
+        assert plan(notebook__conda_env=name).jupyter == "jupyter"
+    for name in ("empty", str(empty)):
+        with pytest.raises(UsageError, match="has no `jupyter-lab`") as caught:
+            plan(notebook__conda_env=name)
+        assert "pip install" in caught.value.hint
+    with pytest.raises(UsageError, match="there is no environment"):
+        plan(notebook__conda_env="/nowhere/env")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("notebook__port_range", [40000, 20000]),
+        ("notebook__port_range", [80, 90]),
+        ("notebook__port_range", [30000]),
+        ("notebook__start_timeout", -1),
+        ("scheduler__poll_interval", 0),
+        ("keep_ended", "nan"),
+        ("proxy__timeout", 0),
+        ("proxy__port", 99999),
+        ("proxy__domain", "exa mple"),
+        ("job__gpus", 0),
+        ("notebook__directory", "~nosuchuserhere"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(key: str, value: object) -> None:
+    with pytest.raises(UsageError):
+        plan(**{key: value})
+
+
+def test_a_prologue_a_container_and_modules_are_taken_along(tmp_path: Path) -> None:
+    prologue = tmp_path / "before.sh"
+    prologue.write_text("export GREETING=hello\n")
+    image = tmp_path / "image.sif"
+    image.touch()
+    found = plan(
+        notebook__prologue=str(prologue), notebook__image=str(image), notebook__bind=["/scratch"],
+        notebook__nv=True,
+    )  # fmt: skip
+    assert found.prologue == "export GREETING=hello\n"
+    assert found.container == ("--nv", "--bind", "/scratch", str(image))
+    assert plan(notebook__image="docker://x/y").container == ("docker://x/y",)
