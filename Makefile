@@ -29,7 +29,7 @@ lint: dev ## ruff, mypy and shellcheck
 	shellcheck $(SHELL_FILES)
 
 .PHONY: bench
-bench: dev ## measure what docs/benchmarks.md claims
+bench: system dev ## measure what docs/benchmarks.md claims
 	$(BIN)/python benchmarks/run.py
 
 .PHONY: dev

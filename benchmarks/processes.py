@@ -22,6 +22,10 @@ class FailedError(Exception):
     """A benchmark that could not be carried out; the text says why."""
 
 
+class LeftOutError(Exception):
+    """A benchmark that this machine or this user is not for; the text says why."""
+
+
 def free_port() -> int:
     """A port that was free a moment ago."""
     with socket.socket() as probe:

@@ -45,6 +45,11 @@ def at_least(what: str, value: float, limit: float, unit: str, *, of: str = "") 
     return _against("≥", what, value, limit, unit, of, met=value >= limit)
 
 
+def exactly(what: str, value: float, wanted: float, unit: str) -> Row:
+    """A figure, a count, that should be `wanted` and nothing else."""
+    return _against("=", what, value, wanted, unit, "", met=value == wanted)
+
+
 def _against(
     sign: str, what: str, value: float, limit: float, unit: str, of: str, *, met: bool
 ) -> Row:

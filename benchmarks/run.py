@@ -16,9 +16,9 @@ from types import FrameType
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 
-from benchmarks import engine, issuing, reachable, start, transfers, websocket
+from benchmarks import engine, issuing, reachable, slurm, start, transfers, websocket
 from benchmarks import help as help_
-from benchmarks.processes import FailedError
+from benchmarks.processes import FailedError, LeftOutError
 from benchmarks.report import Row, document, plain_table
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
@@ -30,6 +30,7 @@ BENCHMARKS = {
     "engine": engine,
     "websocket": websocket,
     "transfers": transfers,
+    "slurm": slurm,
 }
 
 
@@ -54,11 +55,17 @@ def main() -> None:
             begun = time.monotonic()
             try:
                 results[name] = BENCHMARKS[name].measure(scratch)
+            except LeftOutError as error:
+                print(f"{name}: left out: {error}", file=sys.stderr)
+                continue
             except (FailedError, subprocess.CalledProcessError) as error:
                 sys.exit(f"{name}: {error}")
             print(f"{name}: {time.monotonic() - begun:.0f} s", file=sys.stderr)
         print(plain_table([row for rows in results.values() for row in rows]))
         if options.write:
+            left_out = [name for name in names if name not in results]
+            if left_out:
+                sys.exit(f"nothing written: {', '.join(left_out)} left out")
             notes = {name: BENCHMARKS[name].__doc__ or "" for name in names}
             text = document(results, notes, scratch)
             DOCUMENT.write_text(text, encoding="utf-8")

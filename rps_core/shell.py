@@ -5,10 +5,13 @@ The only module that imports sh, and only when a command is really run.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from rps_core.errors import SchedulerError
 
@@ -57,27 +60,42 @@ def run(*argv: str, stdin: str = "", timeout: float = 30.0) -> Finished:
             f"`{argv[0]}` is not on the PATH of this host",
             "Is this a login node? `rps cluster` shows what was found.",
         ) from None
+    timed_out = threading.Event()
     try:
-        done = command(
+        running = command(
             *argv[1:],
             _in=stdin,
             _env=command_environment(os.environ),
-            _timeout=timeout,
+            _bg=True,
+            _bg_exc=False,
             _tty_out=False,  # sh gives a terminal by default, and tools then colour what they print
             _new_session=True,  # Ctrl-C at the terminal must not cut a submission in half
             _decode_errors="replace",
             _ok_code=list(range(256)),
             _return_cmd=True,
         )
-    except sh.TimeoutException:
-        raise SchedulerError(
-            f"`{argv[0]}` did not answer within {timeout:.0f} s",
-            "The scheduler may be busy; nothing was concluded from its silence.",
-            transient=True,
-        ) from None
+        # Not sh's own `_timeout`: it looks ten times a second, and so each command took 0.1 s.
+        timer = threading.Timer(timeout, _end, (running, timed_out))
+        timer.start()
+        try:
+            running.wait()
+        finally:
+            timer.cancel()
     except sh.SignalException as error:
+        if timed_out.is_set():
+            raise SchedulerError(
+                f"`{argv[0]}` did not answer within {timeout:.0f} s",
+                "The scheduler may be busy; nothing was concluded from its silence.",
+                transient=True,
+            ) from None
         return Finished(argv, 128 + abs(error.exit_code), "", _text(error.stderr))
-    return Finished(argv, done.exit_code, _text(done.stdout), _text(done.stderr))
+    return Finished(argv, running.exit_code, _text(running.stdout), _text(running.stderr))
+
+
+def _end(running: Any, timed_out: threading.Event) -> None:
+    timed_out.set()
+    with contextlib.suppress(ProcessLookupError):  # it ended at this very moment
+        running.signal_group(signal.SIGKILL)  # its children too: they hold its output open
 
 
 def command_environment(environment: Mapping[str, str]) -> dict[str, str]:

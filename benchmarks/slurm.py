@@ -1,0 +1,137 @@
+"""On a login node of the tests' Comet, whose Slurm is a real one: root alone can bring that up, so
+it is left out for others. The default partition is down, so that no job that is submitted takes the
+cores from what is measured; each is cancelled before the next.
+
+`rps start --no-wait` as `./rps` of a clone, warm (the default account is remembered) and cold (it is
+asked for), beside a shell script that does what start-jupyter did (`benchmarks/seed.sh`: curl, openssl,
+`jupyter --config-dir`, sbatch); 7 of each, interleaved, medians, after one of each that does not count.
+The script asks our service, as the old one's dialect is not there: one request, as it had.
+
+200 sessions that wait: 5 by `rps start`, the others by a script (`benchmarks/pending.py`) with a name of
+the service, a record, and a small job, held, in place of an agent's. Slurm's programs are counted by
+wrappers, first in the PATH, without which the time is taken. `rps list` also asks the service
+for each session.
+A command follows one session: `rps start --wait`, for 40 s, with the 200 in the queue.
+
+Detection is `Plugins.load().detect(this_host())` in a fresh interpreter, less an interpreter that
+only imported its module (which `rps` needs anyway), and less a bare one; medians of 15."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from benchmarks.login import Cost, Login, logged_in
+from benchmarks.processes import FailedError
+from benchmarks.report import Row, at_least, at_most, beside, exactly
+from tests.cluster.lab import Cluster
+from tests.cluster.network import SITES
+
+NEEDS: tuple[str, ...] = ("curl", "openssl")
+TIMES = 7
+SESSIONS = 200
+STARTED = 5  # of these by rps itself
+LISTINGS = 5
+INTERVAL = 15  # seconds between two rounds, at least
+FOLLOWING = 40  # seconds: three rounds
+DETECTIONS = 15
+DETECTION_LIMIT = 0.05
+_START = ("start", "--no-wait", "--quiet")
+_BARE = "pass"
+_IMPORT = "from rps_core.plugins import Plugins, this_host"
+_DETECT = f"{_IMPORT}; assert Plugins.load().detect(this_host()).cluster.name == 'comet'"
+_BATCH = "#!/bin/bash\nexec jupyter lab --config=$config\n"
+
+
+def measure(scratch: Path) -> list[Row]:
+    """Starting, then detection, then 200 sessions, which stay until the cluster ends."""
+    with logged_in(scratch / "slurm") as (alice, cluster):
+        return [*_starting(alice, cluster), *_detection(alice), *_many(alice)]
+
+
+def _starting(alice: Login, cluster: Cluster) -> list[Row]:
+    batch = alice.home / "batch.sh"
+    batch.write_text(_BATCH)
+    batch.chmod(0o755)
+    domain = SITES["comet"]
+    seed = [
+        str(alice.clone / "benchmarks" / "seed.sh"),
+        domain,
+        f"/etc/rps/{domain}.pem",
+        "batch.sh",
+    ]
+    start = [alice.rps, *_START]
+    costs: dict[str, list[Cost]] = {"cold": [], "script": [], "warm": []}
+    for _ in range(1 + TIMES):
+        (alice.home / ".cache" / "rps" / "accounts.json").unlink(missing_ok=True)
+        for name, command in (("cold", start), ("script", seed), ("warm", start)):
+            costs[name].append(alice.cost(*command))
+            alice.run(alice.rps, "stop", "--all")
+            cluster.admin("scancel", "--user=alice")
+    cold, script, warm = (_median(costs[name][1:]) for name in ("cold", "script", "warm"))
+    return [
+        at_most("`rps start --no-wait`, warm, wall", warm.wall, script.wall, "s", of="the script"),
+        beside("… cold, wall", cold.wall, "s"),
+        beside("`rps start --no-wait`, warm, CPU", warm.cpu, "s"),
+        beside("… cold, CPU", cold.cpu, "s"),
+        beside("… the script, CPU", script.cpu, "s"),
+    ]
+
+
+def _detection(alice: Login) -> list[Row]:
+    codes = (_BARE, _IMPORT, _DETECT)
+    costs: dict[str, list[Cost]] = {code: [] for code in codes}
+    for _ in range(DETECTIONS):
+        for code in codes:
+            costs[code].append(alice.cost(alice.python, "-I", "-c", code))
+    bare, imported, detected = (_median(costs[code]).cpu for code in codes)
+    alice.run(alice.python, "-I", "-c", _DETECT, counted=True)
+    return [
+        at_most("detection, CPU above importing it", detected - imported, DETECTION_LIMIT, "s"),
+        beside("… CPU above a bare interpreter", detected - bare, "s"),
+        exactly("… calls of Slurm's programs", len(alice.calls()), 0, ""),
+    ]
+
+
+def _many(alice: Login) -> list[Row]:
+    for _ in range(STARTED):
+        alice.run(alice.rps, *_START)
+    pending = str(alice.clone / "benchmarks" / "pending.py")
+    alice.run(alice.python, "-I", pending, str(SESSIONS - STARTED))
+    listed = json.loads(alice.run(alice.rps, "list", "--json", counted=True))
+    if [session["state"] for session in listed] != ["pending"] * SESSIONS:
+        raise FailedError(f"`rps list` does not show {SESSIONS} sessions that wait: {listed}")
+    calls = len(alice.calls())
+    cost = _median([alice.cost(alice.rps, "list") for _ in range(LISTINGS)])
+    return [
+        exactly(f"`rps list`, {SESSIONS} sessions, calls of Slurm's programs", calls, 1, ""),
+        beside("… CPU", cost.cpu, "s"),
+        beside("… wall", cost.wall, "s"),
+        *_following(alice),
+    ]
+
+
+def _following(alice: Login) -> list[Row]:
+    # It ends itself: 130 after an interrupt, which leaves the job alone.
+    command = (alice.rps, "start", "--wait", "--quiet")
+    timeout = ("timeout", "--preserve-status", "--signal=INT", str(FOLLOWING))
+    alice.run(*timeout, *command, counted=True, code=130)
+    submission, *rounds = alice.calls()
+    programs = {call.program for call in rounds}
+    if submission.program != "sbatch" or programs != {"squeue"} or len(rounds) < 3:
+        raise FailedError(f"`rps start --wait` did not poll as it should: {rounds}")
+    first, second, *_ = (later.time - earlier.time for earlier, later in pairwise(rounds))
+    return [
+        at_least("`rps start --wait`, first round to second", first, INTERVAL, "s"),
+        at_least("… second round to third", second, first, "s", of="first to second"),
+    ]
+
+
+def _median(costs: Sequence[Cost]) -> Cost:
+    return Cost(
+        wall=statistics.median(cost.wall for cost in costs),
+        cpu=statistics.median(cost.cpu for cost in costs),
+    )
