@@ -56,8 +56,8 @@ TABLE: dict[str, Covered | Cannot] = {
     ),
     "argument lists": Cannot(SHELL, "command(\n            *argv[1:]", "there is no shell in between"),
     "the C locale": Cannot(SHELL, '"LC_ALL": "C"', "set for every command"),
-    "a time limit of its own": Cannot(SHELL, "_timeout=timeout", "for every command"),
-    "stderr apart from stdout": Cannot(SHELL, "_text(done.stdout), _text(done.stderr)", "two fields"),
+    "a time limit of its own": Cannot(SHELL, "threading.Timer(timeout, _end", "for every command"),
+    "stderr apart from stdout": Cannot(SHELL, "_text(running.stdout), _text(running.stderr)", "two fields"),
     "names that are not UTF-8": Cannot(SHELL, 'decode("utf-8", "replace")', "decoded with replacement"),
     "wrappers that print banners: sbatch": Covered(
         HOOKS, "test_a_banner_above_the_id_is_passed_over"

@@ -70,7 +70,9 @@ TABLE: list[tuple[str, Covered | Cannot]] = [
     (
         "stderr is kept apart",
         Cannot(
-            "rps_core/shell.py", "_text(done.stdout), _text(done.stderr)", "two fields of Finished"
+            "rps_core/shell.py",
+            "_text(running.stdout), _text(running.stderr)",
+            "two fields of Finished",
         ),
     ),
     ("names that are not UTF-8", Covered(TORQUE, "test_xml_that_is_not_well_formed_is_read")),
