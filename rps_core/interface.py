@@ -82,8 +82,7 @@ class Screen:
 
 def first_sight(record: Record, store: Store) -> Session:
     """A session just submitted, before anybody was asked about it."""
-    secrets = store.files(record.name).secrets()
-    url = f"{record.url}?token={secrets.token}" if secrets else None
+    url = record.visit_url(store.files(record.name).secrets())
     return Session(record=record, state="pending", reason=None, url=url, time_left=None)
 
 

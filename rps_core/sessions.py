@@ -148,8 +148,7 @@ def inspect(record: Record, status: JobStatus | None, here: Here | None, store: 
     service: ServiceState | None = None
     if secrets is not None:
         try:
-            timeout = here.loaded.settings.proxy.timeout if here else 10
-            service = client_of(record, timeout).state(record.name, secrets.claim)
+            service = client_of(record, _timeout(here)).state(record.name, secrets.claim)
         except ServiceError as error:
             log.warning("service not asked", name=record.name, reason=error.message)
     if isinstance(status, Gone):
@@ -157,7 +156,6 @@ def inspect(record: Record, status: JobStatus | None, here: Here | None, store: 
     state, reason = judge(status, service, agent_alive=secrets is not None)
     started = next((e for e in files.events() if e.get("event") == "started"), None)
     known = status if isinstance(status, Known) else None
-    url = f"{record.url}?token={secrets.token}" if secrets else None
     left: float | None = None
     if known and known.time_left is not None:
         left = known.time_left.total_seconds()
@@ -167,7 +165,7 @@ def inspect(record: Record, status: JobStatus | None, here: Here | None, store: 
         record=record,
         state=state,
         reason=reason,
-        url=url,
+        url=record.visit_url(secrets),
         node=(known.node if known else None) or (started or {}).get("node"),
         time_left=None if left is None else max(0, int(left)),
     )
@@ -220,13 +218,16 @@ def revoke(record: Record, store: Store, reason: str, here: Here | None) -> bool
     try:
         secrets = store.files(record.name).secrets()
         if secrets is not None:
-            timeout = here.loaded.settings.proxy.timeout if here else 10
-            client_of(record, timeout).revoke(record.name, secrets.claim, reason)
+            client_of(record, _timeout(here)).revoke(record.name, secrets.claim, reason)
     except RpsError as error:
         if not isinstance(error, ServiceError) or error.code not in ("gone", "unknown-name"):
             log.warning("route left to its lease", name=record.name, reason=error.message)
             return False
     return True
+
+
+def _timeout(here: Here | None) -> float:
+    return here.loaded.settings.proxy.timeout if here else 10.0
 
 
 def stop(record: Record, here: Here, store: Store, shell: Shell) -> Session:

@@ -66,6 +66,10 @@ class Record:
     outcome: str | None = None
     reason: str | None = None
 
+    def visit_url(self, secrets: Secrets | None) -> str | None:
+        """The URL with its token; None once the session has no secrets any more."""
+        return f"{self.url}?token={secrets.token}" if secrets else None
+
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
