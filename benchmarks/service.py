@@ -104,7 +104,7 @@ def service(scratch: Path) -> Iterator[Service]:
     directory, ca, port = scratch / "service", scratch / "ca", free_port()
     settings = (
         f"directory={directory}", f"tls.ca_directory={ca}", f"listen.port={port}",
-        f"domain={DOMAIN}", *_LEASE, *_LIMITS_OFF,
+        f"domain={DOMAIN}", "engine=embedded", *_LEASE, *_LIMITS_OFF,
     )  # fmt: skip
     command = [sys.executable, "-P", "-m", "rps_core.cli", "proxy", "serve"]
     command += [word for setting in settings for word in ("--set", setting)]

@@ -151,18 +151,18 @@ class Api:
             user=_text(body, "user"),
         )
         claim = secrets.token_urlsafe(32)
-        settings, routes = self._service.settings, self._service.routes
+        settings, hosts = self._service.settings, self._service.hosts
         name = await self._service.registry.issue(
             asked,
             claim,
             most_per_source=settings.limits.pending_per_source,
             most_per_user=settings.limits.pending_per_user,
         )
-        host = routes.host(name)
+        host = hosts.host(name)
         answer = {
             "name": name,
             "host": host,
-            "url": f"https://{routes.public_host(host)}/",
+            "url": f"https://{hosts.public(host)}/",
             "claim": claim,
             "expires_in": round(settings.keep.pending * _SECONDS_A_DAY),
         }
@@ -186,7 +186,7 @@ class Api:
         return {
             "name": session.name,
             "phase": session.phase.name.lower(),
-            "live": self._service.routes.is_live(session.name),
+            "live": self._service.is_live(session.name),
             "job_id": session.job_id or session.run_id,
             "address": session.address,
             "reason": session.reason,
@@ -204,7 +204,7 @@ class Api:
     ) -> dict[str, Any]:
         if session.phase >= Phase.READY:
             raise RefusedError("gone" if session.phase is Phase.GONE else "already-redeemed")
-        host = self._service.routes.host(session.name)
+        host = self._service.hosts.host(session.name)
         leaf = await asyncio.to_thread(self._authority.issue, [host], NOTEBOOK_CERTIFICATE_DAYS)
         return {
             "certificate": leaf.certificate.decode(),

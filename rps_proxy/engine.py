@@ -77,7 +77,7 @@ class _Transfer:
         self._transport.abort()
 
 
-class Engine:
+class Forwarder:
     """Passes requests on. `ping_every` and `dead_after` are seconds, see proxy.yaml."""
 
     def __init__(self, ping_every: float, dead_after: float) -> None:

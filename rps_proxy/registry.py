@@ -10,9 +10,9 @@ import hashlib
 import hmac
 import sqlite3
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from rps_core.errors import ServiceError
 from rps_proxy.group_commit import GroupCommit, RefusedError
 from rps_proxy.names import new_name
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE sessions (
@@ -46,7 +46,23 @@ CREATE TRIGGER phases_never_go_back BEFORE UPDATE OF phase ON sessions WHEN NEW.
 BEGIN SELECT RAISE(ABORT, 'a phase never goes back'); END;
 """
 
-_COLUMNS = "name, claim, phase, job_id, run_id, address, port, reason, created, lapsed, ended"
+# From each version to the next; a new registry takes all of these steps.
+_MIGRATIONS = {
+    2: """
+ALTER TABLE sessions ADD COLUMN old_dialect INTEGER NOT NULL DEFAULT 0; -- issued without a claim
+ALTER TABLE sessions ADD COLUMN authenticated INTEGER NOT NULL DEFAULT 0; -- `user` was proved
+ALTER TABLE sessions ADD COLUMN job_state TEXT;    -- what was last said of the job: see JobState
+ALTER TABLE sessions ADD COLUMN job_reason TEXT;   -- why it waits or ended, in plain words
+ALTER TABLE sessions ADD COLUMN job_estimate REAL; -- when the scheduler expects it to start
+ALTER TABLE sessions ADD COLUMN job_seen REAL;     -- when that was said
+CREATE INDEX by_job ON sessions (job_id) WHERE phase < 3;
+""",
+}
+
+_COLUMNS = (
+    "name, claim, phase, job_id, run_id, address, port, reason, created, lapsed, ended, cluster,"
+    " scheduler, user, source, old_dialect, job_state, job_reason, job_estimate, job_seen"
+)
 
 
 class Phase(IntEnum):
@@ -58,9 +74,29 @@ class Phase(IntEnum):
     GONE = 3
 
 
+class JobState(StrEnum):
+    """What a scheduler says of a session's job."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class JobReport:
+    """What somebody who may ask the scheduler said of a job; `estimate` in seconds since 1970."""
+
+    state: JobState
+    reason: str | None = None
+    estimate: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One row of the registry. Times are seconds since 1970, `claim` is a SHA-256 digest."""
+    """One row of the registry. Times are seconds since 1970, `claim` is a SHA-256 digest.
+
+    `job_state` is what was said of the job at `job_seen`. A session of the old dialect has no claim.
+    """
 
     name: str
     claim: bytes
@@ -73,20 +109,34 @@ class Session:
     created: float
     lapsed: float | None
     ended: float | None
+    cluster: str | None
+    scheduler: str | None
+    user: str | None
+    source: str
+    old_dialect: bool
+    job_state: JobState | None
+    job_reason: str | None
+    job_estimate: float | None
+    job_seen: float | None
 
     def opens_with(self, claim: str) -> bool:
         """Whether `claim` is this session's, compared in constant time."""
-        return hmac.compare_digest(self.claim, digest(claim))
+        return hmac.compare_digest(self.claim, digest(claim)) and not self.old_dialect
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Who asks for a name. `source` is the caller's address, the rest is what it says of itself."""
+    """Who asks for a name. `source` is the caller's address, the rest is what it says of itself.
+
+    `authenticated`: the user was proved, and is not only said. `old_dialect`: asked without a claim.
+    """
 
     source: str
     cluster: str | None = None
     scheduler: str | None = None
     user: str | None = None
+    authenticated: bool = False
+    old_dialect: bool = False
 
 
 def digest(claim: str) -> bytes:
@@ -137,6 +187,16 @@ class Registry:
         ).fetchall()
         return [_session(row) for row in rows]
 
+    def every(self, phases: Iterable[Phase]) -> list[Session]:
+        """Every session in one of these phases, the newest first."""
+        wanted = [int(phase) for phase in phases]
+        rows = self._reader.execute(
+            f"SELECT {_COLUMNS} FROM sessions WHERE phase IN"  # noqa: S608  (constants)
+            f" ({', '.join('?' * len(wanted))}) ORDER BY created DESC",
+            wanted,
+        ).fetchall()
+        return [_session(row) for row in rows]
+
     def counts(self) -> dict[str, int]:
         """How many sessions are in each phase, by its lower-case name."""
         rows = self._reader.execute("SELECT phase, count(*) FROM sessions GROUP BY phase")
@@ -167,14 +227,14 @@ class Registry:
                 _check_pending(db, "source = ? AND user = ?", whose, most_per_user)
             values = (
                 digest(claim), request.cluster, request.scheduler, request.user,
-                request.source, time.time(),
+                request.source, request.authenticated, request.old_dialect, time.time(),
             )  # fmt: skip
             while True:
                 name = new_name()
                 added = db.execute(
                     "INSERT OR IGNORE INTO sessions"
-                    " (name, claim, cluster, scheduler, user, source, created)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    " (name, claim, cluster, scheduler, user, source, authenticated, old_dialect,"
+                    " created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (name, *values),
                 )
                 if added.rowcount:
@@ -216,6 +276,25 @@ class Registry:
                 (Phase.READY, address, port, run_id, name),
             )
             return _get(db, name)
+
+        return await self._writer.write(change)
+
+    async def note_jobs(self, reports: Mapping[str, JobReport]) -> int:
+        """Note what was said of jobs, by session name; of how many sessions that are not gone."""
+        now = time.time()
+        rows = [
+            (report.state, report.reason, report.estimate, now, name)
+            for name, report in reports.items()
+        ]
+
+        def change(db: sqlite3.Connection) -> int:
+            before = db.total_changes
+            db.executemany(
+                "UPDATE sessions SET job_state = ?, job_reason = ?, job_estimate = ?, job_seen = ?"
+                " WHERE name = ? AND phase < 3",
+                rows,
+            )
+            return db.total_changes - before
 
         return await self._writer.write(change)
 
@@ -271,19 +350,26 @@ def _open(path: Path) -> sqlite3.Connection:
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version == 0:
-        db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-    elif version != SCHEMA_VERSION:
+    if version > SCHEMA_VERSION:
         raise ServiceError(
-            f"The registry {path} was written by another version of rps (format {version}; "
-            f"this one reads {SCHEMA_VERSION}).",
+            f"The registry {path} was written by a later version of rps (format {version}; "
+            f"this one reads up to {SCHEMA_VERSION}).",
             "Run the version that wrote it, or give the service another directory.",
         )
+    steps = [_SCHEMA] if version == 0 else []
+    steps += [step for to, step in _MIGRATIONS.items() if to > version]
+    if steps:  # all of them or, after a crash, none
+        db.executescript(f"BEGIN; {''.join(steps)} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
 
 def _session(row: tuple[Any, ...]) -> Session:
-    name, claim, phase, *rest = row
-    return Session(name, claim, Phase(phase), *rest)
+    session = Session(*row)
+    return replace(
+        session,
+        phase=Phase(session.phase),
+        old_dialect=bool(session.old_dialect),
+        job_state=JobState(session.job_state) if session.job_state else None,
+    )
 
 
 def _get(db: sqlite3.Connection, name: str) -> Session:

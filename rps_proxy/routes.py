@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import ssl
+from collections.abc import Mapping
 from typing import Protocol
 
+from rps_proxy.engines import Target
+from rps_proxy.hosts import Hosts
 from rps_proxy.upstream import Pool
 
 
@@ -36,16 +38,12 @@ class Route:
 
 
 class Routes:
-    """Live routes by host name, with and without the public port."""
+    """The embedded engine's routes, by host name with and without the public port; see `Engine`."""
 
-    def __init__(
-        self, domain: str, public_port: int, context: ssl.SSLContext, connect_timeout: float
-    ) -> None:
-        self._domain = domain
-        self._port = public_port
+    def __init__(self, hosts: Hosts, context: ssl.SSLContext, connect_timeout: float) -> None:
+        self._hosts = hosts
         self._context = context
         self._timeout = connect_timeout
-        self._form = re.compile(rf"([a-z0-9-]{{1,100}})\.{re.escape(domain)}(?::{public_port})?")
         self._by_name: dict[str, Route] = {}
         self._by_host: dict[str, Route] = {}
 
@@ -53,39 +51,27 @@ class Routes:
         """The route for a Host header, lower-cased. An exact match, or none."""
         return self._by_host.get(host)
 
-    def host(self, name: str) -> str:
-        """A session's host name."""
-        return f"{name}.{self._domain}"
-
-    def label(self, host: str) -> str | None:
-        """The label in front of our domain of a Host header, lower-cased; None: not one of ours."""
-        match = self._form.fullmatch(host)
-        return match[1] if match else None
-
-    def public_host(self, host: str) -> str:
-        """`host` as it stands in a URL: with the public port, unless that is 443."""
-        return host if self._port == 443 else f"{host}:{self._port}"
-
-    def is_live(self, name: str) -> bool:
-        """Whether the route of that name answers now."""
-        return name in self._by_name
-
-    def add(self, name: str, address: str, port: int) -> None:
+    async def add(self, target: Target) -> None:
         """Make a route live; a name that is live keeps the route that it has."""
-        if name in self._by_name:
+        if target.name in self._by_name:
             return
-        host = self.host(name)
-        pool = Pool(host, address, port, self._context, self._timeout)
-        route = Route(name, host, self.public_host(host), pool)
-        self._by_name[name] = route
-        self._by_host[host] = self._by_host[f"{host}:{self._port}"] = route
+        host = target.host
+        context = self._context if target.verified else None
+        pool = Pool(host, target.address, target.port, context, self._timeout)
+        route = Route(target.name, host, self._hosts.public(host), pool)
+        self._by_name[target.name] = route
+        self._by_host[host] = self._by_host[f"{host}:{self._hosts.port}"] = route
 
-    def remove(self, name: str) -> None:
+    async def remove(self, target: Target) -> None:
         """Take a route out and break off what is under way on it."""
-        route = self._by_name.pop(name, None)
-        if route is not None:
-            del self._by_host[route.host], self._by_host[f"{route.host}:{self._port}"]
-            route.end()
+        self._remove(target.name)
+
+    async def reconcile(self, targets: Mapping[str, Target]) -> None:
+        """Make the routes these."""
+        for name in [name for name in self._by_name if name not in targets]:
+            self._remove(name)
+        for target in targets.values():
+            await self.add(target)
 
     def sweep(self) -> None:
         """Close idle connections."""
@@ -95,4 +81,10 @@ class Routes:
     def close(self) -> None:
         """Remove every route."""
         for name in list(self._by_name):
-            self.remove(name)
+            self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        route = self._by_name.pop(name, None)
+        if route is not None:
+            del self._by_host[route.host], self._by_host[f"{route.host}:{self._hosts.port}"]
+            route.end()

@@ -17,15 +17,17 @@ from rps_core.errors import ServiceError
 from rps_core.log import get_logger
 from rps_proxy import tls
 from rps_proxy.api import Api
-from rps_proxy.engine import LONGEST_LINE, MOST_FIELDS, Engine, NotAnsweringError, RefusedError
+from rps_proxy.engine import LONGEST_LINE, MOST_FIELDS, Forwarder, NotAnsweringError, RefusedError
+from rps_proxy.engines import CALLER, Engine
+from rps_proxy.engines.external import engine_socket, external
 from rps_proxy.files import own_directory
+from rps_proxy.hosts import MANAGEMENT, Hosts
 from rps_proxy.networks import plain
 from rps_proxy.pages import Pages, is_reserved
-from rps_proxy.routes import Route
+from rps_proxy.routes import Route, Routes
 from rps_proxy.service import Service, only_one
 from rps_proxy.settings import Settings
 
-MANAGEMENT = "manage"  # the label of the API's host; a session's name has three words
 BACKLOG = 1024
 IDLE_CONNECTION = 75.0  # seconds without a request, or with half a head
 
@@ -33,13 +35,19 @@ _log = get_logger("rps.server")
 
 
 class Dispatcher:
-    """Decides by the Host header who answers: the API, a notebook, or a page."""
+    """Decides by the Host header who answers: the API, a notebook, or a page.
 
-    def __init__(self, service: Service, api: Api, engine: Engine) -> None:
+    Behind an engine with a life of its own there are no `routes` here: what comes has none. The caller is
+    then who the engine says it is (`CALLER`), which is believed of the Unix socket alone.
+    """
+
+    def __init__(
+        self, service: Service, api: Api, embedded: tuple[Routes, Forwarder] | None = None
+    ) -> None:
         self._service = service
-        self._routes = service.routes
+        self._hosts = service.hosts
         self._api = api
-        self._engine = engine
+        self._embedded = embedded
         self._pages = Pages()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -62,13 +70,13 @@ class Dispatcher:
         if not hosts[0].isascii():  # lower() makes an ASCII k of the Kelvin sign
             return _plain(421)
         host = hosts[0].lower()
-        if not request.remote:
-            raise ConnectionResetError  # it went away before we came to it
-        remote = plain(request.remote)
-        route = self._routes.find(host)
-        if route is not None and not is_reserved(path):
-            return await self._forward(request, route, remote)
-        name = self._routes.label(host)
+        remote = self._caller(request)
+        if self._embedded is not None and not is_reserved(path):
+            routes, forwarder = self._embedded
+            route = routes.find(host)
+            if route is not None:
+                return await self._forward(request, forwarder, route, remote)
+        name = self._hosts.label(host)
         if name is None:
             return _plain(421)
         if name == MANAGEMENT:
@@ -77,15 +85,30 @@ class Dispatcher:
         path = path.partition("?")[0]
         if is_reserved(path):
             return self._pages.reserved(request, path, state)
-        if state == "ready":  # it came back while we looked
+        if state == "ready" and self._embedded is not None:  # it came back while we looked
             raise RefusedError(503)
-        return self._pages.page(request, state)
+        # An engine sends us what it has a route for when the notebook did not answer.
+        return self._pages.page(request, "not-answering" if state == "ready" else state)
+
+    def _caller(self, request: web.BaseRequest) -> str:
+        """The address that the request came from."""
+        if self._embedded is not None:
+            if not request.remote:
+                raise ConnectionResetError  # it went away before we came to it
+            return plain(request.remote)
+        callers = request.headers.getall(CALLER, ())
+        if len(callers) != 1:
+            raise RefusedError(400)  # not from the engine, or from one that is set up wrongly
+        try:
+            return plain(callers[0])
+        except ValueError:
+            raise RefusedError(400) from None
 
     async def _forward(
-        self, request: web.BaseRequest, route: Route, remote: str
+        self, request: web.BaseRequest, forwarder: Forwarder, route: Route, remote: str
     ) -> web.StreamResponse:
         try:
-            response = await self._engine.forward(request, route, remote)
+            response = await forwarder.forward(request, route, remote)
         except NotAnsweringError as error:
             if route.answers:  # said once, not for each request of a page
                 _log.warning("not-answering", session=route.name, reason=str(error))
@@ -135,37 +158,51 @@ async def serve(
 ) -> None:
     """Run the service until SIGTERM, SIGINT, or its idle time.
 
-    It listens where the settings say, or on `listener`, a bound socket. `ready` is called with the
-    port once connections are taken.
+    With the embedded engine it listens where the settings say, or on `listener`, a bound socket; else on
+    a Unix socket, and the engine where the settings say. `ready` is called with the port once requests
+    are taken.
 
     Raises:
-        ServiceError: the directory or the port cannot be had.
+        ServiceError: the directory, the port or the engine cannot be had.
         UsageError: the certificate cannot be used.
     """
     directory = own_directory(settings.service_directory)
     with only_one(directory):
         front = tls.front(settings, directory)
         authority = tls.upstream_authority(settings, directory)
-        listener = listener or listen(settings.listen.address, settings.listen.port)
-        port = listener.getsockname()[1]
+        if settings.engine_kind == "embedded":
+            listener = listener or listen(settings.listen.address, settings.listen.port)
+            port = listener.getsockname()[1]
+        else:
+            port = settings.listen.port
         _raise_file_limit()
-        service = Service(
-            settings,
-            directory,
-            settings.listen.public_port or port,
-            tls.upstream_context(authority),
-        )
-        websocket = settings.websocket
-        dispatcher = Dispatcher(
-            service, Api(service, authority), Engine(websocket.ping_every, websocket.dead_after)
-        )
+        hosts = Hosts(settings.domain, settings.listen.public_port or port)
+        context = tls.upstream_context(authority)
+        embedded: tuple[Routes, Forwarder] | None = None
+        engine: Engine
+        if listener is not None:
+            websocket = settings.websocket
+            routes = Routes(hosts, context, settings.upstream.connect_timeout)
+            embedded = routes, Forwarder(websocket.ping_every, websocket.dead_after)
+            engine = routes
+        else:
+            engine = external(settings)
+        service = Service(settings, directory, hosts, engine)
+        await service.start()
+        dispatcher = Dispatcher(service, Api(service, authority), embedded)
         # A client that goes away ends what was done for it.
         server = _Server(dispatcher.handle, handler_cancellation=True)
         loop = asyncio.get_running_loop()
-        accepting = await loop.create_server(
-            server, sock=listener, ssl=front.context, backlog=BACKLOG
-        )
-        _log.info("listening", address=settings.listen.address, port=port, domain=settings.domain)
+        if listener is not None:
+            accepting = await loop.create_server(
+                server, sock=listener, ssl=front.context, backlog=BACKLOG
+            )
+        else:
+            accepting = await loop.create_unix_server(
+                server, sock=engine_socket(settings), backlog=BACKLOG
+            )
+        _log.info("listening", address=settings.listen.address, port=port, domain=settings.domain,
+                  engine=settings.engine_kind)  # fmt: skip
         if ready is not None:
             ready(port)
         try:

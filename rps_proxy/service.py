@@ -6,21 +6,22 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from rps_core.errors import ServiceError
 from rps_core.log import get_logger
+from rps_proxy.engines import Engine, EngineError, Target
 from rps_proxy.group_commit import BusyError
+from rps_proxy.hosts import Hosts
 from rps_proxy.leases import Leases
 from rps_proxy.names import is_name
 from rps_proxy.registry import Phase, Registry, Session
-from rps_proxy.routes import Routes
 from rps_proxy.settings import Settings
 
 EXPIRE_EVERY = 60.0  # seconds
+RECONCILE_EVERY = 30.0  # seconds; an engine that was restarted may have lost routes
 LOCK_TRIES = 30  # tenths of a second: a service that was told to stop may still be at it
 _DAY = 86400
 
@@ -28,47 +29,62 @@ _log = get_logger("rps.service")
 
 
 class Service:
-    """One service on its directory. A route is live exactly while its session holds a lease."""
+    """One service on its directory. A route is live exactly while its session holds a lease.
 
-    def __init__(
-        self, settings: Settings, directory: Path, public_port: int, context: ssl.SSLContext
-    ) -> None:
+    The registry is the truth, and answers do not wait for an engine that is away: what it did not
+    take, it gets with `reconcile` once it is back.
+    """
+
+    def __init__(self, settings: Settings, directory: Path, hosts: Hosts, engine: Engine) -> None:
         self.settings = settings
+        self.hosts = hosts
         self.registry = Registry(directory / "registry.db")
-        self.routes = Routes(
-            settings.domain, public_port, context, settings.upstream.connect_timeout
-        )
+        self._engine = engine
+        self._live: dict[str, Target] = {}
+        self._not_taken: set[str] = set()  # of the live: the engine does not have them yet
+        self._in_step: bool | None = None  # whether the engine has all; None: not asked yet
+        self._reconciled = 0.0
         self._leases = Leases(settings.lease.length, settings.lease.sweep_every)
+        self._idle_since = time.monotonic()
+
+    async def start(self) -> None:
+        """Bring the routes of the registry back."""
         # Our own outage costs nobody the lease; who had lost it before is off until heard of.
         for session in self.registry.ready():
             if session.lapsed is None:
-                self._go_live(session)
-        self._idle_since = time.monotonic()
+                self._live[session.name] = self._target(session)
+                self._leases.grant(session.name)
+        self._not_taken.update(self._live)
+        await self._reconcile()
+
+    def is_live(self, name: str) -> bool:
+        """Whether the route of that name answers now."""
+        return name in self._live and name not in self._not_taken
 
     async def redeem(self, name: str, address: str, port: int, run_id: str | None) -> None:
         """Make a session ready and its route live; see `Registry.redeem`."""
         session = await self.registry.redeem(name, address, port, run_id)
-        self._go_live(session)
+        await self._go_live(session)
         _log.info("redeemed", session=name, address=address, port=port)
 
     async def renew(self, session: Session) -> None:
         """Put a lease back to its full length; a lapsed session gets its route back."""
-        if not self.routes.is_live(session.name):
+        if session.name not in self._live:
             session = await self.registry.revive(session.name)
             _log.info("back", session=session.name)
-        self._go_live(session)
+        await self._go_live(session)
 
     async def revoke(self, name: str, reason: str) -> Session:
         """End a session, and everything under way on its route."""
         session = await self.registry.revoke(name, reason)
         self._leases.drop(name)
-        self.routes.remove(name)
+        await self._take_out(name)
         _log.info("revoked", session=name, reason=session.reason)
         return session
 
     def state(self, name: str) -> str:
         """How the session of that name stands: a key of `pages.PAGES`, or `ready`."""
-        if self.routes.is_live(name):
+        if self.is_live(name):
             return "ready"
         session = self.registry.find(name) if is_name(name) else None
         if session is None:
@@ -90,22 +106,65 @@ class Service:
 
     def close(self) -> None:
         """End every connection and close the registry. The sessions stay as they are in it."""
-        self.routes.close()
+        self._engine.close()
         self.registry.close()
 
-    def _go_live(self, session: Session) -> None:
+    async def _go_live(self, session: Session) -> None:
+        self._leases.grant(session.name)
+        if session.name in self._live:
+            return
+        target = self._live[session.name] = self._target(session)
+        self._not_taken.add(session.name)
+        try:
+            await self._engine.add(target)
+        except EngineError as error:
+            self._out_of_step(error)
+        else:
+            self._not_taken.discard(session.name)
+
+    async def _take_out(self, name: str) -> None:
+        target = self._live.pop(name, None)
+        self._not_taken.discard(name)
+        if target is not None:
+            try:
+                await self._engine.remove(target)
+            except EngineError as error:
+                self._out_of_step(error)
+
+    async def _reconcile(self) -> None:
+        targets = dict(self._live)
+        try:
+            await self._engine.reconcile(targets)
+        except EngineError as error:
+            self._out_of_step(error)
+            return
+        if not self._in_step:
+            _log.info("engine-in-step", routes=len(targets))
+        self._in_step = True
+        self._reconciled = time.monotonic()
+        self._not_taken.difference_update(targets)
+
+    def _out_of_step(self, error: EngineError) -> None:
+        if self._in_step is not False:  # said once, not every two seconds
+            _log.error("engine-not-answering", reason=str(error))
+        self._in_step = False
+
+    def _target(self, session: Session) -> Target:
         if session.address is None or session.port is None:
             raise ValueError(f"session {session.name} is ready without an address")
-        self.routes.add(session.name, session.address, session.port)
-        self._leases.grant(session.name)
+        host = self.hosts.host(session.name)
+        verified = not session.old_dialect
+        return Target(session.name, host, session.address, session.port, verified)
 
     async def _sweep(self) -> None:
         over = self._leases.sweep()
         for name in over:
             # What is under way ends, too: behind the address may soon be somebody else.
-            self.routes.remove(name)
+            await self._take_out(name)
             _log.info("lapsed", session=name)
-        self.routes.sweep()
+        self._engine.sweep()
+        if not self._in_step or time.monotonic() - self._reconciled >= RECONCILE_EVERY:
+            await self._reconcile()
         if over:
             try:
                 await self.registry.lapse(over)

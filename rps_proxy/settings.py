@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,6 +18,7 @@ from rps_core import config, paths
 from rps_core.config import Layer, Origin
 from rps_core.errors import UsageError
 from rps_proxy import local
+from rps_proxy.engines import ENGINES
 
 SYSTEM_FILE = Path("/etc/rps/proxy.yaml")
 LOCAL_IDLE_EXIT = 900.0  # seconds; see `idle_exit` in proxy.yaml
@@ -25,6 +27,14 @@ _OWN_MACHINE = ["127.0.0.0/8"]
 _HOST_NAME = re.compile(
     r"(?=.{1,200}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+"
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """See `haproxy` and `apache` in proxy.yaml."""
+
+    program: str
+    group: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +120,10 @@ class Settings:
     """The whole configuration of the service."""
 
     domain: str
+    engine: str
+    engine_directory: str | None
+    haproxy: Program
+    apache: Program
     listen: Listen
     directory: str | None
     tls: Tls
@@ -126,6 +140,25 @@ class Settings:
     def service_directory(self) -> Path:
         """Where the service keeps its files."""
         return _directory(self.directory, "XDG_STATE_HOME", ".local/state", "service")
+
+    @property
+    def engine_path(self) -> Path:
+        """Where the service and an engine with a life of its own meet."""
+        if self.engine_directory is not None:
+            return Path(self.engine_directory).expanduser()
+        return self.service_directory.with_name("engine")
+
+    @property
+    def engine_kind(self) -> str:
+        """The engine, with `auto` decided."""
+        if self.engine != "auto":
+            return self.engine
+        return "haproxy" if shutil.which(self.haproxy.program) else "embedded"
+
+    @property
+    def engine_group(self) -> str | None:
+        """The group of the engine's account; None: the engine runs as the service's."""
+        return {"haproxy": self.haproxy, "apache": self.apache}[self.engine_kind].group
 
     @property
     def ca_directory(self) -> Path:
@@ -161,6 +194,7 @@ def load_local(directory: Path) -> Settings:
     fixed = {
         "directory": str(directory),
         "domain": local.DOMAIN,
+        "engine": "embedded",
         "listen": {"address": local.ADDRESS, "public_port": None},
         "networks": {
             "issue": _OWN_MACHINE,
@@ -195,6 +229,11 @@ def _check(settings: Settings, layers: Sequence[Layer], origins: dict[str, Origi
 
     listen, networks, tls = settings.listen, settings.networks, settings.tls
     lease, websocket = settings.lease, settings.websocket
+    require(
+        settings.engine in ("auto", *ENGINES),
+        "engine",
+        f"must be auto, {' or '.join(ENGINES)}",
+    )
     for key, port in (("port", listen.port), ("public_port", listen.public_port)):
         require(port is None or 0 <= port <= 65535, f"listen.{key}", "must be a port, 0 to 65535")
     require(

@@ -31,10 +31,13 @@ def break_off(connection: ResponseHandler) -> None:
 
 
 class Pool:
-    """The connections to `address:port`, which must prove to be `host`."""
+    """The connections to `address:port`, which must prove to be `host`.
+
+    Without a `context`, plain HTTP is spoken, and nothing proved: a session of the old dialect.
+    """
 
     def __init__(
-        self, host: str, address: str, port: int, context: ssl.SSLContext, timeout: float
+        self, host: str, address: str, port: int, context: ssl.SSLContext | None, timeout: float
     ) -> None:
         self._host = host
         self._address = address
@@ -67,7 +70,7 @@ class Pool:
                     self._address,
                     self._port,
                     ssl=self._context,
-                    server_hostname=self._host,
+                    server_hostname=self._host if self._context else None,
                 )
         except TimeoutError:
             raise UnreachableError(f"no answer within {self._timeout:g} s") from None

@@ -14,6 +14,7 @@ from tests.cluster.network import ADDRESSES, DOMAINS, LOGINS, NODES
 
 _CONFIGURATION = """\
 domain: {domain}
+engine: embedded
 listen: {{address: {address}, port: 443}}
 directory: /srv/{domain}/service
 tls: {{ca_directory: /srv/{domain}/ca}}

@@ -157,7 +157,7 @@ def test_the_port_of_the_service_is_taken(installed: Any, tmp_path: Path) -> Non
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         done = installed.rps(
-            "proxy", "serve", "--set", f"listen.port={port}",
+            "proxy", "serve", "--set", "engine=embedded", "--set", f"listen.port={port}",
             "--set", f"directory={installed.user.home}/other-service", check=False,
         )  # fmt: skip
     assert done.returncode == 4, done.stderr

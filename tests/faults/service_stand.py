@@ -58,6 +58,7 @@ class Service:
         port = self.port  # the one that it had
         settings = {
             "directory": self.directory / "service",
+            "engine": "embedded",
             "tls.ca_directory": self.directory / "ca",
             "listen.port": port,
             "log.format": "json",

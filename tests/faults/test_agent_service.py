@@ -46,6 +46,7 @@ class RealService:
             "listen.port": self.port,
             "directory": self.directory / "state",
             "tls.ca_directory": self.directory / "ca",
+            "engine": "embedded",
             "lease.length": 3,
             "lease.renew_every": 1,
             "lease.sweep_every": 0.2,

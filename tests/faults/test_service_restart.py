@@ -180,6 +180,7 @@ def refusal(directory: Path, **settings: object) -> str:
     settings = {
         "directory": directory / "service",
         "tls.ca_directory": directory / "ca",
+        "engine": "embedded",
         **settings,
     }
     command += [f"--set={key}={value}" for key, value in settings.items()]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import ssl
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rps_proxy.engines import Target
 from rps_proxy.headers import BadHeadError, provenance, request_head, response_head, without_domain
+from rps_proxy.hosts import Hosts
 from rps_proxy.leases import Leases
 from rps_proxy.networks import AddressSet, plain
 from rps_proxy.pages import PAGES, Pages
@@ -191,19 +194,29 @@ def route(routes: Routes, host: str) -> Route | None:
 
 
 async def test_routes_are_found_by_exact_host() -> None:
-    routes = Routes("rps.example", 8443, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), 1)
-    routes.add("a-b-c", "10.1.0.1", 5000)
+    routes = Routes(Hosts("rps.example", 8443), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), 1)
+    target = Target("a-b-c", "a-b-c.rps.example", "10.1.0.1", 5000)
+    await routes.add(target)
     found = route(routes, "a-b-c.rps.example")
     assert found is not None
     assert route(routes, "a-b-c.rps.example:8443") is found
     assert found.public_host == "a-b-c.rps.example:8443"
     for host in ("a-b-c.rps.example:443", "a-b-c.rps.example.", "a-b-c", "x.a-b-c.rps.example"):
         assert route(routes, host) is None
-    routes.add("a-b-c", "10.1.0.2", 5000)
+    await routes.add(replace(target, address="10.1.0.2"))
     assert route(routes, "a-b-c.rps.example") is found
-    routes.remove("a-b-c")
+    await routes.remove(target)
     assert route(routes, "a-b-c.rps.example") is None
-    assert not routes.is_live("a-b-c")
+
+
+async def test_the_embedded_engine_is_brought_in_step() -> None:
+    routes = Routes(Hosts("rps.example", 443), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), 1)
+    one = Target("a-b-c", "a-b-c.rps.example", "10.1.0.1", 5000)
+    other = Target("d-e-f", "d-e-f.rps.example", "10.1.0.1", 5001)
+    await routes.add(one)
+    await routes.reconcile({other.name: other})
+    assert route(routes, one.host) is None
+    assert route(routes, other.host) is not None
 
 
 @pytest.mark.parametrize(
@@ -219,13 +232,11 @@ async def test_routes_are_found_by_exact_host() -> None:
     ],
 )
 def test_labels(host: str, label: str | None) -> None:
-    routes = Routes("rps.example", 8443, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), 1)
-    assert routes.label(host) == label
+    assert Hosts("rps.example", 8443).label(host) == label
 
 
 def test_no_port_in_urls_where_it_is_the_usual_one() -> None:
-    routes = Routes("rps.example", 443, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), 1)
-    assert routes.public_host("manage.rps.example") == "manage.rps.example"
+    assert Hosts("rps.example", 443).public("manage.rps.example") == "manage.rps.example"
 
 
 @pytest.mark.parametrize("state", PAGES)

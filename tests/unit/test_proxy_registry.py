@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from rps_core.errors import ServiceError
 from rps_proxy import registry as registry_module
 from rps_proxy.group_commit import RefusedError
 from rps_proxy.names import is_name, new_name, words
-from rps_proxy.registry import Phase, Registry, Request, Session
+from rps_proxy.registry import JobReport, JobState, Phase, Registry, Request, Session, digest
 
 ALICE = Request(source="10.0.0.1", user="alice")
 DAY = 86400
@@ -189,8 +190,69 @@ def test_a_registry_of_a_newer_rps_is_left_alone(tmp_path: Path) -> None:
     db = sqlite3.connect(tmp_path / "registry.db")
     db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(ServiceError, match="another version"):
+    with pytest.raises(ServiceError, match="later version"):
         Registry(tmp_path / "registry.db")
+
+
+# As rps 0.1 made it, before sessions of the old dialect and reports of jobs.
+_VERSION_1 = """
+CREATE TABLE sessions (
+    name      TEXT PRIMARY KEY,
+    claim     BLOB NOT NULL,               -- SHA-256 of the claim
+    phase     INTEGER NOT NULL DEFAULT 0,
+    cluster   TEXT,
+    scheduler TEXT,
+    user      TEXT,
+    source    TEXT NOT NULL,               -- address that asked for the name
+    job_id    TEXT,                        -- as linked by the launcher
+    run_id    TEXT,                        -- job id as given by the agent with its redemption
+    address   TEXT,
+    port      INTEGER,
+    reason    TEXT,                        -- why it is gone
+    created   REAL NOT NULL,               -- this and those below: seconds since 1970
+    lapsed    REAL,                        -- when the lease ran out; null while it holds
+    ended     REAL
+) WITHOUT ROWID;
+CREATE INDEX pending ON sessions (source, user) WHERE phase < 2;
+CREATE INDEX by_phase ON sessions (phase);
+CREATE TRIGGER phases_never_go_back BEFORE UPDATE OF phase ON sessions WHEN NEW.phase < OLD.phase
+BEGIN SELECT RAISE(ABORT, 'a phase never goes back'); END;
+PRAGMA user_version = 1;
+"""
+
+
+async def test_a_registry_of_the_version_before_is_taken_over(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / "registry.db")
+    db.executescript(_VERSION_1)
+    db.execute(
+        "INSERT INTO sessions (name, claim, phase, source, user, job_id, address, port, created)"
+        " VALUES ('a-b-c', ?, 2, '10.0.0.1', 'alice', '17', '10.1.0.1', 5000, 1000)",
+        (digest("secret"),),
+    )
+    db.commit()
+    db.close()
+    for _ in range(2):  # taken over once, and again as it is now
+        registry = Registry(tmp_path / "registry.db")
+        session = found(registry, "a-b-c")
+        assert session.opens_with("secret")
+        assert (session.phase, session.user, session.job_state) == (Phase.READY, "alice", None)
+        await registry.note_jobs({"a-b-c": JobReport(JobState.RUNNING)})
+        assert found(registry, "a-b-c").job_state is JobState.RUNNING
+        registry.close()
+        with contextlib.closing(sqlite3.connect(tmp_path / "registry.db")) as db:
+            db.execute("UPDATE sessions SET job_state = NULL")
+            db.commit()
+
+
+async def test_what_is_said_of_jobs(registry: Registry) -> None:
+    name, gone = await registry.issue(ALICE, "c"), await registry.issue(ALICE, "d")
+    await registry.revoke(gone, "ended")
+    report = JobReport(JobState.QUEUED, "waits for resources", 2000.0)
+    assert await registry.note_jobs({name: report, gone: report, "no-such-name": report}) == 1
+    session = found(registry, name)
+    assert (session.job_reason, session.job_estimate) == ("waits for resources", 2000.0)
+    assert session.job_seen is not None
+    assert [s.name for s in registry.every([Phase.GONE])] == [gone]
 
 
 def test_words() -> None:

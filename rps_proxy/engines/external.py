@@ -1,0 +1,93 @@
+"""What the engines with a life of their own have in common: where they and the service meet."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import socket
+from pathlib import Path
+
+from rps_core.errors import ServiceError
+from rps_proxy.engines import Engine
+from rps_proxy.settings import Settings
+
+SOCKET_FILE = "service.sock"
+
+
+def external(settings: Settings) -> Engine:
+    """The configured engine's side in the service; it need not run yet."""
+    raise ServiceError(
+        f"The engine {settings.engine_kind} is not built yet.", "Use `engine: embedded`."
+    )
+
+
+def engine_directory(settings: Settings) -> Path:
+    """Where service and engine meet: the socket, the engine's configuration and its routes.
+
+    Raises:
+        ServiceError: it cannot be made, or is somebody else's.
+    """
+    directory = settings.engine_path
+    try:
+        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise ServiceError(
+            f"The engine's directory {directory} cannot be used: {error.strerror}",
+            "Make it, for the service's account (`engine_directory`).",
+        ) from error
+    try:
+        status = os.fstat(handle)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            raise ServiceError(
+                f"The engine's directory {directory} can be changed by others than the service.",
+                f"Make it the service's own: chown it, and chmod 750 {directory}",
+            )
+        # The engine's account comes in by its group.
+        group = _group(settings)
+        if group is not None and status.st_gid != group:
+            os.fchown(handle, -1, group)
+        os.fchmod(handle, 0o750)
+    finally:
+        os.close(handle)
+    return directory
+
+
+def engine_socket(settings: Settings) -> socket.socket:
+    """The bound Unix socket on which the engine reaches the service; nobody but it and we can."""
+    path = engine_directory(settings) / SOCKET_FILE
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()  # of a service that was killed; only one runs on the directory
+        bound.bind(str(path))
+        path.chmod(0o660)
+        group = _group(settings)
+        if group is not None:
+            os.chown(path, -1, group)
+    except OSError as error:
+        bound.close()
+        raise ServiceError(
+            f"The service cannot listen on {path}: {error.strerror}",
+            "The path of a Unix socket has at most 107 characters; see `engine_directory`.",
+        ) from error
+    return bound
+
+
+def _group(settings: Settings) -> int | None:
+    """The engine's group, where it is not ours.
+
+    Raises:
+        ServiceError: there is no such group.
+    """
+    name = settings.engine_group
+    if name is None:
+        return None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise ServiceError(
+            f"There is no group {name} on this machine.",
+            "Install the engine's package, or name its group (`engine_group`).",
+        ) from None
