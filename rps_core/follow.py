@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rps_core import sessions
@@ -41,12 +42,14 @@ def until_ready(
     slowest_poll = poll_interval * _SLOWEST_POLL
     next_poll = clock()
     status: JobStatus | None = None
+    asked: datetime | None = None
     while True:
         if clock() >= next_poll:
+            asked = datetime.now(UTC)
             status = sessions.poll([record], here, store, shell)[record.name]
             next_poll = clock() + poll_interval
             poll_interval = min(poll_interval * _BACK_OFF, slowest_poll)
-        session = sessions.inspect(record, status, here, store)
+        session = sessions.inspect(record, status, here, store, asked)
         show(session)
         if session.state == "ready" or session.over:
             return session

@@ -16,24 +16,14 @@ import click
 from rps_core import client, paths, sessions, shell
 from rps_core import follow as following
 from rps_core.errors import InterruptedByUserError, JobError, NotFoundError, UsageError
-from rps_core.quantities import format_walltime
 from rps_core.sessions import Session
 from rps_core.store import Record, Store
+from rps_core.wording import age_of_estimate, duration, plain, reason_in_full, state_in_words
 
 if TYPE_CHECKING:
     from rps_core.cluster import Here
 
 FindHere = Callable[[], "tuple[Here, Store]"]
-
-_SAYINGS = {
-    "pending": "waiting in the queue",
-    "starting": "the job runs, the notebook is starting",
-    "ready": "ready",
-    "suspended": "suspended by the scheduler",
-    "lapsed": "the notebook does not answer",
-    "ending": "ending",
-    "unknown": "not known at the moment",
-}
 
 
 class Screen:
@@ -61,17 +51,16 @@ class Screen:
 
     def show(self, session: Session) -> None:
         """A line that changes in place on a terminal; elsewhere one line for each change."""
-        text = _SAYINGS.get(session.state, session.state)
-        if session.reason:
-            text += f" ({session.reason})"
+        text = state_in_words(session)
         if self.live:
             age = timedelta(seconds=int(time.time() - session.record.created))
+            text += age_of_estimate(session)
             line = f"{age} {session.record.name}: {text}"
             if len(line) > _columns() - 1:  # on a narrow terminal the state says more than the name
                 line = f"{age} {text}"
-            click.echo(f"\r\033[K{_plain(line)[: _columns() - 1]}", err=True, nl=False)
+            click.echo(f"\r\033[K{plain(line)[: _columns() - 1]}", err=True, nl=False)
         elif not self.quiet and text != self._last:
-            click.echo(f"{session.record.name}: {_plain(text)}", err=True)
+            click.echo(f"{session.record.name}: {plain(text)}", err=True)
         self._last = text
 
     def done(self) -> None:
@@ -185,11 +174,11 @@ def print_table(found: Sequence[Session]) -> None:
         return
     rows = [("NAME", "STATE", "CLUSTER", "JOB", "NODE", "LEFT", "REASON")]
     for session in found:
-        left = "" if session.time_left is None else _time(session.time_left)
+        left = "" if session.time_left is None else duration(session.time_left)
         record = session.record
         rows.append(
             (record.name, session.state, record.cluster, record.job_id or "", session.node or "",
-             left, _plain(session.reason or ""))
+             left, plain(reason_in_full(session)))
         )  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
@@ -211,18 +200,18 @@ def print_session(session: Session, *, err: bool = False) -> None:
     for label, value in (
         ("name", record.name),
         ("state", session.state),
-        ("reason", session.reason),
+        ("reason", reason_in_full(session)),
         ("url", session.url),
         ("cluster", f"{record.cluster} ({record.scheduler})"),
         ("job", record.job_id),
-        ("node", session.node),
+        ("node", session.node_name or session.node),
         ("created", created.strftime("%Y-%m-%d %H:%M:%S %Z")),
-        ("time left", None if session.time_left is None else _time(session.time_left)),
+        ("time left", None if session.time_left is None else duration(session.time_left)),
         ("app", record.app),
         ("directory", record.directory),
     ):
         if value:
-            click.echo(f"{label + ':':<11}{_plain(str(value))}", err=err)
+            click.echo(f"{label + ':':<11}{plain(str(value))}", err=err)
 
 
 def print_log(find: FindHere, name: str | None, *, follow: bool) -> None:
@@ -269,15 +258,6 @@ def forwarding_command(record: Record) -> str | None:
     link_local = len(connection) == 4 and connection[2].lower().startswith("fe80:")
     host = connection[2] if len(connection) == 4 and not link_local else socket.gethostname()
     return f"ssh -N -L {port}:127.0.0.1:{port} {user}@{host}"
-
-
-def _time(seconds: int) -> str:
-    return format_walltime(timedelta(seconds=seconds))
-
-
-def _plain(text: str) -> str:
-    """Without control characters: a reason may come from a scheduler, and from whoever filled it in."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _columns() -> int:

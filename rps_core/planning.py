@@ -75,6 +75,11 @@ def plan(here: Here, shell: Shell, *, dry_run: bool = False) -> Plan:
         prologue=_prologue(loaded),
         allocation=allocation,
     )
+    if job.account is None and loaded.settings.limits.require_account:
+        raise UsageError(
+            f"An allocation must be named on {here.site.cluster.name}",
+            "Name yours with -A, or once for all as `job.account` in ~/.config/rps/config.yaml.",
+        )
     if job.account is None:
         return _with_default_account(found, here, shell)
     return found

@@ -42,7 +42,9 @@ class Session:
 
     `state`: pending, starting, ready, suspended, lapsed (the notebook stopped renewing its route),
     ending, ended, failed or unknown. `url` holds the token, and is null once there is nothing to
-    visit. `time_left` is in seconds.
+    visit. `raw_reason` is the scheduler's own code for `reason`. `time_left` is in seconds.
+    `node_name` is what other hosts of the cluster call the node, where the site says (`node_domain`).
+    `estimated_start` is the scheduler's guess, which moves; `estimated_at` says when it gave it.
     """
 
     record: Record
@@ -50,7 +52,11 @@ class Session:
     reason: str | None
     url: str | None
     node: str | None = None
+    node_name: str | None = None
     time_left: int | None = None
+    raw_reason: str | None = None
+    estimated_start: datetime | None = None
+    estimated_at: datetime | None = None
 
     @property
     def over(self) -> bool:
@@ -67,10 +73,12 @@ class Session:
             "job_id": self.record.job_id,
             "state": self.state,
             "reason": self.reason,
+            "raw_reason": self.raw_reason,
+            "estimated_start": _utc(self.estimated_start),
+            "estimated_at": _utc(self.estimated_at),
             "node": self.node,
-            "created": datetime.fromtimestamp(self.record.created, UTC).isoformat(
-                timespec="seconds"
-            ),
+            "node_name": self.node_name,
+            "created": _utc(datetime.fromtimestamp(self.record.created, UTC)),
             "time_left": self.time_left,
             "app": self.record.app,
             "directory": self.record.directory,
@@ -85,8 +93,9 @@ def survey(
     `here` may be None where every record is of an ended session.
     """
     found = [adopt(record, store) for record in records]
+    asked = datetime.now(UTC)
     statuses = poll([record for record in found if record.ended is None], here, store, shell)
-    return [inspect(record, statuses.get(record.name), here, store) for record in found]
+    return [inspect(record, statuses.get(record.name), here, store, asked) for record in found]
 
 
 def adopt(record: Record, store: Store) -> Record:
@@ -133,8 +142,15 @@ def _without_a_job(record: Record) -> JobStatus:
     )
 
 
-def inspect(record: Record, status: JobStatus | None, here: Here | None, store: Store) -> Session:
-    """One session, from its job's status and what the service says; settled if it is over."""
+def inspect(
+    record: Record,
+    status: JobStatus | None,
+    here: Here | None,
+    store: Store,
+    asked: datetime | None = None,
+) -> Session:
+    """One session, from its job's status and what the service says; settled if it is over. `asked` is
+    when the scheduler gave the status."""
     if record.ended is not None:
         return Session(
             record=record, state=record.outcome or "ended", reason=record.reason, url=None
@@ -156,18 +172,26 @@ def inspect(record: Record, status: JobStatus | None, here: Here | None, store: 
     state, reason = judge(status, service, agent_alive=secrets is not None)
     started = next((e for e in files.events() if e.get("event") == "started"), None)
     known = status if isinstance(status, Known) else None
+    # What the queue says is of no interest once the session has got past it.
+    queued = known if known and state == "pending" else None
+    estimate = queued.estimated_start if queued else None
     left: float | None = None
     if known and known.time_left is not None:
         left = known.time_left.total_seconds()
     elif started is not None:
         left = started["time"] + record.walltime - time.time()
+    node = (known.node if known else None) or (started or {}).get("node")
     return Session(
         record=record,
         state=state,
         reason=reason,
         url=record.visit_url(secrets),
-        node=(known.node if known else None) or (started or {}).get("node"),
+        node=node,
+        node_name=_name_in_the_cluster(node, here),
         time_left=None if left is None else max(0, int(left)),
+        raw_reason=known.raw_reason if known and reason == known.reason else None,
+        estimated_start=estimate,
+        estimated_at=asked if estimate else None,
     )
 
 
@@ -224,6 +248,16 @@ def revoke(record: Record, store: Store, reason: str, here: Here | None) -> bool
             log.warning("route left to its lease", name=record.name, reason=error.message)
             return False
     return True
+
+
+def _name_in_the_cluster(node: str | None, here: Here | None) -> str | None:
+    """A scheduler may call the node by its short name or its full one: the first part is the same."""
+    domain = here.loaded.settings.node_domain if here else None
+    return f"{node.partition('.')[0]}.{domain}" if node and domain else None
+
+
+def _utc(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def _timeout(here: Here | None) -> float:

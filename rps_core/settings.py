@@ -35,6 +35,7 @@ RESERVED_VARIABLES = frozenset(
         "RPS_VENV",
     }
 )
+_DOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,250})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +100,7 @@ class PartitionLimits:
 class Limits:
     """See `limits` in defaults.yaml."""
 
+    require_account: bool
     walltime: str | None
     partitions: dict[str, PartitionLimits]
 
@@ -120,6 +122,7 @@ class Settings:
     notebook: NotebookSettings
     limits: Limits
     scheduler: SchedulerSettings
+    node_domain: str | None
     allow_root: bool
     keep_ended: float
 
@@ -177,11 +180,12 @@ def _check_ranges(loaded: Loaded) -> None:
     for key, value, allowed, rule in (
         ("proxy.port", found.proxy.port, 1 <= found.proxy.port <= 65535, "a port, 1 to 65535"),
         ("proxy.timeout", found.proxy.timeout, 0 < found.proxy.timeout <= 600, "0 to 600 seconds"),
-        (
-            "proxy.domain",
-            found.proxy.domain,
-            re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,250})", found.proxy.domain or "none"),
-            "a host name's domain",
+        *(
+            (key, domain, _DOMAIN.fullmatch(domain or "none"), "a host name's domain")
+            for key, domain in (
+                ("proxy.domain", found.proxy.domain),
+                ("node_domain", found.node_domain),
+            )
         ),
         (
             "notebook.port_range",

@@ -1,0 +1,168 @@
+"""What is shown of a session that waits: why, in whose words, until when, and how old that is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from rps_core import interface, sessions
+from rps_core.client import ServiceState
+from rps_core.models import JobPhase, JobStatus, Known
+from rps_core.sessions import Session
+from rps_core.store import Endpoint, Record, Secrets, Store
+from rps_core.wording import age_of_estimate, reason_in_full, state_in_words
+
+NOW = datetime.now(UTC)
+RECORD = Record(
+    name="one-two-three", tag="rps:one-two-three:0", cluster="comet", site="comet", scheduler="slurm",
+    url="https://one-two-three.example.org/", endpoint=Endpoint(host="manage.example.org", port=443),
+    own_service=False, app="lab", directory="/home/alice", walltime=1800, created=NOW.timestamp(),
+    job_id="7",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def in_california(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "America/Los_Angeles")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def session(**more: Any) -> Session:
+    told = {"reason": "it is next, as soon as nodes are free", "raw_reason": "Resources", **more}
+    return Session(record=RECORD, state="pending", url=None, **told)
+
+
+def test_the_raw_code_is_kept_beside_the_plain_words() -> None:
+    assert state_in_words(session()) == (
+        "waiting in the queue: it is next, as soon as nodes are free (Resources)"
+    )
+    assert reason_in_full(session(reason="NewCode", raw_reason="NewCode")) == "NewCode"
+    assert reason_in_full(session(reason=None, raw_reason=None)) == ""
+    assert state_in_words(session(reason=None, raw_reason=None)) == "waiting in the queue"
+
+
+def test_an_estimate_is_told_in_local_time_with_its_date_where_it_is_not_today() -> None:
+    far = datetime(2031, 5, 7, 21, 5, tzinfo=UTC)
+    assert reason_in_full(session(estimated_start=far)).endswith(
+        "(Resources); estimated start Wed 07 May 14:05"
+    )
+    soon = NOW + timedelta(minutes=1)
+    local = soon.astimezone()
+    if local.date() == datetime.now(UTC).astimezone().date():  # not across midnight
+        assert f"estimated start {local:%H:%M}" in reason_in_full(session(estimated_start=soon))
+    past = datetime(2021, 5, 7, 21, 5, tzinfo=UTC)
+    assert reason_in_full(session(estimated_start=past)).endswith("14:05, which has passed")
+    alone = session(estimated_start=far, reason=None, raw_reason=None)
+    assert reason_in_full(alone) == "estimated start Wed 07 May 14:05"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(20, "s ago)"), (130, " (as of 2 min ago)"), (-5, " (as of 0 s ago)")]
+)
+def test_an_estimate_has_an_age(seconds: int, told: str) -> None:
+    given = datetime.now(UTC) - timedelta(seconds=seconds)
+    shown = age_of_estimate(session(estimated_start=NOW, estimated_at=given))
+    assert shown.endswith(told)
+    assert age_of_estimate(session()) == ""
+
+
+def test_lists_and_the_page_of_one_session_tell_it(capsys: pytest.CaptureFixture[str]) -> None:
+    far = session(
+        estimated_start=datetime(2031, 5, 7, 21, 5, tzinfo=UTC), node="n1", node_name="n1.local"
+    )
+    told = "it is next, as soon as nodes are free (Resources); estimated start Wed 07 May 14:05"
+    interface.print_table([far])
+    assert told in capsys.readouterr().out
+    interface.print_session(far)
+    shown = capsys.readouterr().out
+    assert f"reason:    {told}\n" in shown
+    assert "node:      n1.local\n" in shown
+
+
+def test_plain_lines_do_not_repeat_themselves_as_an_estimate_ages(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    screen = interface.Screen(quiet=False)
+    for age in (0, 20, 90):
+        given = datetime.now(UTC) - timedelta(seconds=age)
+        screen.show(session(estimated_start=datetime(2031, 5, 7, tzinfo=UTC), estimated_at=given))
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+class Service:
+    """Answers as the service does while a job waits, or once its notebook answers."""
+
+    def __init__(self, *, live: bool) -> None:
+        self.live = live
+
+    def state(self, _name: str, _claim: str) -> ServiceState:
+        return ServiceState("ready" if self.live else "linked", self.live, None)
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_what_the_scheduler_says_of_a_waiting_job_reaches_json(
+    live: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "client_of", lambda *_: Service(live=live))
+    store = Store(tmp_path)
+    store.create(RECORD, Secrets("claim", "token"))
+    start = datetime(2026, 11, 24, 14, 5, tzinfo=UTC)
+    status: JobStatus = Known(
+        phase=JobPhase.PENDING, reason="it is next", raw_reason="Resources", estimated_start=start
+    )
+    shown = sessions.inspect(RECORD, status, None, store, start - timedelta(hours=1)).as_json()
+    told = [
+        shown[key] for key in ("state", "reason", "raw_reason", "estimated_start", "estimated_at")
+    ]
+    assert told == (
+        ["ready", None, None, None, None]  # it runs by now: the queue is behind it
+        if live
+        else ["pending", "it is next", "Resources", "2026-11-24T14:05:00+00:00",
+              "2026-11-24T13:05:00+00:00"]
+    )  # fmt: skip
+
+
+def test_a_node_has_the_name_that_other_hosts_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rps_core.cluster import find
+
+    monkeypatch.setattr(sessions, "client_of", lambda *_: Service(live=True))
+    store = Store(tmp_path)
+    store.create(RECORD, Secrets("claim", "token"))
+    for site in ("comet", "stratus", "tscc"):
+        here = find(site, {}, [])
+        for spelled in ("comet-14-01", "comet-14-01.sdsc.edu", "comet-14-01.local"):
+            status = Known(phase=JobPhase.RUNNING, node=spelled)
+            shown = sessions.inspect(RECORD, status, here, store)
+            assert (shown.node, shown.node_name) == (spelled, "comet-14-01.local")
+    status = Known(phase=JobPhase.RUNNING, node="n1")
+    assert sessions.inspect(RECORD, status, find("generic", {}, []), store).node_name is None
+
+
+def test_a_site_is_a_file_and_wants_an_allocation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Expanse, as docs/plugins.md has it."""
+    from rps_core.cli import rps
+
+    page = (Path(__file__).parents[2] / "docs/plugins.md").read_text()
+    (tmp_path / "config.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
+    monkeypatch.setenv("RPS_SYSTEM_CONFIG", str(tmp_path / "config.yaml"))
+    words = ["start", "--dry-run", "--cluster", "generic", "-p", "gpu-shared", "-g", "2"]
+    refused = CliRunner().invoke(rps, words)
+    assert "An allocation must be named on generic" in str(refused.exception)
+    script = CliRunner().invoke(rps, [*words, "-A", "abc123"], catch_exceptions=False).output
+    for line in ("--gpus=2", "--account=abc123", "--partition=gpu-shared"):
+        assert f"#SBATCH {line}\n" in script
+    too_many = CliRunner().invoke(rps, [*words[:-1], "4", "-A", "abc123"])
+    assert "4 GPUs on a node is more than the 3" in str(too_many.exception)
