@@ -15,7 +15,7 @@ from rps_core import cluster, paths
 from rps_core.client import configured_client
 from rps_core.store import Record, Secrets, Store
 
-_AT_ONCE = 90  # names of one user that may wait: below the service's `limits.pending_per_user`
+_AT_ONCE = 240  # names of one user that may wait: below the service's `limits.pending_per_user`
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import socket
 import sys
@@ -15,6 +14,7 @@ import click
 
 from rps_core import client, paths, sessions, shell
 from rps_core import follow as following
+from rps_core.account import login_name
 from rps_core.errors import InterruptedByUserError, JobError, NotFoundError, UsageError
 from rps_core.sessions import Session
 from rps_core.store import Record, Store
@@ -252,12 +252,11 @@ def forwarding_command(record: Record) -> str | None:
     if not record.own_service or "SSH_CONNECTION" not in os.environ:
         return None
     port = record.endpoint.port
-    user = os.environ.get("USER") or os.environ.get("LOGNAME") or getpass.getuser()
     # The address that the user's own connection came in on is one that can be reached from there.
     connection = os.environ["SSH_CONNECTION"].split()
     link_local = len(connection) == 4 and connection[2].lower().startswith("fe80:")
     host = connection[2] if len(connection) == 4 and not link_local else socket.gethostname()
-    return f"ssh -N -L {port}:127.0.0.1:{port} {user}@{host}"
+    return f"ssh -N -L {port}:127.0.0.1:{port} {login_name()}@{host}"
 
 
 def _columns() -> int:

@@ -6,8 +6,6 @@ Detection, configuration and planning come before (`cluster`, `planning`), follo
 from __future__ import annotations
 
 import json
-import os
-import pwd
 import secrets
 import sys
 import time
@@ -15,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rps_core import remembered, sessions
+from rps_core.account import login_name
 from rps_core.client import Client, Issued, configured_client
 from rps_core.cluster import Here
 from rps_core.errors import (
@@ -56,7 +55,7 @@ def start(here: Here, plan: Plan, store: Store, shell: Shell, held: Held) -> Rec
     sessions.prune(store, here.loaded.settings.keep_ended)
     client = configured_client(here.loaded)
     cluster = here.site.cluster
-    issued = client.issue(cluster=cluster.name, scheduler=cluster.scheduler, user=_user())
+    issued = client.issue(cluster=cluster.name, scheduler=cluster.scheduler, user=login_name())
     endpoint = client.endpoint  # after the call: one's own service may have moved
     log.info("name issued", name=issued.name)
     record = _new_record(here, plan, issued, endpoint)
@@ -100,6 +99,7 @@ def session_spec(here: Here, plan: Plan, name: str, tag: str, session_dir: Path)
         directory=plan.directory,
         allocation=plan.allocation,
         gpu_directive=here.loaded.settings.scheduler.gpu_directive,
+        warn_before=here.loaded.settings.scheduler.warn_before,
     )
 
 
@@ -150,13 +150,6 @@ def _stopped_meanwhile(here: Here, store: Store, record: Record, shell: Shell) -
     reason = "stopped while it was being started"
     store.end(record, now=time.time(), outcome="ended", reason=reason)
     return JobError(f"{record.name} was {reason}", "Nothing is left of it.")
-
-
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # in a container
-        return str(os.getuid())
 
 
 def _new_record(here: Here, plan: Plan, issued: Issued, endpoint: Endpoint) -> Record:

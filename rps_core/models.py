@@ -81,6 +81,7 @@ class SessionSpec:
 
     `tag` is unique to this submission and goes into the job's name or comment, so that a submit that
     timed out can be looked up. `template` is a file of `rps_core/batch/<scheduler>/`, or the user's.
+    `warn_before` is in seconds before the end of the walltime, 0 for no warning.
     """
 
     name: str
@@ -91,6 +92,7 @@ class SessionSpec:
     directory: Path
     allocation: Allocation
     gpu_directive: str = "gres"
+    warn_before: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

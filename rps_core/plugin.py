@@ -10,6 +10,7 @@ The hooks themselves are described in `rps_core.hookspecs`.
 
 from pluggy import HookimplMarker
 
+from rps_core.account import login_name
 from rps_core.errors import SchedulerError, UsageError
 from rps_core.models import (
     Allocation,
@@ -53,6 +54,7 @@ __all__ = [
     "UsageError",
     "format_walltime",
     "hookimpl",
+    "login_name",
     "render",
     "slurm_cluster_name",
 ]

@@ -222,7 +222,12 @@ def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Sessi
     last = next((e for e in reversed(files.events()) if e.get("event") == "ended"), None)
     failed = gone.outcome not in _PEACEFUL
     reason = gone.evidence
-    if gone.outcome in _BY_THE_SCHEDULER:
+    cancelled = gone.outcome is Outcome.CANCELLED
+    if cancelled and (last is None or last.get("cause") == "signal"):
+        reason = (
+            f"it was cancelled ({gone.evidence})"  # the agent knows only that it was asked to end
+        )
+    elif gone.outcome in _BY_THE_SCHEDULER:
         reason = f"{_BY_THE_SCHEDULER[gone.outcome]} ({gone.evidence})"
     elif last is not None:
         failed = failed or last.get("cause") in ("start-failed", "refused")

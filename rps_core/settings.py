@@ -110,6 +110,7 @@ class SchedulerSettings:
     """See `scheduler` in defaults.yaml."""
 
     gpu_directive: str
+    warn_before: int
     poll_interval: float
 
 
@@ -204,6 +205,12 @@ def _check_ranges(loaded: Loaded) -> None:
             found.scheduler.poll_interval,
             0.5 <= found.scheduler.poll_interval <= 3600,
             "half a second to an hour",
+        ),
+        (
+            "scheduler.warn_before",
+            found.scheduler.warn_before,
+            0 <= found.scheduler.warn_before <= 65535,  # as sbatch takes it
+            "0 to 65535 seconds",
         ),
         ("keep_ended", found.keep_ended, 0 <= found.keep_ended <= 3650, "0 to 3650 days"),
     ):

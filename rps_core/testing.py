@@ -435,6 +435,7 @@ def _rendered(here: Here, session_dir: Path) -> str:
         directory=plan.directory,
         allocation=plan.allocation,
         gpu_directive=here.loaded.settings.scheduler.gpu_directive,
+        warn_before=here.loaded.settings.scheduler.warn_before,
     )
     return here.site.render_batch(spec)
 

@@ -121,8 +121,15 @@ class Processes:
         except (OSError, ImportError) as error:
             log("orphans of the application may outlive the job: %s" % error)
 
-    def start(self, command: List[str], umask: Optional[int] = None, **options: Any) -> Any:
-        """Start a program that gets SIGTERM when this process dies; answers the Popen.
+    def start(
+        self,
+        command: List[str],
+        umask: Optional[int] = None,
+        deaf_to: Optional[int] = None,
+        **options: Any,
+    ) -> Any:
+        """Start a program that gets SIGTERM when this process dies; answers the Popen. `deaf_to` is a
+        signal that it is to ignore.
 
         Ask `exit_code`, never the Popen, for how it ended: here all children are reaped together.
         """
@@ -133,6 +140,8 @@ class Processes:
             # notebook whose SIGINT is ignored cannot be interrupted.
             for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
+            if deaf_to is not None:
+                signal.signal(deaf_to, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
             if umask is not None:
                 os.umask(umask)
@@ -687,6 +696,7 @@ class Jupyter:
         # It stays in the agent's session: what leaves it outlives a Torque job.
         self.process = processes.start(
             command,
+            deaf_to=signal.SIGUSR1,  # Torque sends it to all of the session: it would be an end
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -852,6 +862,8 @@ class Agent:
             self.container: Optional[List[str]] = launch.get("container")
             self.port_range: Optional[List[int]] = launch["port_range"]
             self.start_timeout: float = launch["start_timeout"]
+            walltime = launch.get("walltime")
+            self.walltime = None if walltime is None else float(walltime)
             service = launch["service"]
             ca_file = service["ca_file"] and os.path.join(self.session, service["ca_file"])
             self.service = Service(service["host"], service["port"], service["connect"], ca_file)
@@ -879,8 +891,22 @@ class Agent:
             raise End("signal", "The job was asked to end")
         if self.wake.time_is_up and not self.told_time_is_up:
             self.told_time_is_up = True
-            self.event("time-nearly-up")
-            log("the job's time is nearly up")
+            left = self.time_left()
+            self.event("time-nearly-up", left=left)
+            log("the job's time is nearly up" + ("" if left is None else ": %d s are left" % left))
+
+    def time_left(self) -> Optional[int]:
+        """Seconds until the walltime is over; None where that cannot be told. The batch shell has become
+        this process, so this began when the job did."""
+        began = start_ticks(os.getpid())
+        try:
+            with open("/proc/uptime", "rb") as file:
+                now = float(file.read().split()[0])
+        except (OSError, ValueError, IndexError):
+            return None
+        if began is None or self.walltime is None:
+            return None
+        return max(0, int(self.walltime - (now - began / os.sysconf("SC_CLK_TCK"))))
 
     def aside(self, work: Callable[[], _T]) -> _T:
         """Do `work`, which may block for long (a name that does not resolve), without being deaf."""

@@ -144,7 +144,9 @@ def status_in_queue(job: Queued) -> JobStatus:
             time_left=None if pending else read_duration(job.time_left),
         )
     if state in _OUTCOMES:
-        told = f"squeue says {state}" + (f", {reason}" if reason else "")
+        # With CANCELLED stands why the job waited before: that is not why it ended.
+        more = f", {reason}" if reason and state != "CANCELLED" else ""
+        told = f"squeue says {state}{more}"
         return Gone(outcome=_OUTCOMES[state], evidence=told)
     return Unknown(reason=f"squeue calls its state {state!r}, which rps does not know")
 

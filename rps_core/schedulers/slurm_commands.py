@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import pwd
 from typing import TYPE_CHECKING
 
+from rps_core.plugin import login_name
 from rps_core.schedulers.slurm_answers import (
     ACCOUNTING_FIELDS,
     QUEUE_FORMAT,
@@ -55,8 +55,8 @@ def cancel(job_id: str) -> list[str]:
 
 def default_account() -> list[str]:
     """Prints the account alone, or nothing where the user is not known."""
-    user = pwd.getpwuid(os.getuid()).pw_name
-    return ["sacctmgr", "--noheader", "--parsable2", "show", "user", user, "format=DefaultAccount"]
+    question = ["show", "user", login_name(), "format=DefaultAccount"]
+    return ["sacctmgr", "--noheader", "--parsable2", *question]
 
 
 def _sacct(fields: str) -> list[str]:

@@ -16,6 +16,7 @@ from rps_core.plugin import SessionSpec, UsageError, format_walltime
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./:,@%+=&|*~^-]+")
 _BLANKS = " \t\n\v\f\r"  # C's, not Unicode's
+_EARLY = 60  # seconds by which Slurm may send a signal too soon (sbatch(1), --signal)
 _LONGEST = 4000  # bytes; sbatch copies an argument into a buffer of 8192 without looking
 
 # Options that rps answers for itself, and why nobody else may give them. Short forms in the second place.
@@ -70,6 +71,9 @@ def directives(spec: SessionSpec) -> Iterator[str]:
         yield f"--gres=gpu:{wanted.gpus}"
     elif wanted.gpus:
         yield f"--gpus={wanted.gpus * wanted.nodes}"  # sbatch counts those of the whole job here
+    if _is_long_enough(spec):
+        # To the batch shell alone, which the agent has taken the place of.
+        yield f"--signal=B:USR1@{spec.warn_before}"
     yield "--no-requeue"
     yield "--export=NONE"
     yield option("output", file_pattern(spec.session_dir / "job.log"))
@@ -77,6 +81,13 @@ def directives(spec: SessionSpec) -> Iterator[str]:
     for directive in wanted.directives:
         check_directive(directive)
         yield directive
+
+
+def _is_long_enough(spec: SessionSpec) -> bool:
+    """Whether the warning comes in the second half of the job: a shorter one might get it while its
+    modules are still being loaded."""
+    early = spec.warn_before + _EARLY
+    return spec.warn_before > 0 and spec.allocation.walltime.total_seconds() >= 2 * early
 
 
 def job_name(session: str) -> str:

@@ -7,8 +7,6 @@ They are recognised by their first answer (`qstat -x`: "Unknown option"), and re
 
 from __future__ import annotations
 
-import os
-import pwd
 import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
@@ -26,6 +24,7 @@ from rps_core.plugin import (
     Shell,
     Unknown,
     hookimpl,
+    login_name,
     render,
 )
 from rps_core.schedulers import torque_answers as answers
@@ -65,15 +64,7 @@ def rps_scheduler_config() -> Traversable:
 @hookimpl(trylast=True)
 def rps_default_allocation(shell: Shell) -> str | None:
     """From Gold, where there is one."""
-    return default_account(user(), shell)
-
-
-def user() -> str:
-    """The login name, by uid: there need not be a terminal, nor $USER. In a container, the uid."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
+    return default_account(login_name(), shell)
 
 
 @hookimpl(trylast=True)
@@ -209,7 +200,7 @@ def sort_out(
 def _forgotten(jobs: Sequence[Job], shell: Shell) -> dict[str, JobStatus]:
     """Ask the server in another way, for all at once: `qselect` lists the ids of a user's jobs."""
     try:
-        done = shell("qselect", "-u", user(), timeout=TIMEOUT)
+        done = shell("qselect", "-u", login_name(), timeout=TIMEOUT)
         listed = {answers.number(line.strip()): line.strip() for line in done.stdout.split("\n")}
         clear = done.code == 0
     except SchedulerError:

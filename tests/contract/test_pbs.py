@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from rps_core.account import login_name
 from rps_core.errors import SchedulerError
 from rps_core.models import Gone, Job, JobPhase, JobStatus, Known, Outcome, Unknown
-from rps_core.schedulers import pbs, torque
+from rps_core.schedulers import pbs
 from rps_core.schedulers.torque_directives import job_name
 from rps_core.schedulers.torque_states import status_of
 from rps_core.testing import MISSING, TIMEOUT, Answer, RecordedShell, Reply, SchedulerContract
@@ -18,7 +19,7 @@ from tests.contract.transcripts import read
 QSTAT = read("openpbs/qstat.txt")
 QSUB = read("openpbs/qsub.txt")
 ID = "37.tscc-mgr7.local"
-QSELECT = ("qselect", "-u", torque.user())
+QSELECT = ("qselect", "-u", login_name())
 
 
 class TestPbs(SchedulerContract):

@@ -78,7 +78,7 @@ TABLE: dict[str, Covered | Cannot] = {
     ),
     "2G, 2048M, 2g": Covered(SITES, "test_a_dry_run_of_each_option"),
     "getlogin() without a terminal": Cannot(
-        f"{S}/slurm_commands.py", "pwd.getpwuid(os.getuid())", "by uid; getlogin is nowhere called"
+        "rps_core/account.py", "pwd.getpwuid(os.getuid())", "by uid; getlogin is nowhere called"
     ),
     "hosts as the scheduler spells them": Cannot(
         "rps_core/models.py", "node: str | None = None",

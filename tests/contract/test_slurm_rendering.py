@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rps_core import planning
+from rps_core import planning, rendering
 from rps_core.errors import UsageError
 from rps_core.models import Allocation, SessionSpec
 from rps_core.schedulers import slurm
@@ -25,7 +25,11 @@ ODD = st.text(max_size=30) | st.text("ab \\\"'#$(;`%,=:-\t\n\r\0é\u2028", max_s
 
 
 def spec(
-    session_dir: Path = Path("/s"), *, gpu_directive: str = "gres", **asked: object
+    session_dir: Path = Path("/s"),
+    *,
+    gpu_directive: str = "gres",
+    warn_before: int = 0,
+    **asked: object,
 ) -> SessionSpec:
     wanted: dict[str, object] = {"walltime": timedelta(minutes=30), **asked}
     return SessionSpec(
@@ -37,6 +41,7 @@ def spec(
         directory=Path("/home/alice"),
         allocation=Allocation(**wanted),  # type: ignore[arg-type]
         gpu_directive=gpu_directive,
+        warn_before=warn_before,
     )
 
 
@@ -191,3 +196,37 @@ def test_nothing_is_asked_for_that_was_not_wanted() -> None:
         "--nodes=1", "--ntasks-per-node=1", "--no-requeue", "--export=NONE", "--output=/s/job.log",
         "--open-mode=append",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("minutes", "seconds", "signal"),
+    [(30, 120, "--signal=B:USR1@120"), (6, 120, "--signal=B:USR1@120"), (5, 120, None),
+     (2, 0, None), (60, 0, None), (3, 20, "--signal=B:USR1@20"), (60, 3600, None)],
+)  # fmt: skip
+def test_the_warning_comes_in_the_second_half_or_not_at_all(
+    minutes: int, seconds: int, signal: str | None
+) -> None:
+    """Slurm may send it a minute early, to a script that still loads its modules."""
+    wanted = spec(walltime=timedelta(minutes=minutes), warn_before=seconds)
+    found = [one for one in directives.directives(wanted) if one.startswith("--signal")]
+    assert found == ([signal] if signal else [])
+
+
+def test_a_signal_of_ones_own_counts_more_than_the_warning() -> None:
+    """sbatch takes the last."""
+    wanted = spec(warn_before=120, directives=("--signal=B:USR1@300",))
+    found = [one for one in directives.directives(wanted) if one.startswith("--signal")]
+    assert found[-1] == "--signal=B:USR1@300"
+
+
+@pytest.mark.parametrize("app", ["jupyterlab", "notebook"])
+def test_the_warning_does_not_end_a_script_that_still_loads_modules(
+    app: str, tmp_path: Path
+) -> None:
+    """The packaged script, run by bash, warned while it is in prepare.sh."""
+    (tmp_path / "prepare.sh").write_text("kill -USR1 $$; echo lives\n")
+    (tmp_path / "run-agent.sh").write_text("echo agent\n")
+    template = planning.find_template(f"slurm/{app}.sh", "slurm")
+    script = rendering.render(template, (), tmp_path)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "lives\nagent\n", done

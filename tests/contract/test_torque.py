@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rps_core.account import login_name
 from rps_core.errors import SchedulerError
 from rps_core.models import Gone, Job, JobPhase, JobStatus, Known, Outcome, SessionSpec, Unknown
 from rps_core.schedulers import torque, torque_gold
@@ -26,7 +27,7 @@ WRAPPERS = read("torque/slurm-wrappers.txt")
 
 SERVER = "tscc-mgr7.local"
 ID = f"1234648.{SERVER}"
-QSELECT = ("qselect", "-u", torque.user())
+QSELECT = ("qselect", "-u", login_name())
 
 
 class TestTorque(SchedulerContract):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rps_core.account import login_name
 from rps_core.models import Gone, Job, JobStatus, Outcome, Unknown
 from rps_core.schedulers import torque
 from rps_core.schedulers.torque_forgotten import conclude
@@ -18,7 +19,7 @@ from tests.contract.transcripts import read
 QSTAT = read("torque/qstat.txt")
 DENIED = QSTAT["unknown id -x"]
 ID = DENIED.command.split()[-1]
-QSELECT = ("qselect", "-u", torque.user())
+QSELECT = ("qselect", "-u", login_name())
 HOUR = 3600
 
 

@@ -108,7 +108,7 @@ TABLE: list[tuple[str, Covered | Cannot]] = [
     ("memory in the scheduler's unit", Covered(RENDERING, "test_torque_asks_for_everything")),
     (
         "getlogin() without a terminal",
-        Cannot(f"{S}/torque.py", "pwd.getpwuid(os.getuid())", "by uid"),
+        Cannot("rps_core/account.py", "pwd.getpwuid(os.getuid())", "by uid"),
     ),
     ("hosts in all forms, a hint only", Covered(TORQUE, "test_the_node_is_the_first_host")),
     # 4.4, Torque and PBS
@@ -277,7 +277,8 @@ TABLE: list[tuple[str, Covered | Cannot]] = [
         Cannot(
             f"{S}/torque_states.py",
             "estimated_start=_time(job.get(",
-            "only what qstat shows is read",
+            "not asked: Moab's and Maui's alone, one job a call (200 sessions would be 200 calls), and no "
+            "real answer is recorded to read it by; an estimate that qstat shows is taken",
         ),
     ),
     # From the notes on the real Torque

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rps_core.account import login_name
 from rps_core.errors import SchedulerError
 from rps_core.models import Gone, Job, JobPhase, JobStatus, Known, Outcome, Unknown
 from rps_core.schedulers import torque
@@ -16,7 +17,7 @@ from tests.contract.transcripts import read
 
 WRAPPERS = read("torque/slurm-wrappers.txt")
 NO_XML = WRAPPERS["qstat -x 11"].answer
-QSELECT = ("qselect", "-u", torque.user())
+QSELECT = ("qselect", "-u", login_name())
 
 
 class TestWrappers(SchedulerContract):

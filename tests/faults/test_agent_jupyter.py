@@ -190,8 +190,12 @@ def test_a_session_from_start_to_term(session: Path, stand: StandIn) -> None:
         assert (session / "run").stat().st_mode & 0o777 == 0o700
         until(lambda: stand.count("renew") >= 3, "renewals")
         process.send_signal(signal.SIGHUP)
-        process.send_signal(signal.SIGUSR1)
-        event(session, "time-nearly-up")
+        for pid in (process.pid, application["pid"]):  # as Torque does, to all of the session
+            os.kill(pid, signal.SIGUSR1)
+        left = event(session, "time-nearly-up")["left"]
+        assert 600 - 120 < left < 600  # of the walltime; the rest is this test's own time
+        renewed = stand.count("renew")
+        until(lambda: stand.count("renew") >= renewed + 2, "renewals after the warning")
         processes = descendants(process.pid)
         process.terminate()
         assert process.wait(30) == 0

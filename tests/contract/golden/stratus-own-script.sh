@@ -5,6 +5,7 @@
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
 #SBATCH --partition=interactive
+#SBATCH --signal=B:USR1@120
 #SBATCH --no-requeue
 #SBATCH --export=NONE
 #SBATCH --output=/home/alice/.local/state/rps/sessions/three-random-words/job.log
