@@ -53,7 +53,7 @@ class Beside:
     """Sessions of bob's that take their time, beside the other tests."""
 
     bob: Login
-    short: dict[str, Any]  # its walltime is a minute
+    short: dict[str, Any]  # its walltime is three minutes, with a warning before
     suspended: dict[str, Any]  # its job was suspended as soon as it was ready
 
 
@@ -61,13 +61,15 @@ class Beside:
 def beside(cluster: Cluster, services: Any, installed: Any) -> Iterator[Beside]:
     """Starts them."""
     bob = Login.on(cluster, "comet-ln2", BOB, installed.directory)
-    found = Beside(bob, bob.started("-t", "1"), bob.started())
+    found = Beside(bob, bob.started("-t", "3", "--set", "scheduler.warn_before=20"), bob.started())
     cluster.admin("scontrol", "suspend", found.suspended["job_id"])
     yield found
     bob.rps("stop", "--all")
 
 
-def test_the_controller_is_down_before_the_submission(comet: Login, cluster: Cluster) -> None:
+def test_the_controller_is_down_before_the_submission(
+    comet: Login, cluster: Cluster, visit: Visit
+) -> None:
     with cluster.slurm.controller.down():
         done = comet.rps("start", check=False)
     assert done.returncode == 5, done.stderr
@@ -76,6 +78,7 @@ def test_the_controller_is_down_before_the_submission(comet: Login, cluster: Clu
     record = newest(comet)
     assert record["state"] == "failed"
     assert "not submitted" in record["reason"]
+    assert closed_name(comet, visit, record["name"])
     assert jobs(cluster) == []
 
 
@@ -148,13 +151,16 @@ def test_the_accounting_database_is_down(comet: Login, cluster: Cluster) -> None
     assert comet.status(found["name"])["state"] == "ended"
 
 
-def test_munge_is_down_on_the_login_node(comet: Login, cluster: Cluster) -> None:
+def test_munge_is_down_on_the_login_node(comet: Login, cluster: Cluster, visit: Visit) -> None:
     with cluster.slurm.munge["comet-ln2"].down():
         done = comet.rps("start", check=False)
     assert done.returncode == 5, done.stderr
     assert "munge" in done.stderr.lower()
     assert "Traceback" not in done.stderr
-    assert newest(comet)["state"] == "failed"
+    record = newest(comet)
+    assert record["state"] == "failed"
+    assert "munge" in record["reason"].lower(), record
+    assert closed_name(comet, visit, record["name"])
     assert jobs(cluster) == []
 
 
@@ -169,7 +175,8 @@ def test_an_administrator_cancels_a_pending_job(
     cluster.admin("scancel", shown["job_id"])
     shown = over(comet, name)
     assert shown["state"] == "ended"
-    assert "cancelled" in shown["reason"].lower(), shown
+    assert shown["reason"].startswith("it was cancelled ("), shown
+    assert "JobHeldUser" not in shown["reason"], shown  # why it waited is not why it ended
     assert closed_name(comet, visit, name)
 
 
@@ -182,7 +189,7 @@ def test_an_administrator_cancels_a_running_job(
     wait_for("the route's end", lambda: closed(visitor), ROUTE_GONE)
     shown = over(comet, found["name"])
     assert shown["state"] == "ended"
-    assert shown["reason"]
+    assert shown["reason"].startswith("it was cancelled ("), shown
 
 
 def test_torque_cancelled_by_an_administrator(tscc: Login, cluster: Cluster, visit: Visit) -> None:
@@ -238,10 +245,17 @@ def test_preempted(comet: Login, cluster: Cluster, visit: Visit) -> None:
 def test_the_walltime_is_over(beside: Beside, visit: Visit) -> None:
     visitor = visit(beside.short["url"])
     # Slurm looks every half minute.
-    wait_for("the end of the walltime", lambda: closed(visitor), 60 + 30 + ROUTE_GONE)
+    wait_for("the end of the walltime", lambda: closed(visitor), 180 + 30 + ROUTE_GONE)
     shown = over(beside.bob, beside.short["name"])
     assert shown["state"] == "ended"
     assert "walltime" in shown["reason"], shown
+    lines = (beside.bob.sessions / beside.short["name"] / "events.jsonl").read_text().splitlines()
+    events = {one["event"]: one for one in map(json.loads, lines)}
+    warning = events["time-nearly-up"]
+    # @20 comes up to a minute early; what it says is true to some seconds, and it has ended nothing.
+    assert 0 <= warning["left"] <= 20 + 60 + 10, warning
+    assert abs(events["started"]["time"] + 180 - warning["time"] - warning["left"]) < 15, events
+    assert events["ended"]["time"] > warning["time"]
 
 
 def test_suspended_and_resumed(beside: Beside, cluster: Cluster, visit: Visit) -> None:

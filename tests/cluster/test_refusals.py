@@ -54,13 +54,22 @@ def test_refused(
 
 
 @pytest.mark.parametrize("options", [["-A", "nobody"], ["-p", "nowhere"], ["-t", "3-00:00:00"]])
-def test_refused_by_torques_commands(tscc: Login, cluster: Cluster, options: list[str]) -> None:
+def test_refused_by_torques_commands(
+    tscc: Login, cluster: Cluster, visit: Visit, options: list[str]
+) -> None:
+    before = set(ended(tscc))
     done = tscc.rps("start", *options, check=False)
     assert done.returncode in (2, 5), done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     assert json.loads(tscc.rps("list", "--json").stdout) == []
     assert cluster.admin("squeue", "--noheader", "--user=alice") == ""
+    new = {name: one for name, one in ended(tscc).items() if name not in before}
+    assert len(new) == (0 if done.returncode == 2 else 1)
+    for one in new.values():
+        assert one["state"] == "failed"
+        assert "qsub refused the job" in one["reason"], one
+        assert visit(tscc.record(one["name"])["url"]).get(token=False)[0] == 410
 
 
 SCRIPTS = {

@@ -8,13 +8,14 @@ import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tests.cluster.conftest import Login
 from tests.cluster.daemons import wait_for
-from tests.cluster.lab import Cluster
+from tests.cluster.lab import BOB, Cluster
 from tests.cluster.network import ADDRESSES, NODES, SITES
 from tests.cluster.transcript import Transcript
 from tests.cluster.visitor import OutsideVisitor
@@ -93,6 +94,8 @@ def test_from_a_login_node_to_a_cell_on_a_compute_node(
     assert visitor.get("/api/status", token=False)[0] == 403
     address, port = listens_at(alice, found["name"])
     assert address == ADDRESSES[found["node"]][0]
+    assert found["node_name"] == f"{found['node']}.local"
+    assert alice.run("getent", "hosts", found["node_name"]).stdout.split()[0] == address
     assert cluster.reaches("proxy", address, port)
     assert not cluster.reaches("outside", address, port)
 
@@ -141,6 +144,34 @@ def test_a_node_that_cannot_see_the_launchers_python(
     for node in NODES:
         assert cluster.hosts[node].run(["test", "-e", python]).returncode != 0
     assert visit(found["url"]).run_cell(CELL) == f"alice on {found['node']}\n"
+
+
+def test_a_job_that_waits_says_why_and_until_when(comet: Login, cluster: Cluster) -> None:
+    """Bob has every core of both nodes for five minutes."""
+    submit = ["sbatch", "--parsable", "--nodes=2", "--exclusive", "--time=5", "--wrap=sleep 600"]
+    bob = cluster.hosts["comet-ln2"].run(submit, BOB, capture_output=True, check=True)
+    seen: dict[str, Any] = {}
+
+    def estimated() -> bool:
+        seen.update(comet.status(name))
+        return seen["estimated_start"] is not None
+
+    try:
+        wait_for("bob's job", lambda: cluster.slurm.idle_nodes() == set(), 60)
+        name = json.loads(comet.rps("start", "--no-wait", "--json").stdout)["name"]
+        wait_for("an estimate", estimated, 90)
+        page, table = comet.rps("status", name).stdout, comet.rps("list").stdout
+        comet.rps("stop", name)
+    finally:
+        cluster.admin("scancel", bob.stdout.strip())
+    assert (seen["state"], seen["raw_reason"]) == ("pending", "Resources")
+    asked, start = (
+        datetime.fromisoformat(seen[key]) for key in ("estimated_at", "estimated_start")
+    )
+    assert timedelta() < start - asked <= timedelta(minutes=6)
+    told = r"it is next, as soon as nodes are free \(Resources\); estimated start .*\d\d:\d\d"
+    assert re.search(told, page), page
+    assert re.search(told, table), table
 
 
 def test_two_users_know_nothing_of_each_other(

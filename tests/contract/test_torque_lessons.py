@@ -3,31 +3,9 @@ or which code makes it impossible here. The tests below keep the table true."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class Covered:
-    """A test, by its file below tests/ and its name."""
-
-    file: str
-    name: str
-
-
-@dataclass(frozen=True)
-class Cannot:
-    """Why it cannot arise: a file, the words in it that see to it, and the reason."""
-
-    file: str
-    words: str
-    reason: str
-
+from tests.contract.lessons import Cannot, Covered, check, said_twice
 
 TORQUE = "contract/test_torque.py"
 FORGOTTEN = "contract/test_torque_forgotten.py"
@@ -253,6 +231,10 @@ TABLE: list[tuple[str, Covered | Cannot]] = [
     ),
     ("qdel of a finished job", Covered(TORQUE, "test_what_is_over_or_ending_needs_no_end")),
     ("qdel too early, or that hangs", Covered(TORQUE, "test_what_cannot_be_ended_is_told")),
+    (
+        "qsig reaches every process of the session",
+        Covered("faults/test_agent_jupyter.py", "test_a_session_from_start_to_term"),
+    ),
     ("nodes=1:ppn=N", Covered(RENDERING, "test_torque_asks_for_everything")),
     ("select=1:ncpus=N:mem=…", Covered(RENDERING, "test_pbs_asks_for_everything")),
     (
@@ -334,18 +316,9 @@ TABLE: list[tuple[str, Covered | Cannot]] = [
 
 
 @pytest.mark.parametrize(("case", "answer"), TABLE, ids=[case for case, _ in TABLE])
-def test_each_case_is_covered_or_impossible(case: str, answer: Covered | Cannot) -> None:
-    if isinstance(answer, Covered):
-        text = (ROOT / "tests" / answer.file).read_text()
-        pattern = (
-            rf"^ *def {answer.name}\w*\(" if answer.name == "test_" else rf"^ *def {answer.name}\("
-        )
-        assert re.search(pattern, text, re.MULTILINE), answer
-    else:
-        assert answer.words in (ROOT / answer.file).read_text(), answer
-        assert answer.reason
+def test_each_case_is_covered_or_cannot_arise(case: str, answer: Covered | Cannot) -> None:
+    check(answer)
 
 
 def test_no_case_is_there_twice() -> None:
-    cases = [case for case, _ in TABLE]
-    assert len(cases) == len(set(cases))
+    assert said_twice(TABLE) == []

@@ -1,0 +1,108 @@
+"""The examples of the document that `start-jupyter` came with, typed as they stand there, and with `rps
+start` in its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.cluster.conftest import Login
+from tests.cluster.lab import Cluster
+from tests.cluster.visitor import OutsideVisitor
+
+
+@dataclass(frozen=True)
+class Example:
+    """What is typed behind the command, and what the scheduler is to have of it. `app` is what the batch
+    script that was named starts; None: what the command starts by itself."""
+
+    words: str
+    partition: str
+    account: str = "abc123"
+    minutes: int = 30
+    app: str | None = None
+
+
+ON = {
+    "comet-ln2": [
+        Example("", "compute"),
+        Example("-b slurm/jupyterlab.sh", "compute", app="lab"),
+        Example("-d ~ -p debug -t 30", "debug"),
+        Example("-d ~ -A ddp363 -p compute -t 60", "compute", "ddp363", 60),
+    ],
+    "tscc-login1": [
+        Example("", "interactive"),
+        Example("-b torque/jupyterlab.sh", "interactive", app="lab"),
+    ],
+}
+POSITIONAL = [
+    Example("-p {partition} 20", "{partition}", minutes=20),
+    Example("20 -p {partition}", "{partition}", minutes=20),
+]
+
+
+@pytest.mark.parametrize("command", ["start-jupyter", "rps start"])
+@pytest.mark.parametrize("host", ON)
+def test_the_examples_as_they_are_written(
+    host: str, command: str, login: Callable[[str], Login], cluster: Cluster
+) -> None:
+    alice = login(host)
+    examples = list(ON[host])
+    if command == "start-jupyter":
+        partition = {"comet-ln2": "debug", "tscc-login1": "interactive"}[host]
+        examples += [
+            Example(one.words.format(partition=partition), partition, minutes=one.minutes)
+            for one in POSITIONAL
+        ]
+    for example in examples:
+        url = typed(alice, f"{command} {example.words}")
+        found = alice.status(re.split("[/.]", url)[2])
+        assert found["app"] == (example.app or ("lab" if command == "rps start" else "notebook"))
+        assert found["directory"] == alice.account.home
+        shown = job(cluster, found)
+        asked = {"Partition": example.partition, "Account": example.account,
+                 "TimeLimit": f"{example.minutes // 60:02d}:{example.minutes % 60:02d}:00"}  # fmt: skip
+        assert asked.items() <= shown.items(), (example, shown)
+    alice.rps("stop", "--all")
+
+
+@pytest.mark.parametrize("host", ON)
+def test_a_notebook_of_start_jupyter_answers(
+    host: str, login: Callable[[str], Login], visit: Callable[[str], OutsideVisitor]
+) -> None:
+    alice = login(host)
+    url = typed(alice, "start-jupyter --wait")
+    visitor = visit(url)
+    assert visitor.get("/tree")[0] == 200
+    assert visitor.run_cell("print(6 * 7)") == "42\n"
+
+
+def test_start_jupyter_refuses_what_the_cluster_has_not(login: Callable[[str], Login]) -> None:
+    """The seed's batch scripts of the other scheduler."""
+    for host, words in (
+        ("comet-ln2", "-b torque/jupyterlab.sh"),
+        ("tscc-login1", "-b slurm/jupyterlab.sh"),
+    ):
+        alice = login(host)
+        done = alice.run(
+            "bash", "-c", f"{alice.clone}/.venv/bin/start-jupyter {words}", check=False
+        )
+        assert done.returncode == 2
+        assert "this cluster runs" in done.stderr
+
+
+def typed(user: Login, line: str) -> str:
+    """What a shell with our commands on its PATH prints to stdout: the URL."""
+    path = f"PATH={user.clone}/.venv/bin:$PATH"
+    return user.run("bash", "-c", f"{path}; {line}", timeout=120).stdout.strip()
+
+
+def job(cluster: Cluster, session: dict[str, Any]) -> dict[str, str]:
+    """The job as Slurm has it."""
+    number = session["job_id"].partition(".")[0]
+    shown = cluster.admin("scontrol", "--oneliner", "show", "job", number)
+    return dict(re.findall(r"(\w+)=(\S+)", shown))
