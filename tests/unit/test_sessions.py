@@ -1,10 +1,14 @@
 """What is concluded from the service's and the scheduler's answers. Unknown ends nothing."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from rps_core.client import ServiceState
-from rps_core.models import JobPhase, Known, Unknown
-from rps_core.sessions import judge
+from rps_core.models import Gone, JobPhase, Known, Outcome, Unknown
+from rps_core.sessions import judge, settle
+from rps_core.store import Endpoint, Record, Secrets, Store
 
 RUNNING = Known(phase=JobPhase.RUNNING)
 PENDING = Known(phase=JobPhase.PENDING, reason="waiting for a free node")
@@ -60,3 +64,33 @@ def test_nothing_but_evidence_ends_a_session() -> None:
         for alive in (True, False)
     }
     assert states.isdisjoint({"ended", "failed"})
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [
+        (None, "it was cancelled (sacct says CANCELLED by root (uid 0))"),
+        ("signal", "it was cancelled (sacct says CANCELLED by root (uid 0))"),
+        ("application-exit", "what the agent said"),
+    ],
+)
+def test_a_cancelled_job_is_said_to_be_in_plain_words(
+    cause: str | None, reason: str, tmp_path: Path
+) -> None:
+    """The agent knows only that it was asked to end; where it ended for a reason of its own, that counts."""
+    store = Store(tmp_path)
+    record = Record(
+        name="one-two-three", tag="rps:one-two-three:0", cluster="comet", site="comet",
+        scheduler="slurm", url="https://one-two-three.example.org/", own_service=False, app="lab",
+        endpoint=Endpoint(host="manage.example.org", port=443), directory="/", walltime=60,
+        created=0.0, job_id="7",
+    )  # fmt: skip
+    files = store.create(record, Secrets("claim", "token"))
+    (files.directory / "claim.json").unlink()  # as an agent does at its end
+    if cause:
+        event = {"time": 1.0, "event": "ended", "cause": cause, "reason": "what the agent said"}
+        files.write("events.jsonl", json.dumps(event) + "\n")
+    gone = Gone(outcome=Outcome.CANCELLED, evidence="sacct says CANCELLED by root (uid 0)")
+    shown = settle(record, gone, None, store)
+    assert (shown.state, shown.reason) == ("ended", reason)
+    assert store.load(record.name).reason == reason
