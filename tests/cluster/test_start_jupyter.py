@@ -4,6 +4,7 @@ start` in its place."""
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -59,7 +60,7 @@ def test_the_examples_as_they_are_written(
             for one in POSITIONAL
         ]
     for example in examples:
-        url = typed(alice, f"{command} {example.words}")
+        url = typed(alice, f"{command} {example.words}").stdout.strip()
         found = alice.status(re.split("[/.]", url)[2])
         assert found["app"] == (example.app or ("lab" if command == "rps start" else "notebook"))
         assert found["directory"] == alice.account.home
@@ -75,8 +76,10 @@ def test_a_notebook_of_start_jupyter_answers(
     host: str, login: Callable[[str], Login], visit: Callable[[str], OutsideVisitor]
 ) -> None:
     alice = login(host)
-    url = typed(alice, "start-jupyter --wait")
-    visitor = visit(url)
+    done = typed(alice, "start-jupyter -i --wait")
+    for told in ("state:", "job:", "cluster:", "directory: /home/alice\n", "script:", "log:"):
+        assert told in done.stderr, done.stderr
+    visitor = visit(done.stdout.strip())
     assert visitor.get("/tree")[0] == 200
     assert visitor.run_cell("print(6 * 7)") == "42\n"
 
@@ -95,10 +98,10 @@ def test_start_jupyter_refuses_what_the_cluster_has_not(login: Callable[[str], L
         assert "this cluster runs" in done.stderr
 
 
-def typed(user: Login, line: str) -> str:
-    """What a shell with our commands on its PATH prints to stdout: the URL."""
+def typed(user: Login, line: str) -> subprocess.CompletedProcess[str]:
+    """What comes of a line in a shell with our commands on its PATH; the URL is on stdout."""
     path = f"PATH={user.clone}/.venv/bin:$PATH"
-    return user.run("bash", "-c", f"{path}; {line}", timeout=120).stdout.strip()
+    return user.run("bash", "-c", f"{path}; {line}", timeout=120)
 
 
 def job(cluster: Cluster, session: dict[str, Any]) -> dict[str, str]:
