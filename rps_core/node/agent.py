@@ -121,15 +121,8 @@ class Processes:
         except (OSError, ImportError) as error:
             log("orphans of the application may outlive the job: %s" % error)
 
-    def start(
-        self,
-        command: List[str],
-        umask: Optional[int] = None,
-        deaf_to: Optional[int] = None,
-        **options: Any,
-    ) -> Any:
-        """Start a program that gets SIGTERM when this process dies; answers the Popen. `deaf_to` is a
-        signal that it is to ignore.
+    def start(self, command: List[str], umask: Optional[int] = None, **options: Any) -> Any:
+        """Start a program that gets SIGTERM when this process dies; answers the Popen.
 
         Ask `exit_code`, never the Popen, for how it ended: here all children are reaped together.
         """
@@ -140,8 +133,6 @@ class Processes:
             # notebook whose SIGINT is ignored cannot be interrupted.
             for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
-            if deaf_to is not None:
-                signal.signal(deaf_to, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
             if umask is not None:
                 os.umask(umask)
@@ -696,7 +687,6 @@ class Jupyter:
         # It stays in the agent's session: what leaves it outlives a Torque job.
         self.process = processes.start(
             command,
-            deaf_to=signal.SIGUSR1,  # Torque sends it to all of the session: it would be an end
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

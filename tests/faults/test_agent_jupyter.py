@@ -190,7 +190,10 @@ def test_a_session_from_start_to_term(session: Path, stand: StandIn) -> None:
         assert (session / "run").stat().st_mode & 0o777 == 0o700
         until(lambda: stand.count("renew") >= 3, "renewals")
         process.send_signal(signal.SIGHUP)
-        for pid in (process.pid, application["pid"]):  # as Torque does, to all of the session
+        for pid in (
+            process.pid,
+            application["pid"],
+        ):  # as Torque does, to all of the session: Jupyter takes it for a question
             os.kill(pid, signal.SIGUSR1)
         left = event(session, "time-nearly-up")["left"]
         assert 600 - 120 < left < 600  # of the walltime; the rest is this test's own time
