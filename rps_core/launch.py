@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import secrets
 import sys
 import time
 from dataclasses import replace
@@ -62,7 +61,7 @@ def start(here: Here, plan: Plan, store: Store, shell: Shell, held: Held) -> Rec
     record = _new_record(here, plan, issued, endpoint)
     try:
         held.check()
-        session = store.create(record, Secrets(issued.claim, secrets.token_hex(16)))
+        session = store.create(record, Secrets(issued.claim, os.urandom(16).hex()))
         _write_for_the_node(session, here, plan, issued, endpoint)
         spec = session_spec(here, plan, record.name, record.tag, session.directory)
         script = session.write(session.script.name, here.site.render_batch(spec), 0o700)
@@ -163,7 +162,7 @@ def _new_record(here: Here, plan: Plan, issued: Issued, endpoint: Endpoint) -> R
     cluster = here.site.cluster
     return Record(
         name=issued.name,
-        tag=f"rps:{issued.name}:{secrets.token_hex(4)}",
+        tag=f"rps:{issued.name}:{os.urandom(4).hex()}",
         cluster=cluster.name,
         site=cluster.site,
         scheduler=cluster.scheduler,
