@@ -54,10 +54,10 @@ TABLE: dict[str, Covered | Cannot] = {
         f"{S}/slurm.py", "return {**statuses, **{job.id: queue for job in ours}}",
         "nothing is counted: each poll starts from nothing, and an error is Unknown for each job",
     ),
-    "argument lists": Cannot(SHELL, "command(\n            *argv[1:]", "there is no shell in between"),
+    "argument lists": Cannot(SHELL, "[program, *argv[1:]],", "there is no shell in between"),
     "the C locale": Cannot(SHELL, '"LC_ALL": "C"', "set for every command"),
-    "a time limit of its own": Cannot(SHELL, "threading.Timer(timeout, _end", "for every command"),
-    "stderr apart from stdout": Cannot(SHELL, "_text(running.stdout), _text(running.stderr)", "two fields"),
+    "a time limit of its own": Cannot(SHELL, "communicate(os.fsencode(stdin), timeout)", "for every command"),
+    "stderr apart from stdout": Cannot(SHELL, "_text(stdout), _text(stderr)", "two fields"),
     "names that are not UTF-8": Cannot(SHELL, 'decode("utf-8", "replace")', "decoded with replacement"),
     "wrappers that print banners: sbatch": Covered(
         HOOKS, "test_a_banner_above_the_id_is_passed_over"

@@ -10,7 +10,7 @@ import pytest
 import rps_core
 
 ROOT = Path(rps_core.__file__).parent.parent
-HEAVY = ("aiohttp", "asyncio", "cryptography", "importlib.metadata", "omegaconf", "pluggy", "sh",
+HEAVY = ("aiohttp", "asyncio", "cryptography", "importlib.metadata", "omegaconf", "pluggy",
          "ssl", "structlog", "subprocess", "yaml")  # fmt: skip
 
 
@@ -47,13 +47,12 @@ def test_help_loads_click_and_nothing_else(arguments: list[str]) -> None:
 
 def test_listing_no_sessions_loads_no_plugins() -> None:
     found = loaded_by("list")
-    assert found.isdisjoint({"pluggy", "omegaconf", "structlog", "sh", "aiohttp"})
+    assert found.isdisjoint({"pluggy", "omegaconf", "structlog", "aiohttp"})
 
 
 ONE_IMPORTER = {
     "omegaconf": {"rps_core/config.py"},
     "yaml": {"rps_core/yaml_text.py"},
-    "sh": {"rps_core/shell.py"},
     "structlog": {"rps_core/log.py"},
     "pluggy": {"rps_core/plugins.py", "rps_core/hookspecs.py", "rps_core/plugin.py"},
 }
