@@ -19,6 +19,7 @@ only imported its module (which `rps` needs anyway), and less a bare one; median
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 from collections.abc import Sequence
 from itertools import pairwise
@@ -66,11 +67,13 @@ def _starting(alice: Login, cluster: Cluster) -> list[Row]:
     start = [alice.rps, *_START]
     costs: dict[str, list[Cost]] = {"cold": [], "script": [], "warm": []}
     for _ in range(1 + TIMES):
-        (alice.home / ".cache" / "rps" / "accounts.json").unlink(missing_ok=True)
+        shutil.rmtree(alice.home / ".cache" / "rps", ignore_errors=True)
         for name, command in (("cold", start), ("script", seed), ("warm", start)):
             costs[name].append(alice.cost(*command))
             alice.run(alice.rps, "stop", "--all")
             cluster.admin("scancel", "--user=alice")
+            # The script looks at each; of jobs that have ended there are none.
+            shutil.rmtree(alice.home / ".jupyter" / "rps", ignore_errors=True)
     cold, script, warm = (_median(costs[name][1:]) for name in ("cold", "script", "warm"))
     return [
         at_most("`rps start --no-wait`, warm, wall", warm.wall, script.wall, "s", of="the script"),

@@ -6,7 +6,6 @@ The only module that imports structlog, and it does so when the first line is re
 
 from __future__ import annotations
 
-import logging
 import re
 import sys
 from collections.abc import MutableMapping
@@ -84,6 +83,8 @@ def _set_up() -> None:
     global _ready
     if _ready:
         return
+    import logging
+
     import structlog
 
     stream = _stream or sys.stderr

@@ -50,6 +50,20 @@ def test_listing_no_sessions_loads_no_plugins() -> None:
     assert found.isdisjoint({"pluggy", "omegaconf", "structlog", "aiohttp"})
 
 
+def test_a_warm_start_loads_no_more_than_it_needs() -> None:
+    """Up to the batch script; what follows is a request and sbatch. The first merges the configuration."""
+    arguments = ("start", "--dry-run", "--cluster", "generic", "--set", "proxy.domain=example.org")
+    assert "omegaconf" in loaded_by(*arguments)
+    found = loaded_by(*arguments)
+    assert found.isdisjoint(
+        {"aiohttp", "argparse", "asyncio", "configparser", "cryptography", "hashlib", "hmac",
+         "importlib.metadata", "logging", "omegaconf", "secrets", "structlog", "tempfile", "yaml"}
+    )  # fmt: skip
+    schedulers = {name for name in found if name.startswith("rps_core.schedulers.")}
+    assert schedulers
+    assert not {name for name in schedulers if "torque" in name or "pbs" in name}
+
+
 ONE_IMPORTER = {
     "omegaconf": {"rps_core/config.py"},
     "yaml": {"rps_core/yaml_text.py"},
