@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -195,6 +195,12 @@ rps.add_command(proxy)
 def main() -> None:
     """The entry point of `rps`."""
     run(rps)
+    leave()
+
+
+def leave() -> NoReturn:
+    """End a command that is done. Python would first take all that it has loaded apart: 5 ms and more."""
+    os._exit(EXIT_DONE)
 
 
 def run(command: click.Command) -> None:
@@ -212,6 +218,8 @@ def _run(command: click.Command) -> None:
     _open_standard_streams()
     try:
         command(standalone_mode=False)
+        sys.stdout.flush()
+        sys.stderr.flush()
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -47,7 +47,7 @@ def rps_clusters() -> Sequence[Cluster]:
 
 @hookspec(firstresult=True)
 def rps_site_config(cluster: Cluster) -> Traversable | None:
-    """The site's layer of the configuration: `files(__name__) / "site.yaml"`."""
+    """The site's layer of the configuration: `Path(__file__).with_name("site.yaml")`."""
 
 
 @hookspec(firstresult=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -262,6 +260,9 @@ def forwarding_command(record: Record) -> str | None:
     """The ssh command that makes a service on 127.0.0.1 reachable from where the user sits."""
     if not record.own_service or "SSH_CONNECTION" not in os.environ:
         return None
+    import getpass
+    import socket
+
     port = record.endpoint.port
     user = os.environ.get("USER") or os.environ.get("LOGNAME") or getpass.getuser()
     # The address that the user's own connection came in on is one that can be reached from there.

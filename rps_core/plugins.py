@@ -11,9 +11,8 @@ import shutil
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pluggy
 
@@ -24,6 +23,9 @@ from rps_core.log import get_logger
 from rps_core.models import Claim, Cluster, Host, Job, JobStatus, SessionSpec
 from rps_core.shell import Shell, run
 from rps_core.store import Record
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 GROUP = "rps"
 _SCHEDULER = "scheduler."

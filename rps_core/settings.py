@@ -14,9 +14,10 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import rps_conf
 
 from rps_core import config, merged, paths
 from rps_core.config import Layer, Origin, Text
@@ -39,6 +40,9 @@ RESERVED_VARIABLES = frozenset(
         "RPS_VENV",
     }
 )
+
+
+_DEFAULTS = Path(rps_conf.__file__).with_name("defaults.yaml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +160,7 @@ def load(
     Raises:
         UsageError: see `config.merge`.
     """
-    texts = [config.packaged_text("defaults", files("rps_conf") / "defaults.yaml")]
+    texts = [config.packaged_text("defaults", _DEFAULTS)]
     if scheduler_config is not None:
         texts.append(config.packaged_text("scheduler", scheduler_config))
     if site_config is not None:
@@ -238,7 +242,7 @@ def check_other_sites() -> set[str]:
     Raises:
         UsageError: as `load`.
     """
-    base = config.packaged_layer("defaults", files("rps_conf") / "defaults.yaml")
+    base = config.packaged_layer("defaults", _DEFAULTS)
     found: set[str] = set()
     for name, path in (("system", paths.system_config_file()), ("user", paths.config_file())):
         layer = config.file_layer(name, path)
