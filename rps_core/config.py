@@ -8,7 +8,6 @@ imported when something is merged or parsed: the launcher remembers a result (`m
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
@@ -233,6 +232,8 @@ def _is_section(kind: object) -> TypeGuard[type]:
 
 
 def _unknown_key(key: str, name: str, prefix: str, known: list[str], layer: Layer) -> UsageError:
+    import difflib
+
     near = difflib.get_close_matches(str(name), known, n=1)
     inside = f" in `{prefix[:-1]}`" if prefix else ""
     hint = (

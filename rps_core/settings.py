@@ -10,7 +10,6 @@ was made of. The files are read each time.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -264,6 +263,8 @@ def _variables(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _environment_layers(given: Mapping[str, str]) -> list[Layer]:
     """One layer for each variable, so that a value's origin is the variable's name."""
+    import difflib
+
     from rps_core import yaml_text
 
     variables = {f"RPS_{key.replace('.', '_').upper()}": key for key in config.keys(Settings)}

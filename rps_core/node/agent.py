@@ -501,11 +501,13 @@ class Service:
         connection = http.client.HTTPSConnection(
             self.host, self.port, timeout=self.timeout, context=self._context
         )
-        raw = socket.create_connection((self._connect, self.port), self.timeout)
+        # As bytes: Python takes a text for an international name, and loads what those need.
+        address = (self._connect.encode(), self.port)  # type: Any
+        raw = socket.create_connection(address, self.timeout)
         # Else a request of two packets waits 40 ms for the first one's delayed acknowledgement.
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            connection.sock = self._context.wrap_socket(raw, server_hostname=self.host)
+            connection.sock = self._context.wrap_socket(raw, server_hostname=self.host.encode())
         except BaseException:
             raw.close()
             raise
