@@ -2,10 +2,13 @@
 it is left out for others. The default partition is down, so that no job that is submitted takes the
 cores from what is measured; each is cancelled before the next.
 
-`rps start --no-wait` as `./rps` of a clone, warm (the default account is remembered) and cold (it is
-asked for), beside a shell script that does what start-jupyter did (`benchmarks/seed.sh`: curl, openssl,
-`jupyter --config-dir`, sbatch); 7 of each, interleaved, medians, after one of each that does not count.
-The script asks our service, as the old one's dialect is not there: one request, as it had.
+`rps start --no-wait` as `./rps` of a clone, warm (the default account and the merged configuration are
+remembered) and cold (neither is), beside a shell script that does what start-jupyter did
+(`benchmarks/seed.sh`, which names its source: curl, openssl, `jupyter --config-dir`, sbatch, and awk, date,
+mktemp and the like between them); 7 of each, interleaved, medians, after one of each that does not count.
+The script asks our service, as the old one's dialect is not there: one request, as it had, where rps makes
+two over one connection. Beside it what no Python program that parses with click, speaks TLS and runs
+sbatch can go below: an interpreter that imports what that takes, and sbatch alone.
 
 200 sessions that wait: 5 by `rps start`, the others by a script (`benchmarks/pending.py`) with a name of
 the service, a record, and a small job, held, in place of an agent's. Slurm's programs are counted by
@@ -19,6 +22,7 @@ only imported its module (which `rps` needs anyway), and less a bare one; median
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 from collections.abc import Sequence
 from itertools import pairwise
@@ -41,6 +45,7 @@ DETECTIONS = 15
 DETECTION_LIMIT = 0.05
 _START = ("start", "--no-wait", "--quiet")
 _BARE = "pass"
+_FLOOR = "import click, dataclasses, http.client, json, pathlib, ssl, subprocess"
 _IMPORT = "from rps_core.plugins import Plugins, this_host"
 _DETECT = f"{_IMPORT}; assert Plugins.load().detect(this_host()).cluster.name == 'comet'"
 _BATCH = "#!/bin/bash\nexec jupyter lab --config=$config\n"
@@ -64,20 +69,27 @@ def _starting(alice: Login, cluster: Cluster) -> list[Row]:
         "batch.sh",
     ]
     start = [alice.rps, *_START]
-    costs: dict[str, list[Cost]] = {"cold": [], "script": [], "warm": []}
+    floor = [alice.python, "-I", "-c", _FLOOR]
+    sbatch = ["sbatch", "--partition=compute", "--time=30", "batch.sh"]
+    commands = {"cold": start, "script": seed, "warm": start, "floor": floor, "sbatch": sbatch}
+    costs: dict[str, list[Cost]] = {name: [] for name in commands}
     for _ in range(1 + TIMES):
-        (alice.home / ".cache" / "rps" / "accounts.json").unlink(missing_ok=True)
-        for name, command in (("cold", start), ("script", seed), ("warm", start)):
+        shutil.rmtree(alice.home / ".cache" / "rps", ignore_errors=True)
+        for name, command in commands.items():
             costs[name].append(alice.cost(*command))
             alice.run(alice.rps, "stop", "--all")
             cluster.admin("scancel", "--user=alice")
-    cold, script, warm = (_median(costs[name][1:]) for name in ("cold", "script", "warm"))
+            # The script looks at each; of jobs that have ended there are none.
+            shutil.rmtree(alice.home / ".jupyter" / "rps", ignore_errors=True)
+    cold, script, warm, imports, submission = (_median(costs[name][1:]) for name in commands)
     return [
         at_most("`rps start --no-wait`, warm, wall", warm.wall, script.wall, "s", of="the script"),
         beside("… cold, wall", cold.wall, "s"),
         beside("`rps start --no-wait`, warm, CPU", warm.cpu, "s"),
         beside("… cold, CPU", cold.cpu, "s"),
         beside("… the script, CPU", script.cpu, "s"),
+        beside("… Python with click, http.client and ssl imported, wall", imports.wall, "s"),
+        beside("… sbatch alone, wall", submission.wall, "s"),
     ]
 
 

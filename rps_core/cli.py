@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -195,13 +195,31 @@ rps.add_command(proxy)
 def main() -> None:
     """The entry point of `rps`."""
     run(rps)
+    leave()
+
+
+def leave() -> NoReturn:
+    """End a command that is done. Python would first take all that it has loaded apart: 5 ms and more."""
+    os._exit(EXIT_DONE)
 
 
 def run(command: click.Command) -> None:
     """Run a command: one door for every error, with its exit code."""
+    try:
+        _run(command)
+    finally:
+        import gc
+
+        # What is left at the end goes with the process: Python need not look through it once more.
+        gc.freeze()
+
+
+def _run(command: click.Command) -> None:
     _open_standard_streams()
     try:
         command(standalone_mode=False)
+        sys.stdout.flush()
+        sys.stderr.flush()
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -239,7 +257,12 @@ def _open_standard_streams() -> None:
 
 
 def _configure_log(options: dict[str, Any]) -> None:
+    import gc
+
     from rps_core import log
+
+    # A command makes little garbage: by default Python looks for it 60 times during our imports alone.
+    gc.set_threshold(100_000)
 
     log.configure(verbosity=options["verbose"], log_format=options["log_format"])
 

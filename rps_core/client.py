@@ -111,7 +111,7 @@ class Client:
 
 
 def _service(to: Endpoint, timeout: float) -> Service:
-    return Service(to.host, to.port, to.connect, to.ca_file, timeout)
+    return Service(to.host, to.port, to.connect, to.ca_file, timeout, keep=True)
 
 
 def configured_client(loaded: Loaded) -> Client:

@@ -2,22 +2,18 @@
 
 Used by the launcher (`rps_core.settings`) and by the service (`rps_proxy.settings`). The only module
 that imports omegaconf, which does the merging and the types; file, line and suggestion are ours.
-There is no interpolation: `${HOME}` in a value is text for a shell to read.
+There is no interpolation: `${HOME}` in a value is text for a shell to read. It and the YAML parser are
+imported when something is merged or parsed: the launcher remembers a result (`merged`).
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, get_args, get_origin, get_type_hints
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from rps_core import yaml_text
 from rps_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -73,9 +69,34 @@ class Origin:
     where: str
 
 
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A YAML file that was read and not yet parsed: the name of its layer, where it is, all of it."""
+
+    layer: str
+    source: str
+    text: str
+
+    def parsed(self) -> Layer:
+        """The layer.
+
+        Raises:
+            UsageError: it is not YAML.
+        """
+        from rps_core import yaml_text
+
+        document = yaml_text.parse(self.text, self.source)
+        return Layer(self.layer, self.source, document.values, document.lines)
+
+
 def packaged_layer(name: str, resource: Traversable) -> Layer:
     """A YAML file inside an installed package."""
-    return _yaml_layer(name, str(resource), resource.read_text("utf-8"))
+    return packaged_text(name, resource).parsed()
+
+
+def packaged_text(name: str, resource: Traversable) -> Text:
+    """As `packaged_layer`, not yet parsed."""
+    return Text(name, str(resource), resource.read_text("utf-8"))
 
 
 def file_layer(name: str, path: Path) -> Layer | None:
@@ -83,6 +104,16 @@ def file_layer(name: str, path: Path) -> Layer | None:
 
     Raises:
         UsageError: it is there and cannot be read, or is not YAML.
+    """
+    found = file_text(name, path)
+    return found.parsed() if found else None
+
+
+def file_text(name: str, path: Path) -> Text | None:
+    """As `file_layer`, not yet parsed.
+
+    Raises:
+        UsageError: it is there and cannot be read.
     """
     try:
         text = path.read_text("utf-8")
@@ -93,11 +124,13 @@ def file_layer(name: str, path: Path) -> Layer | None:
         raise UsageError(
             f"{path}: cannot be read: {reason}", "Mend its permissions, or move it away."
         ) from None
-    return _yaml_layer(name, str(path), text)
+    return Text(name, str(path), text)
 
 
 def option_layer(assignments: Sequence[str], name: str = "options") -> Layer:
     """`--set key=value` options; a dotted key each."""
+    from rps_core import yaml_text
+
     values: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
@@ -128,6 +161,9 @@ def merge(schema: type[Schema], layers: Sequence[Layer]) -> tuple[Schema, dict[s
         UsageError: a key that the schema does not have (with the nearest one that it has), a value of
             the wrong type, or a key that no layer sets; names file and line.
     """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
     merged: Any = OmegaConf.structured(schema)
     origins: dict[str, Origin] = {}
     for layer in layers:
@@ -160,11 +196,6 @@ def keys(schema: type) -> list[str]:
         else:
             found.append(name)
     return found
-
-
-def _yaml_layer(name: str, source: str, text: str) -> Layer:
-    document = yaml_text.parse(text, source)
-    return Layer(name, source, document.values, document.lines)
 
 
 def _checked(schema: type, values: Mapping[str, Any], layer: Layer, prefix: str) -> dict[str, Any]:
@@ -201,6 +232,8 @@ def _is_section(kind: object) -> TypeGuard[type]:
 
 
 def _unknown_key(key: str, name: str, prefix: str, known: list[str], layer: Layer) -> UsageError:
+    import difflib
+
     near = difflib.get_close_matches(str(name), known, n=1)
     inside = f" in `{prefix[:-1]}`" if prefix else ""
     hint = (

@@ -29,7 +29,8 @@ hookspec = HookspecMarker("rps")
 
 @hookspec
 def rps_detect_cluster(host: Host, shell: Shell) -> Claim | None:
-    """Claim this host, or not. Every plugin is asked; two claims are an error that names both.
+    """Claim this host, or not. Every site's plugin is asked (a scheduler's is loaded later, once a site
+    names it); two claims are an error that names both.
 
     Match the host name in full, not by a prefix, and look at more than the name where it can lie.
     `host.commands` tells which scheduler commands are on the PATH. Run one (`scontrol show config`)
@@ -46,7 +47,7 @@ def rps_clusters() -> Sequence[Cluster]:
 
 @hookspec(firstresult=True)
 def rps_site_config(cluster: Cluster) -> Traversable | None:
-    """The site's layer of the configuration: `files(__name__) / "site.yaml"`."""
+    """The site's layer of the configuration: `Path(__file__).with_name("site.yaml")`."""
 
 
 @hookspec(firstresult=True)

@@ -22,6 +22,7 @@ def print_cluster(wanted: str | None, *, as_json: bool) -> None:
         DetectionError: after printing, where no one cluster was found.
     """
     plugins = Plugins.load()
+    plugins.load_schedulers()
     host = this_host()
     detection: Detection | None = None
     failure: DetectionError | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -251,6 +250,9 @@ def forwarding_command(record: Record) -> str | None:
     """The ssh command that makes a service on 127.0.0.1 reachable from where the user sits."""
     if not record.own_service or "SSH_CONNECTION" not in os.environ:
         return None
+    import getpass
+    import socket
+
     port = record.endpoint.port
     # The address that the user's own connection came in on is one that can be reached from there.
     connection = os.environ["SSH_CONNECTION"].split()

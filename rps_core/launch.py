@@ -5,8 +5,9 @@ Detection, configuration and planning come before (`cluster`, `planning`), follo
 
 from __future__ import annotations
 
+import functools
 import json
-import secrets
+import os
 import sys
 import time
 from dataclasses import replace
@@ -61,7 +62,7 @@ def start(here: Here, plan: Plan, store: Store, shell: Shell, held: Held) -> Rec
     record = _new_record(here, plan, issued, endpoint)
     try:
         held.check()
-        session = store.create(record, Secrets(issued.claim, secrets.token_hex(16)))
+        session = store.create(record, Secrets(issued.claim, os.urandom(16).hex()))
         _write_for_the_node(session, here, plan, issued, endpoint)
         spec = session_spec(here, plan, record.name, record.tag, session.directory)
         script = session.write(session.script.name, here.site.render_batch(spec), 0o700)
@@ -156,7 +157,7 @@ def _new_record(here: Here, plan: Plan, issued: Issued, endpoint: Endpoint) -> R
     cluster = here.site.cluster
     return Record(
         name=issued.name,
-        tag=f"rps:{issued.name}:{secrets.token_hex(4)}",
+        tag=f"rps:{issued.name}:{os.urandom(4).hex()}",
         cluster=cluster.name,
         site=cluster.site,
         scheduler=cluster.scheduler,
@@ -174,16 +175,17 @@ def _write_for_the_node(
     session: SessionFiles, here: Here, plan: Plan, issued: Issued, endpoint: Endpoint
 ) -> None:
     """All that the agent needs, copied: the node may not see the installation or the CA."""
+    write = functools.partial(session.write, lasting=False)
     for source in _FOR_THE_NODE:
-        session.write(source.name, source.read_text("utf-8"))
+        write(source.name, source.read_text("utf-8"))
     if endpoint.ca_file:
-        session.write("service-ca.pem", Path(endpoint.ca_file).read_text("utf-8"))
-    session.write("interpreters", f"{sys.executable}\n")
+        write("service-ca.pem", Path(endpoint.ca_file).read_text("utf-8"))
+    write("interpreters", f"{sys.executable}\n")
     notebook = here.loaded.settings.notebook
-    session.write("modules", "".join(f"{module}\n" for module in notebook.modules))
-    session.write("conda-env", f"{notebook.conda_env}\n" if notebook.conda_env else "")
+    write("modules", "".join(f"{module}\n" for module in notebook.modules))
+    write("conda-env", f"{notebook.conda_env}\n" if notebook.conda_env else "")
     if plan.prologue:
-        session.write("prologue.sh", plan.prologue)
+        write("prologue.sh", plan.prologue)
     launch = {
         "version": 1,
         "name": issued.name,
@@ -202,7 +204,7 @@ def _write_for_the_node(
         "start_timeout": notebook.start_timeout,
         "walltime": int(plan.allocation.walltime.total_seconds()),
     }
-    session.write("launch.json", json.dumps(launch, indent=1))
+    write("launch.json", json.dumps(launch, indent=1))
 
 
 def _give_up(

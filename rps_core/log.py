@@ -6,7 +6,6 @@ The only module that imports structlog, and it does so when the first line is re
 
 from __future__ import annotations
 
-import logging
 import re
 import sys
 from collections.abc import MutableMapping
@@ -84,6 +83,8 @@ def _set_up() -> None:
     global _ready
     if _ready:
         return
+    import logging
+
     import structlog
 
     stream = _stream or sys.stderr
@@ -104,7 +105,7 @@ def _set_up() -> None:
         logger_factory=structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=False,
     )
-    # What libraries log (asyncio, aiohttp) takes the same way out; `sh` logs whole command lines.
+    # What libraries log (asyncio, aiohttp) takes the same way out.
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -114,7 +115,6 @@ def _set_up() -> None:
     )
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(logging.WARNING)
-    logging.getLogger("sh").setLevel(logging.WARNING)
     _ready = True
 
 

@@ -11,21 +11,24 @@ import shutil
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
-from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pluggy
 
 from rps_core import hookspecs
+from rps_core.entry_points import Found, entry_points
 from rps_core.errors import DetectionError, RpsError
 from rps_core.log import get_logger
 from rps_core.models import Claim, Cluster, Host, Job, JobStatus, SessionSpec
 from rps_core.shell import Shell, run
 from rps_core.store import Record
 
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
 GROUP = "rps"
+_SCHEDULER = "scheduler."
 _SCHEDULER_COMMANDS = ("sbatch", "qsub")
 
 log = get_logger(__name__)
@@ -60,11 +63,14 @@ def this_host() -> Host:
 
 
 class Plugins:
-    """All plugins that are installed and sound; `broken` lists the others."""
+    """All plugins that are installed and sound; `broken` lists the others.
+
+    A scheduler's is loaded when a site that names it is asked for (`site`), or by `load_schedulers`.
+    """
 
     def __init__(
         self,
-        points: Sequence[EntryPoint],
+        points: Sequence[Found],
         blocked: frozenset[str] = frozenset(),
         shell: Shell = run,
     ) -> None:
@@ -72,8 +78,13 @@ class Plugins:
         self._manager = pluggy.PluginManager("rps")
         self._manager.add_hookspecs(hookspecs)
         self.broken: list[Broken] = []
+        self._schedulers: dict[str, list[Found]] = {}
         for point in points:
-            if point.name not in blocked:
+            if point.name in blocked:
+                continue
+            if point.name.startswith(_SCHEDULER):
+                self._schedulers.setdefault(point.name, []).append(point)
+            else:
                 self._register(point)
 
     @classmethod
@@ -81,7 +92,7 @@ class Plugins:
         """Every entry point of the group `rps`, less those that `RPS_BLOCK` names (with commas)."""
         blocked = os.environ.get("RPS_BLOCK", "")
         return cls(
-            sorted(entry_points(group=GROUP), key=lambda point: point.name),
+            sorted(entry_points(GROUP), key=lambda point: point.name),
             frozenset(name.strip() for name in blocked.split(",")),
         )
 
@@ -114,7 +125,8 @@ class Plugins:
         Raises:
             DetectionError: the scheduler's plugin is not there, or broken.
         """
-        scheduler = f"scheduler.{cluster.scheduler}"
+        scheduler = f"{_SCHEDULER}{cluster.scheduler}"
+        self._load_scheduler(scheduler)
         if self._manager.get_plugin(scheduler) is None:
             why = [broken.reason for broken in self.broken if broken.plugin == scheduler]
             raise DetectionError(
@@ -123,6 +135,11 @@ class Plugins:
                 "`rps cluster` shows the state of every plugin.",
             )
         return Site(cluster, self._manager, (cluster.site, scheduler))
+
+    def load_schedulers(self) -> None:
+        """Load every scheduler's plugin, to see which are broken."""
+        for name in sorted(self._schedulers):
+            self._load_scheduler(name)
 
     def clusters(self) -> list[Cluster]:
         """Every cluster that some plugin serves."""
@@ -171,14 +188,18 @@ class Plugins:
             return None
         return answers[0] if answers else None
 
-    def _register(self, point: EntryPoint) -> None:
-        origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+    def _load_scheduler(self, name: str) -> None:
+        for point in self._schedulers.pop(name, []):
+            self._register(point)
+
+    def _register(self, point: Found) -> None:
         try:
             self._manager.register(point.load(), point.name)
             self._manager.check_pending()
         except Exception as error:  # noqa: BLE001 - as above, at import
             if self._manager.get_plugin(point.name) is not None:
                 self._manager.unregister(name=point.name)
+            origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
             self.broken.append(Broken(point.name, origin, _told(error)))
 
 

@@ -3,19 +3,23 @@
 defaults < scheduler < site < /etc/rps < ~/.config/rps < RPS_* variables < options. The two files may
 also have a section `sites: {<cluster>: {…}}`, which counts on that cluster only, above the rest of its
 file. What each key means stands in `conf/rps_conf/defaults.yaml`, once.
+
+Merging costs more than the rest of a start, so the result is remembered (`merged`) beside all that it
+was made of. The files are read each time.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rps_core import config, paths, yaml_text
-from rps_core.config import Layer, Origin
+import rps_conf
+
+from rps_core import config, merged, paths
+from rps_core.config import Layer, Origin, Text
 from rps_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +40,9 @@ RESERVED_VARIABLES = frozenset(
     }
 )
 _DOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,250})")
+
+
+_DEFAULTS = Path(rps_conf.__file__).with_name("defaults.yaml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,23 +163,42 @@ def load(
     Raises:
         UsageError: see `config.merge`.
     """
-    layers = [config.packaged_layer("defaults", files("rps_conf") / "defaults.yaml")]
+    texts = [config.packaged_text("defaults", _DEFAULTS)]
     if scheduler_config is not None:
-        layers.append(config.packaged_layer("scheduler", scheduler_config))
+        texts.append(config.packaged_text("scheduler", scheduler_config))
     if site_config is not None:
-        layers.append(config.packaged_layer("site", site_config))
-    for name, path in (("system", paths.system_config_file()), ("user", paths.config_file())):
-        layer = config.file_layer(name, path)
-        if layer is not None:
-            layers += [layer.without("sites"), layer.section(f"sites.{cluster}")]
-    layers += _environment_layers(environment)
+        texts.append(config.packaged_text("site", site_config))
+    own = [("system", paths.system_config_file()), ("user", paths.config_file())]
+    texts += [text for name, path in own if (text := config.file_text(name, path)) is not None]
+    given = _variables(environment)
+    inputs = merged.inputs(_CODE, cluster, texts, given, options, assignments)
+    known = merged.recall(Settings, inputs)
+    if known is not None:
+        return Loaded(*known)
+    layers = _file_layers(cluster, texts) + _environment_layers(given)
     chosen: dict[str, object] = {}
     for key, value in options.items():
         config.put(chosen, key, value)
     layers += [Layer("options", "the command line", chosen), config.option_layer(assignments)]
     loaded = Loaded(*config.merge(Settings, layers))
     _check_ranges(loaded)
+    merged.note(inputs, loaded.settings, loaded.origins)
     return loaded
+
+
+# What a layer's texts are read by: other code may have other rules.
+_CODE = tuple(Path(name) for name in (__file__, config.__file__))
+
+
+def _file_layers(cluster: str, texts: Sequence[Text]) -> list[Layer]:
+    layers: list[Layer] = []
+    for text in texts:
+        layer = text.parsed()
+        if text.layer in ("system", "user"):
+            layers += [layer.without("sites"), layer.section(f"sites.{cluster}")]
+        else:
+            layers.append(layer)
+    return layers
 
 
 def _check_ranges(loaded: Loaded) -> None:
@@ -226,7 +252,7 @@ def check_other_sites() -> set[str]:
     Raises:
         UsageError: as `load`.
     """
-    base = config.packaged_layer("defaults", files("rps_conf") / "defaults.yaml")
+    base = config.packaged_layer("defaults", _DEFAULTS)
     found: set[str] = set()
     for name, path in (("system", paths.system_config_file()), ("user", paths.config_file())):
         layer = config.file_layer(name, path)
@@ -237,13 +263,24 @@ def check_other_sites() -> set[str]:
     return found
 
 
-def _environment_layers(environment: Mapping[str, str]) -> list[Layer]:
+def _variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Those that set a key, or seem to be meant to."""
+    return {
+        name: text
+        for name, text in sorted(environment.items())
+        if name.startswith("RPS_") and name not in RESERVED_VARIABLES
+    }
+
+
+def _environment_layers(given: Mapping[str, str]) -> list[Layer]:
     """One layer for each variable, so that a value's origin is the variable's name."""
+    import difflib
+
+    from rps_core import yaml_text
+
     variables = {f"RPS_{key.replace('.', '_').upper()}": key for key in config.keys(Settings)}
     layers = []
-    for name, text in sorted(environment.items()):
-        if not name.startswith("RPS_") or name in RESERVED_VARIABLES:
-            continue
+    for name, text in given.items():
         if name not in variables:
             near = difflib.get_close_matches(name, [*variables, *RESERVED_VARIABLES], n=1)
             hint = f"Did you mean {near[0]}?" if near else "Unset it; `rps config` shows every key."

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from rps_core.cli import run, start
+from rps_core.cli import leave, run, start
 from rps_core.errors import UsageError
 
 
@@ -37,3 +37,4 @@ command = click.Command(
 def main() -> None:
     """The entry point of `start-jupyter`."""
     run(command)
+    leave()

@@ -7,6 +7,7 @@ launcher alone writes `session.json`; the agent on the node writes `events.jsonl
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -97,8 +98,10 @@ class SessionFiles:
             return None
         return Job(id=record.job_id, tag=record.tag, session_dir=self.directory)
 
-    def write(self, name: str, text: str, mode: int = 0o600) -> Path:
-        """Replace a file whole; it is on disk before its name is."""
+    def write(self, name: str, text: str, mode: int = 0o600, *, lasting: bool = True) -> Path:
+        """Replace a file whole. Where it is `lasting` it is on disk before its name is; what only the job
+        reads need not outlive this machine's crash, which may cost the job.
+        """
         path = self.directory / name
         temporary = self.directory / f".{name}.{os.getpid()}.{time.monotonic_ns()}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -107,7 +110,8 @@ class SessionFiles:
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(os.fsencode(text))  # a path need not be UTF-8
                 stream.flush()
-                os.fsync(stream.fileno())
+                if lasting:
+                    os.fsync(stream.fileno())
             temporary.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -199,9 +203,8 @@ class Store:
             _make_private(self.directory)
             self.check_owner()
             with path.open("wb") as stream:
-                stream.write(bytes(_SESSION_SIZE))
-                stream.flush()
-                os.fsync(stream.fileno())
+                # Takes the room without writing to a disk; NFS tells of a quota when the file is closed.
+                os.posix_fallocate(stream.fileno(), 0, _SESSION_SIZE)
         except OSError as error:
             raise UsageError(
                 f"Nothing can be written below {self.directory}: {error.strerror}",
@@ -266,7 +269,7 @@ class Store:
         try:
             found = json.loads(path.read_text("utf-8"))
             values = {**found, "endpoint": Endpoint(**found["endpoint"])}
-            kinds = get_type_hints(Record)
+            kinds = _kinds()
             record = Record(**{key: value for key, value in values.items() if key in kinds})
             for key, kind in kinds.items():
                 value = getattr(record, key)
@@ -355,6 +358,11 @@ def _make_private(directory: Path) -> None:
     for path in reversed(missing):
         with contextlib.suppress(FileExistsError):  # two commands at once
             path.mkdir(mode=0o700)
+
+
+@functools.cache
+def _kinds() -> dict[str, Any]:
+    return get_type_hints(Record)
 
 
 def _is_word(text: object) -> bool:

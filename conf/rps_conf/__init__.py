@@ -1,1 +1,1 @@
-"""The defaults of rps, as YAML; read with importlib.resources."""
+"""The defaults of rps, as YAML; read from beside this file."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rps_core.plugin import Claim, Cluster, Host, hookimpl
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 LOCAL = Cluster(name="local", site="local", scheduler="local")
 
@@ -32,4 +35,4 @@ def rps_detect_cluster(host: Host) -> Claim | None:
 @hookimpl
 def rps_site_config() -> Traversable:
     """Beside this module."""
-    return files("rps_core.builtin") / "local.yaml"
+    return Path(__file__).with_name("local.yaml")

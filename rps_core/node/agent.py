@@ -409,7 +409,9 @@ class ServiceAway(Exception):
 
 
 class Service:
-    """The Reverse Proxy Service's API. Each call has a connection of its own.
+    """The Reverse Proxy Service's API. Each call has a connection of its own, or with `keep` one serves
+    for several: a call that finds it closed by the service meanwhile is made again on a new one (each
+    call of a session may be repeated).
 
     `connect` is the address to connect to in place of resolving `host`; certificate, SNI and the Host
     header keep `host`. `ca_file` is trusted in place of the system's store. `timeout` is in seconds, for
@@ -424,7 +426,9 @@ class Service:
         connect: Optional[str] = None,
         ca_file: Optional[str] = None,
         timeout: float = 10.0,
+        keep: bool = False,
     ) -> None:
+        self._kept: Any = None  # the connection, between two calls
         self.host = host
         self.port = port
         self.timeout = timeout
@@ -432,6 +436,11 @@ class Service:
         self._connect = connect or host
         self._ca_file = ca_file
         self._context: Any = None
+        self._keep = keep
+
+    def __del__(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
 
     def request(
         self,
@@ -448,7 +457,9 @@ class Service:
         """
         if not _PRINTABLE(claim or ""):  # http.client would quote it in its own error
             raise ValueError("the claim is damaged")
-        headers = {"Accept": "application/json", "Connection": "close"}
+        headers = {"Accept": "application/json"}
+        if not self._keep:
+            headers["Connection"] = "close"
         content = None
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -479,27 +490,53 @@ class Service:
         self, method: str, path: str, content: Optional[bytes], headers: Dict[str, str]
     ) -> Tuple[int, Optional[Dict[str, Any]]]:
         import http.client
+        import ssl
 
+        connection, self._kept = self._kept, None
+        if connection is not None:
+            try:
+                return self._send(connection, method, path, content, headers)
+            except (ConnectionError, ssl.SSLError):
+                pass
         connection = http.client.HTTPSConnection(
             self.host, self.port, timeout=self.timeout, context=self._context
         )
+        # As bytes: Python takes a text for an international name, and loads what those need.
+        address = (self._connect.encode(), self.port)  # type: Any
+        raw = socket.create_connection(address, self.timeout)
+        # Else a request of two packets waits 40 ms for the first one's delayed acknowledgement.
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            raw = socket.create_connection((self._connect, self.port), self.timeout)
-            # Else a request of two packets waits 40 ms for the first one's delayed acknowledgement.
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            try:
-                connection.sock = self._context.wrap_socket(raw, server_hostname=self.host)
-            except BaseException:
-                raw.close()
-                raise
-            self.local_address = connection.sock.getsockname()[0]
+            connection.sock = self._context.wrap_socket(raw, server_hostname=self.host.encode())
+        except BaseException:
+            raw.close()
+            raise
+        self.local_address = connection.sock.getsockname()[0]
+        return self._send(connection, method, path, content, headers)
+
+    def _send(
+        self,
+        connection: Any,
+        method: str,
+        path: str,
+        content: Optional[bytes],
+        headers: Dict[str, str],
+    ) -> Tuple[int, Optional[Dict[str, Any]]]:
+        import http.client
+
+        try:
             connection.request(method, path, body=content, headers=headers)
             response = connection.getresponse()
             text = response.read(1 << 20)
+            if self._keep and response.isclosed() and not response.will_close:
+                self._kept = connection
+        except ConnectionError:
+            raise
         except http.client.HTTPException as error:
             raise OSError("it does not speak HTTP: " + type(error).__name__) from None
         finally:
-            connection.close()
+            if self._kept is not connection:
+                connection.close()
         try:
             answer = json.loads(text.decode())
         except ValueError:

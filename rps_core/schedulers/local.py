@@ -13,7 +13,6 @@ import signal
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +44,7 @@ CANCEL_TIME = 20.0  # seconds for it to end its job, before that is done over it
 @hookimpl(trylast=True)
 def rps_scheduler_config() -> Traversable:
     """Beside this module."""
-    return files("rps_core.schedulers") / "local.yaml"
+    return Path(__file__).with_name("local.yaml")
 
 
 @hookimpl(trylast=True)

@@ -7,9 +7,8 @@ Polled by the long text with history, `qstat -xf`. Not by JSON: of several ids i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rps_core.plugin import (
     Job,
@@ -24,6 +23,9 @@ from rps_core.plugin import (
 from rps_core.schedulers import torque
 from rps_core.schedulers import torque_answers as answers
 from rps_core.schedulers.torque_directives import fixed_options, job_name, plain, walltime
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 _NO_HISTORY = 36  # the site keeps none (15140, modulo 256)
 _ENDED = 35  # it is in the history
@@ -95,7 +97,7 @@ def _select(spec: SessionSpec) -> str:
 @hookimpl(trylast=True)
 def rps_scheduler_config() -> Traversable:
     """Beside this module."""
-    return files("rps_core.schedulers") / "pbs.yaml"
+    return Path(__file__).with_name("pbs.yaml")
 
 
 @hookimpl(trylast=True)

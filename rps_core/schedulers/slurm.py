@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rps_core.plugin import (
@@ -33,7 +33,6 @@ from rps_core.schedulers.slurm_directives import directives, job_name
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from importlib.resources.abc import Traversable
-    from pathlib import Path
 
     from rps_core.plugin import Finished
 
@@ -48,7 +47,7 @@ SETTLE_TIME = 2.0  # what an interrupted submission is given to arrive before it
 @hookimpl(trylast=True)
 def rps_scheduler_config() -> Traversable:
     """Beside this module."""
-    return files("rps_core.schedulers") / "slurm.yaml"
+    return Path(__file__).with_name("slurm.yaml")
 
 
 @hookimpl(trylast=True)

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakSet
 
 from rps_core.plugin import (
@@ -32,6 +30,9 @@ from rps_core.schedulers.torque_directives import directives, fixed_options, job
 from rps_core.schedulers.torque_forgotten import conclude
 from rps_core.schedulers.torque_gold import default_account
 from rps_core.schedulers.torque_states import status_of
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 # Given a job's name, the ids of the jobs that have it; None where nobody says.
 Find: TypeAlias = Callable[[str, Shell], list[str] | None]
@@ -58,7 +59,7 @@ AWAY = frozenset({31, 33, 111, 113, 162, 214})
 @hookimpl(trylast=True)
 def rps_scheduler_config() -> Traversable:
     """Beside this module."""
-    return files("rps_core.schedulers") / "torque.yaml"
+    return Path(__file__).with_name("torque.yaml")
 
 
 @hookimpl(trylast=True)

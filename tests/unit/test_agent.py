@@ -321,6 +321,48 @@ def test_one_who_speaks_no_http(tmp_path: Path, stand: StandIn) -> None:
         thread.join()
 
 
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answers", "connections"),
+    [
+        ([[ANSWER + b"\r\n{}"] * 3], 1),
+        ([[ANSWER + b"\r\n{}"] * 2, [ANSWER + b"\r\n{}"]], 2),  # closed while nobody asks
+        ([[ANSWER + b"Connection: close\r\n\r\n{}"]] * 3, 3),
+    ],
+    ids=["kept", "closed meanwhile", "not to be kept"],
+)
+def test_a_connection_is_kept_for_as_long_as_the_service_does(
+    tmp_path: Path, stand: StandIn, answers: list[list[bytes]], connections: int
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    leaf = stand.upstream.issue([f"manage.{DOMAIN}"], 1)
+    (tmp_path / "pem").write_bytes(leaf.certificate + leaf.key)
+    context.load_cert_chain(tmp_path / "pem")
+    served = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            for texts in answers:
+                connection, _ = listener.accept()
+                with context.wrap_socket(connection, server_side=True) as secure:
+                    served.append(secure)
+                    for text in texts:
+                        secure.recv(4096)
+                        secure.sendall(text)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        ca_file = str(stand.upstream.certificate_file)
+        port = listener.getsockname()[1]
+        client = Service(f"manage.{DOMAIN}", port, "127.0.0.1", ca_file, keep=True)
+        for _ in range(3):
+            assert client.request("GET", PATH, None, CLAIM) == {}
+        thread.join()
+    assert len(served) == connections
+
+
 def test_a_damaged_claim_is_not_quoted(stand: StandIn) -> None:
     with pytest.raises(ValueError, match="damaged") as caught:
         service(stand).request("POST", PATH, {}, "canary\r\nX: y")

@@ -5,6 +5,7 @@ import typing
 from collections.abc import Callable
 from datetime import timedelta
 from importlib.metadata import EntryPoint, entry_points
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import pytest
@@ -179,7 +180,8 @@ def test_every_hook_is_documented_and_implemented_with_the_specs_types() -> None
         **vars(rps_core.models),
         **vars(rps_core.shell),
         **vars(rps_core.store),
-        **{name: getattr(plugins, name) for name in ("Mapping", "Path", "Sequence", "Traversable")},
+        **{name: getattr(plugins, name) for name in ("Mapping", "Path", "Sequence")},
+        "Traversable": Traversable,
     }
     specs = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("rps_")}
     assert len(specs) == 11
@@ -251,3 +253,18 @@ def test_a_host_of_the_cluster_from_where_nothing_can_be_started_says_so(
     with pytest.raises(DetectionError, match=told):
         installed().detect(host)
     assert installed().detect(host, "comet").cluster.name == "comet"
+
+
+def test_a_scheduler_is_loaded_with_the_site_that_names_it(write: Write) -> None:
+    module = write("other", "LOADED = True").value
+    broken = EntryPoint(name="scheduler.other", value="nowhere_to_be_found", group="rps")
+    unneeded = EntryPoint(name="scheduler.unneeded", value=module, group="rps")
+    found = installed(unneeded, broken)
+    found.site(found.detect(COMET_LOGIN).cluster)
+    assert module not in sys.modules
+    assert found.broken == []
+    with pytest.raises(DetectionError, match="broken: ModuleNotFoundError"):
+        found.site(Cluster(name="x", site="comet", scheduler="other"))
+    found.load_schedulers()
+    assert module in sys.modules
+    assert [each.plugin for each in found.broken] == ["scheduler.other"]

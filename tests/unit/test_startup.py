@@ -10,7 +10,7 @@ import pytest
 import rps_core
 
 ROOT = Path(rps_core.__file__).parent.parent
-HEAVY = ("aiohttp", "asyncio", "cryptography", "importlib.metadata", "omegaconf", "pluggy", "sh",
+HEAVY = ("aiohttp", "asyncio", "cryptography", "importlib.metadata", "omegaconf", "pluggy",
          "ssl", "structlog", "subprocess", "yaml")  # fmt: skip
 
 
@@ -18,8 +18,8 @@ def loaded_by(*arguments: str) -> set[str]:
     code = (
         "import sys\n"
         "sys.argv[0] = 'rps'\n"
-        "from rps_core.cli import main\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "from rps_core import cli\n"
+        "try:\n    cli.run(cli.rps)\nexcept SystemExit:\n    pass\n"
         "print('LOADED', *sys.modules)\n"
     )
     done = subprocess.run(
@@ -47,13 +47,27 @@ def test_help_loads_click_and_nothing_else(arguments: list[str]) -> None:
 
 def test_listing_no_sessions_loads_no_plugins() -> None:
     found = loaded_by("list")
-    assert found.isdisjoint({"pluggy", "omegaconf", "structlog", "sh", "aiohttp"})
+    assert found.isdisjoint({"pluggy", "omegaconf", "structlog", "aiohttp"})
+
+
+def test_a_warm_start_loads_no_more_than_it_needs() -> None:
+    """Up to the batch script; what follows is a request and sbatch. The first merges the configuration."""
+    arguments = ("start", "--dry-run", "--cluster=generic", "--set", "proxy.domain=example.org")
+    assert "omegaconf" in loaded_by(*arguments)
+    found = loaded_by(*arguments)
+    assert found.isdisjoint(
+        {"aiohttp", "argparse", "asyncio", "configparser", "cryptography", "hashlib", "hmac",
+         "importlib.metadata", "importlib.resources", "logging", "omegaconf", "secrets",
+         "structlog", "tempfile", "yaml"}
+    )  # fmt: skip
+    assert "rps_core.schedulers.slurm" in found
+    others = {f"rps_core.schedulers.{name}" for name in ("local", "pbs", "torque")}
+    assert found.isdisjoint(others)
 
 
 ONE_IMPORTER = {
     "omegaconf": {"rps_core/config.py"},
     "yaml": {"rps_core/yaml_text.py"},
-    "sh": {"rps_core/shell.py"},
     "structlog": {"rps_core/log.py"},
     "pluggy": {"rps_core/plugins.py", "rps_core/hookspecs.py", "rps_core/plugin.py"},
 }

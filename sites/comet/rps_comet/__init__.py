@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rps_core.plugin import Claim, Cluster, Host, Shell, hookimpl, slurm_cluster_name
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 COMET = Cluster(name="comet", site="comet", scheduler="slurm")
 # In full: comet-14-01 (rack, slot) is a compute node, from where one does not start sessions.
@@ -47,4 +50,4 @@ def rps_detect_cluster(host: Host, shell: Shell) -> Claim | None:
 @hookimpl
 def rps_site_config() -> Traversable:
     """Beside this module."""
-    return files(__name__) / "site.yaml"
+    return Path(__file__).with_name("site.yaml")

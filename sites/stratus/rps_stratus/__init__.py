@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rps_core.plugin import Claim, Cluster, Host, Shell, hookimpl, slurm_cluster_name
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 STRATUS = Cluster(name="stratus", site="stratus", scheduler="slurm")
 _LOGIN_NODE = "tscc-stratus"
@@ -45,4 +48,4 @@ def rps_detect_cluster(host: Host, shell: Shell) -> Claim | None:
 @hookimpl
 def rps_site_config() -> Traversable:
     """Beside this module."""
-    return files(__name__) / "site.yaml"
+    return Path(__file__).with_name("site.yaml")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rps_core.plugin import Claim, Cluster, Host, hookimpl
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 TSCC = Cluster(name="tscc", site="tscc", scheduler="torque")
 # In full: tscc-0-12 is a compute node, from where one does not start sessions, and tscc-stratus is the
@@ -39,4 +42,4 @@ def rps_detect_cluster(host: Host) -> Claim | None:
 @hookimpl
 def rps_site_config() -> Traversable:
     """Beside this module."""
-    return files(__name__) / "site.yaml"
+    return Path(__file__).with_name("site.yaml")
