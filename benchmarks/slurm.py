@@ -45,7 +45,7 @@ DETECTIONS = 15
 DETECTION_LIMIT = 0.05
 _START = ("start", "--no-wait", "--quiet")
 _BARE = "pass"
-_FLOOR = "import click, dataclasses, http.client, json, pathlib, ssl, subprocess"
+_FLOOR = "import click, dataclasses, http.client, json, pathlib, sh, ssl"
 _IMPORT = "from rps_core.plugins import Plugins, this_host"
 _DETECT = f"{_IMPORT}; assert Plugins.load().detect(this_host()).cluster.name == 'comet'"
 _BATCH = "#!/bin/bash\nexec jupyter lab --config=$config\n"
@@ -88,7 +88,7 @@ def _starting(alice: Login, cluster: Cluster) -> list[Row]:
         beside("`rps start --no-wait`, warm, CPU", warm.cpu, "s"),
         beside("… cold, CPU", cold.cpu, "s"),
         beside("… the script, CPU", script.cpu, "s"),
-        beside("… Python with click, http.client and ssl imported, wall", imports.wall, "s"),
+        beside("… Python with click, sh, http.client and ssl imported, wall", imports.wall, "s"),
         beside("… sbatch alone, wall", submission.wall, "s"),
     ]
 

@@ -250,7 +250,6 @@ def forwarding_command(record: Record) -> str | None:
     """The ssh command that makes a service on 127.0.0.1 reachable from where the user sits."""
     if not record.own_service or "SSH_CONNECTION" not in os.environ:
         return None
-    import getpass
     import socket
 
     port = record.endpoint.port

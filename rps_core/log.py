@@ -105,7 +105,7 @@ def _set_up() -> None:
         logger_factory=structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=False,
     )
-    # What libraries log (asyncio, aiohttp) takes the same way out.
+    # What libraries log (asyncio, aiohttp) takes the same way out; `sh` logs whole command lines.
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -115,6 +115,7 @@ def _set_up() -> None:
     )
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(logging.WARNING)
+    logging.getLogger("sh").setLevel(logging.WARNING)
     _ready = True
 
 

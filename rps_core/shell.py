@@ -1,15 +1,17 @@
-"""Running a scheduler's commands: the one seam for tests, timeouts and environments."""
+"""Running a scheduler's commands: the one seam for tests, timeouts and environments.
+
+The only module that imports sh, and only when a command is really run.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
-import subprocess
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from rps_core.errors import SchedulerError
 
@@ -49,42 +51,51 @@ class Shell(Protocol):
 
 def run(*argv: str, stdin: str = "", timeout: float = 30.0) -> Finished:
     """The real `Shell`: in the C locale, without variables that change a scheduler's defaults."""
-    program = shutil.which(argv[0])
-    if program is None:
+    import sh
+
+    try:
+        command = sh.Command(argv[0])
+    except sh.CommandNotFound:
         raise SchedulerError(
             f"`{argv[0]}` is not on the PATH of this host",
             "Is this a login node? `rps cluster` shows what was found.",
-        )
-    try:
-        running = subprocess.Popen(
-            [program, *argv[1:]],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=command_environment(os.environ),
-            start_new_session=True,  # Ctrl-C at the terminal must not cut a submission in half
-        )
-    except OSError as error:
-        raise SchedulerError(f"`{program}` cannot be run: {error.strerror}") from None
-    try:
-        stdout, stderr = running.communicate(os.fsencode(stdin), timeout)
-    except subprocess.TimeoutExpired:
-        _end(running)
-        raise SchedulerError(
-            f"`{argv[0]}` did not answer within {timeout:.0f} s",
-            "The scheduler may be busy; nothing was concluded from its silence.",
-            transient=True,
         ) from None
-    code = running.returncode if running.returncode >= 0 else 128 - running.returncode
-    return Finished(argv, code, _text(stdout), _text(stderr))
+    timed_out = threading.Event()
+    try:
+        running = command(
+            *argv[1:],
+            _in=stdin,
+            _env=command_environment(os.environ),
+            _bg=True,
+            _bg_exc=False,
+            _tty_out=False,  # sh gives a terminal by default, and tools then colour what they print
+            _new_session=True,  # Ctrl-C at the terminal must not cut a submission in half
+            _decode_errors="replace",
+            _ok_code=list(range(256)),
+            _return_cmd=True,
+        )
+        # Not sh's own `_timeout`: it looks ten times a second, and so each command took 0.1 s.
+        timer = threading.Timer(timeout, _end, (running, timed_out))
+        timer.start()
+        try:
+            running.wait()
+        finally:
+            timer.cancel()
+    except sh.SignalException as error:
+        if timed_out.is_set():
+            raise SchedulerError(
+                f"`{argv[0]}` did not answer within {timeout:.0f} s",
+                "The scheduler may be busy; nothing was concluded from its silence.",
+                transient=True,
+            ) from None
+        return Finished(argv, 128 + abs(error.exit_code), "", _text(error.stderr))
+    return Finished(argv, running.exit_code, _text(running.stdout), _text(running.stderr))
 
 
-def _end(running: subprocess.Popen[bytes]) -> None:
-    """With its children: they hold its output open."""
+def _end(running: Any, timed_out: threading.Event) -> None:
+    timed_out.set()
     with contextlib.suppress(ProcessLookupError):  # it ended at this very moment
-        os.killpg(running.pid, signal.SIGKILL)
-    with contextlib.suppress(subprocess.TimeoutExpired):  # one that left the group
-        running.communicate(timeout=1)
+        running.signal_group(signal.SIGKILL)  # its children too: they hold its output open
 
 
 def command_environment(environment: Mapping[str, str]) -> dict[str, str]:

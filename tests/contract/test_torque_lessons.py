@@ -32,7 +32,9 @@ TABLE: list[tuple[str, Covered | Cannot]] = [
     ),
     (
         "argument lists, never a shell",
-        Cannot("rps_core/shell.py", "[program, *argv[1:]],", "arguments are passed as a list"),
+        Cannot(
+            "rps_core/shell.py", "command = sh.Command(argv[0])", "arguments are passed as a list"
+        ),
     ),
     ("the C locale", Cannot("rps_core/shell.py", '"LC_ALL": "C"', "set for every command")),
     (
@@ -47,7 +49,7 @@ TABLE: list[tuple[str, Covered | Cannot]] = [
         "stderr is kept apart",
         Cannot(
             "rps_core/shell.py",
-            "_text(stdout), _text(stderr)",
+            "_text(running.stdout), _text(running.stderr)",
             "two fields of Finished",
         ),
     ),

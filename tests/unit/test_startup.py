@@ -10,7 +10,7 @@ import pytest
 import rps_core
 
 ROOT = Path(rps_core.__file__).parent.parent
-HEAVY = ("aiohttp", "asyncio", "cryptography", "importlib.metadata", "omegaconf", "pluggy",
+HEAVY = ("aiohttp", "asyncio", "cryptography", "importlib.metadata", "omegaconf", "pluggy", "sh",
          "ssl", "structlog", "subprocess", "yaml")  # fmt: skip
 
 
@@ -47,18 +47,22 @@ def test_help_loads_click_and_nothing_else(arguments: list[str]) -> None:
 
 def test_listing_no_sessions_loads_no_plugins() -> None:
     found = loaded_by("list")
-    assert found.isdisjoint({"pluggy", "omegaconf", "structlog", "aiohttp"})
+    assert found.isdisjoint({"pluggy", "omegaconf", "structlog", "sh", "aiohttp"})
 
 
 def test_a_warm_start_loads_no_more_than_it_needs() -> None:
-    """Up to the batch script; what follows is a request and sbatch. The first merges the configuration."""
-    arguments = ("start", "--dry-run", "--cluster=generic", "--set", "proxy.domain=example.org")
+    """Up to the batch script; what follows is a request and sbatch, by way of sh, which brings asyncio.
+
+    The first merges the configuration. An allocation is given, so that no scheduler is asked for one.
+    """
+    arguments = ("start", "--dry-run", "--cluster=generic", "--account=abc123", "--set",
+                 "proxy.domain=example.org")  # fmt: skip
     assert "omegaconf" in loaded_by(*arguments)
     found = loaded_by(*arguments)
     assert found.isdisjoint(
         {"aiohttp", "argparse", "asyncio", "configparser", "cryptography", "hashlib", "hmac",
          "importlib.metadata", "importlib.resources", "logging", "omegaconf", "secrets",
-         "structlog", "tempfile", "yaml"}
+         "sh", "structlog", "tempfile", "yaml"}
     )  # fmt: skip
     assert "rps_core.schedulers.slurm" in found
     others = {f"rps_core.schedulers.{name}" for name in ("local", "pbs", "torque")}
@@ -68,6 +72,7 @@ def test_a_warm_start_loads_no_more_than_it_needs() -> None:
 ONE_IMPORTER = {
     "omegaconf": {"rps_core/config.py"},
     "yaml": {"rps_core/yaml_text.py"},
+    "sh": {"rps_core/shell.py"},
     "structlog": {"rps_core/log.py"},
     "pluggy": {"rps_core/plugins.py", "rps_core/hookspecs.py", "rps_core/plugin.py"},
 }
