@@ -127,7 +127,11 @@ def judge(
     phase = None if service is None else service.phase
     redeemed = next((e["time"] for e in events if e.get("event") == "redeemed"), None)
     stolen = redeemed is None and phase in ("mapping", "ready")
-    if status.phase is not JobPhase.RUNNING:
+    # An agent that has redeemed has run: the scheduler's "pending" is older.
+    runs = status.phase is JobPhase.RUNNING or (
+        status.phase is JobPhase.PENDING and redeemed is not None
+    )
+    if not runs:
         state, reason = sessions.PHASE_STATES[status.phase], status.reason
         if status.phase is JobPhase.PENDING and phase == "gone":
             reason = "the service has forgotten its name: stop it, and start another"
@@ -137,9 +141,9 @@ def judge(
     if phase is None:
         return "unknown", "the job runs, and the service does not answer"
     if phase == "gone":
-        return "lapsed", (
-            f"the service does not know its name any more; a route ends after {ROUTE_HOURS} hours"
-        )
+        if redeemed is not None and time.time() - redeemed > (ROUTE_HOURS - 1) * 3600:
+            return "lapsed", f"the service ends every route after {ROUTE_HOURS} hours"
+        return "ending", "the service does not know its name any more"
     if stolen:
         return "starting", "its name is redeemed, but its job has not said that it was the one"
     if phase == "ready":

@@ -63,10 +63,19 @@ def redeemed(seconds_ago: float = 0) -> list[dict[str, Any]]:
         (RUNNING, "ready", [], True, "starting", "has not said that it was the one"),
         (PENDING, "ready", [], True, "pending", "do not open its URL"),
         (PENDING, "issued", [], True, "pending", "waiting for a free node"),
+        (PENDING, "ready", redeemed(), True, "ready", None),  # the scheduler's answer is older
         (PENDING, None, [], True, "pending", "waiting for a free node"),
         (PENDING, "gone", [], True, "pending", "forgotten"),
         (RUNNING, "linked", [], True, "starting", None),
-        (RUNNING, "gone", redeemed(), True, "lapsed", "49 hours"),
+        (
+            RUNNING,
+            "gone",
+            redeemed(),
+            True,
+            "ending",
+            "does not know its name",
+        ),  # the agent is at it
+        (RUNNING, "gone", redeemed(49.5 * 3600), True, "lapsed", "49 hours"),
         (RUNNING, None, redeemed(), True, "unknown", "the service does not answer"),
     ],
 )
