@@ -59,9 +59,10 @@ def status(rps: Rps) -> dict[str, Any]:
 def test_from_its_url_to_a_cell_to_its_end(
     installed: Any, rps: Rps, older: OlderService, ca: Path, wait_for: Callable[..., None]
 ) -> None:
-    began = rps("start", "--json", "-vv", "--log-format", "json")
+    began = rps("start", "-vv", "--log-format", "json")
     assert "up to two minutes" in began.stderr
-    found = json.loads(began.stdout)
+    found = status(rps)
+    assert began.stdout == found["url"] + "\n"
     assert re.fullmatch("notebook-[0-9a-f]{8}", found["name"])
     url = f"https://{NAME}.rps.localhost:{older.port}/"
     assert re.fullmatch(re.escape(url) + r"\?token=[0-9a-f]{32}", found["url"])
@@ -91,7 +92,7 @@ def test_from_its_url_to_a_cell_to_its_end(
     directory = installed.user.home / ".local/state/rps/sessions" / found["name"]
     seen += [(directory / file).read_bytes() for file in ("batch.sh", "events.jsonl", "job.log")]
     assert [text for text in seen if NAME.encode() in text] == []
-    readable = [path for path in directory.rglob("*") if path.stat().st_mode & 0o077]
+    readable = [path for path in (directory, *directory.glob("*")) if path.stat().st_mode & 0o077]
     assert readable == []
 
     stopped = rps("stop", found["name"][:11])
@@ -122,8 +123,12 @@ def test_waited_for_it_is_ready_when_it_is_reachable(
     assert older.names == {}
 
 
-def test_a_job_that_is_not_submitted_gives_its_name_back(rps: Rps, older: OlderService) -> None:
-    done = rps("start", "--set", "job.directives=['one\\ntwo']", check=False)
+def test_a_job_that_is_not_submitted_gives_its_name_back(
+    rps: Rps, older: OlderService, installed: Any
+) -> None:
+    script = installed.user.home / "no-script"
+    script.write_text("no first line\n")
+    done = rps("start", "-b", str(script), check=False)
     assert done.returncode == 2, done.stderr
     assert older.asked("getlink.cgi")
     assert older.names == {}
