@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rps_core.errors import ServiceError, UsageError
-from rps_core.node.agent import Service, ServiceAway, ServiceRefused
+from rps_core.node.agent import NotTheService, Service, ServiceAway, ServiceRefused
 from rps_core.store import Endpoint, Record
 
 if TYPE_CHECKING:
+    from rps_core.satellite import Satellite
     from rps_core.settings import Loaded
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A name of one's own, and the claim that proves it."""
+    """A name of one's own, and the claim that proves it.
+
+    At the older service `name` is ours alone, and what it calls the session, in `host`, is the `claim`.
+    """
 
     name: str
     host: str
@@ -42,31 +46,62 @@ class Client:
 
     `own_key` is the key of one's own service, a secret that *issue* shows; None for a site's service. One's
     own may have ended as idle since it was found: it is then started again, and may have moved, so
-    that `endpoint` is to be read after the call.
+    that `endpoint` is to be read after the call. `detect`: *issue* finds out whether it is the older
+    service, and `endpoint` then says so.
     """
 
-    def __init__(self, endpoint: Endpoint, timeout: float, own_key: str | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        timeout: float,
+        own_key: str | None = None,
+        *,
+        detect: bool = False,
+    ) -> None:
         self.endpoint = endpoint
+        self._detect = detect
+        self._older = _older(endpoint, timeout) if endpoint.protocol == "satellite" else None
         self._own_key = own_key
         self._timeout = timeout
         self._service = _service(endpoint, timeout)
 
     def issue(self, *, cluster: str, scheduler: str, user: str) -> Issued:
         """A fresh name."""
+        if self._older:
+            return self._older.issue()
         body = {"cluster": cluster, "scheduler": scheduler, "user": user}
-        found = self._call("POST", "/api/v1/sessions", body, self._own_key)
+        try:
+            found = self._call("POST", "/api/v1/sessions", body, self._own_key)
+        except ServiceError as error:
+            if not (self._detect and isinstance(error.__cause__, NotTheService)):
+                raise
+            # It did answer, and has proved that it is manage.<domain>: nobody in between said this.
+            older = _older(self.endpoint, self._timeout)
+            issued = older.issue_if_it_is_one(error.__cause__)
+            if issued is None:
+                raise
+            self._older, self.endpoint = older, replace(self.endpoint, protocol="satellite")
+            return issued
         return Issued(found["name"], found["host"], found["url"], found["claim"])
 
     def link(self, name: str, claim: str, job_id: str) -> None:
         """Tell which job the session is."""
-        self._call("POST", f"/api/v1/sessions/{name}/link", {"job_id": job_id}, claim)
+        if self._older:
+            self._older.link(claim, job_id)
+        else:
+            self._call("POST", f"/api/v1/sessions/{name}/link", {"job_id": job_id}, claim)
 
     def revoke(self, name: str, claim: str, reason: str) -> None:
         """End the session's route; the agent ends the notebook when it hears of it."""
-        self._call("POST", f"/api/v1/sessions/{name}/revoke", {"reason": reason}, claim)
+        if self._older:
+            self._older.revoke(claim)
+        else:
+            self._call("POST", f"/api/v1/sessions/{name}/revoke", {"reason": reason}, claim)
 
     def state(self, name: str, claim: str) -> ServiceState:
         """Where the session stands. A name that the service has forgotten is `gone`."""
+        if self._older:
+            return self._older.state(claim)
         try:
             found = self._call("GET", f"/api/v1/sessions/{name}", None, claim)
         except ServiceError as error:
@@ -101,13 +136,19 @@ class Client:
                 f"The service at {self.endpoint.host}:{self.endpoint.port} does not answer: {error}",
                 "Try again in a minute; if it stays away, tell the cluster's support.",
                 transient=True,
-            ) from None
+            ) from (error if isinstance(error, NotTheService) else None)
         except ServiceRefused as error:
             raise ServiceError(
                 f"The service at {self.endpoint.host} refused: {error.message} ({error.code})",
                 "",
                 code=error.code,
             ) from None
+
+
+def _older(to: Endpoint, timeout: float) -> Satellite:
+    from rps_core.satellite import Satellite
+
+    return Satellite(to, timeout)
 
 
 def _service(to: Endpoint, timeout: float) -> Service:
@@ -120,7 +161,7 @@ def configured_client(loaded: Loaded) -> Client:
     if proxy.own:
         endpoint, key = own_endpoint()
         return Client(endpoint, proxy.timeout, key)
-    return Client(configured_endpoint(loaded), proxy.timeout)
+    return Client(configured_endpoint(loaded), proxy.timeout, detect=proxy.protocol == "auto")
 
 
 def configured_endpoint(loaded: Loaded) -> Endpoint:
@@ -147,6 +188,7 @@ def configured_endpoint(loaded: Loaded) -> Endpoint:
         port=proxy.port,
         connect="127.0.0.1" if local else None,
         ca_file=proxy.ca_file,
+        protocol="rps" if proxy.protocol == "auto" else proxy.protocol,
     )
 
 

@@ -42,6 +42,10 @@ class Screen:
         click.echo(f"{record.name}: job {record.job_id} on {record.cluster}", err=True)
         if record.own_service:
             click.echo(f"The CA that a browser must trust: {record.endpoint.ca_file}", err=True)
+        if record.endpoint.protocol == "satellite":
+            from rps_core import satellite
+
+            click.echo(satellite.note(record.walltime), err=True)
         forwarding = forwarding_command(record)
         if forwarding:
             click.echo(

@@ -196,6 +196,7 @@ def _write_for_the_node(
             "port": endpoint.port,
             "connect": endpoint.connect,
             "ca_file": "service-ca.pem" if endpoint.ca_file else None,
+            "protocol": endpoint.protocol,
         },
         "directory": str(plan.directory),
         "jupyter": plan.jupyter,

@@ -28,7 +28,7 @@ _BY_THE_SCHEDULER = {
     Outcome.NODE_FAILED: "its node failed",
     Outcome.PREEMPTED: "another job took its place",
 }
-_PHASE_STATES = {
+PHASE_STATES = {
     JobPhase.PENDING: "pending",
     JobPhase.RUNNING: "starting",
     JobPhase.SUSPENDED: "suspended",
@@ -169,8 +169,14 @@ def inspect(
             log.warning("service not asked", name=record.name, reason=error.message)
     if isinstance(status, Gone):
         return settle(record, status, here, store)
-    state, reason = judge(status, service, agent_alive=secrets is not None)
-    started = next((e for e in files.events() if e.get("event") == "started"), None)
+    events = files.events()
+    if record.endpoint.protocol == "satellite":
+        from rps_core import satellite
+
+        state, reason = satellite.judge(status, service, events, agent_alive=secrets is not None)
+    else:
+        state, reason = judge(status, service, agent_alive=secrets is not None)
+    started = next((e for e in events if e.get("event") == "started"), None)
     known = status if isinstance(status, Known) else None
     # What the queue says is of no interest once the session has got past it.
     queued = known if known and state == "pending" else None
@@ -209,7 +215,7 @@ def judge(
         return "lapsed", "the notebook's agent stopped renewing its route"
     if service is None and status.phase is JobPhase.RUNNING:
         return "unknown", "the job runs, and the service does not answer"
-    return _PHASE_STATES[status.phase], status.reason
+    return PHASE_STATES[status.phase], status.reason
 
 
 def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Session:
@@ -219,7 +225,8 @@ def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Sessi
     The route is taken down, in case the job had no time to.
     """
     files = store.files(record.name)
-    last = next((e for e in reversed(files.events()) if e.get("event") == "ended"), None)
+    events = files.events()
+    last = next((e for e in reversed(events) if e.get("event") == "ended"), None)
     failed = gone.outcome not in _PEACEFUL
     reason = gone.evidence
     cancelled = gone.outcome is Outcome.CANCELLED
@@ -234,7 +241,11 @@ def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Sessi
         reason = str(last.get("reason") or reason)
     elif gone.outcome is Outcome.COMPLETED:
         failed, reason = True, f"the job ended before the notebook was started ({gone.evidence})"
-    revoke(record, store, reason, here)
+    revoked = revoke(record, store, reason, here)
+    if record.endpoint.protocol == "satellite":
+        from rps_core import satellite
+
+        reason += satellite.what_is_left(events, revoked=revoked)
     outcome = "failed" if failed else "ended"
     ended = store.end(record, now=time.time(), outcome=outcome, reason=reason)
     if here is not None:
@@ -243,14 +254,20 @@ def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Sessi
 
 
 def revoke(record: Record, store: Store, reason: str, here: Here | None) -> bool:
-    """Take the route down; False where the service did not answer: the lease does it then."""
+    """Take the route down; False where the service did not do it. The lease does it then, or at the older
+    service, which has none, the job's agent."""
     try:
         secrets = store.files(record.name).secrets()
         if secrets is not None:
             client_of(record, _timeout(here)).revoke(record.name, secrets.claim, reason)
     except RpsError as error:
         if not isinstance(error, ServiceError) or error.code not in ("gone", "unknown-name"):
-            log.warning("route left to its lease", name=record.name, reason=error.message)
+            satellite = record.endpoint.protocol == "satellite"
+            left = "route left to its job" if satellite else "route left to its lease"
+            if satellite and getattr(error, "code", "") == "wrong-address":  # as it should be
+                log.info(left, name=record.name)
+            else:
+                log.warning(left, name=record.name, reason=error.message)
             return False
     return True
 

@@ -54,6 +54,7 @@ class ProxySettings:
     ca_file: str | None
     timeout: float
     own: bool
+    protocol: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +214,12 @@ def _check_ranges(loaded: Loaded) -> None:
                 ("proxy.domain", found.proxy.domain),
                 ("node_domain", found.node_domain),
             )
+        ),
+        (
+            "proxy.protocol",
+            found.proxy.protocol,
+            found.proxy.protocol in ("auto", "rps", "satellite"),
+            "auto, rps or satellite",
         ),
         (
             "notebook.port_range",

@@ -32,12 +32,14 @@ _HOUR = 3600.0
 class Endpoint:
     """How to reach a service: the name it must prove, its port, and where to connect instead of asking
     DNS (`*.localhost` names, which glibc does not resolve). `ca_file`: null for the system's store.
+    `protocol`: what it speaks, `rps` or `satellite` (docs/protocol.md).
     """
 
     host: str
     port: int
     connect: str | None = None
     ca_file: str | None = None
+    protocol: str = "rps"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,11 @@ class Record:
     outcome: str | None = None
     reason: str | None = None
 
+    def is_called(self, prefix: str) -> bool:
+        """Whether the session's name begins so, or the host in its URL: at the older service they differ."""
+        host = self.url.partition("//")[2]
+        return self.name.startswith(prefix) or host.startswith(prefix)
+
     def visit_url(self, secrets: Secrets | None) -> str | None:
         """The URL with its token; None once the session has no secrets any more."""
         return f"{self.url}?token={secrets.token}" if secrets else None
@@ -74,7 +81,8 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """The claim, which speaks for the session to the service, and the notebook's own token."""
+    """What speaks for the session to the service (its claim, or where the service knows none its name
+    there), and the notebook's own token."""
 
     claim: str
     token: str
@@ -325,7 +333,7 @@ class Store:
         matching = [
             record
             for record in self.records()
-            if (record.ended is None if prefix is None else record.name.startswith(prefix.lower()))
+            if (record.ended is None if prefix is None else record.is_called(prefix.lower()))
         ]
         exact = [record for record in matching if record.name == prefix]
         matching = exact or [r for r in matching if r.ended is None] or matching

@@ -34,6 +34,7 @@ REVOKE_TIME = 2.0  # seconds spent on telling the service; the lease does the re
 REASON_LENGTH = 200  # characters of a reason that the service is told
 LOG_LINES = 20  # last lines of the application's output that `ended` reports
 BACK_OFF = (1.0, 2.0, 4.0, 8.0, 15.0)  # seconds between calls while the service is away
+DESTROY_TIME = 15.0  # seconds spent on telling the older service: there nothing else ends the route
 
 # ---------------------------------------------------------------------------------------- processes
 
@@ -386,10 +387,12 @@ def log(text: str) -> None:
 
 
 class ServiceRefused(Exception):
-    """The service answered, and said no: HTTP `status`, its `code` (docs/protocol.md), its words."""
+    """The service answered, and said no: HTTP `status`, its `code` (docs/protocol.md), its words; and
+    for the older service, what to do."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, advice: str = "") -> None:
         super().__init__("%s (%s)" % (message, code))
+        self.advice = advice
         self.status = status
         self.code = code
         self.message = message
@@ -406,6 +409,17 @@ class ServiceAway(Exception):
         self.reason = reason
         self.code = code
         self.message = message
+
+
+class NotTheService(ServiceAway):
+    """Over TLS that was verified something answered, and not as this API does: HTTP `status`, the
+    answer's content type and its text."""
+
+    def __init__(self, status: int, content_type: str, text: str) -> None:
+        super().__init__("status %d came from something that is not the service" % status)
+        self.status = status
+        self.content_type = content_type
+        self.text = text
 
 
 class Service:
@@ -466,12 +480,13 @@ class Service:
             content = json.dumps(body).encode()
         if claim is not None:
             headers["Authorization"] = "Bearer " + claim
+        status, content_type, text = self._exchange(method, path, content, headers)
+        answer: Optional[Dict[str, Any]] = None
         try:
-            if self._context is None:
-                self._context = tls_context(self._ca_file)
-            status, answer = self._exchange(method, path, content, headers)
-        except (OSError, ValueError) as error:  # ValueError: a certificate's under Python 3.6
-            raise ServiceAway(_plain(error)) from None
+            read = json.loads(text.decode())
+            answer = read if isinstance(read, dict) else None
+        except ValueError:
+            pass
         if 200 <= status < 300 and answer is not None:
             return answer
         passing = status in (429, 502, 503, 504)
@@ -479,7 +494,7 @@ class Service:
             if passing:
                 raise ServiceAway("it answered with status %d" % status)
             # A web server in front of it that has lost it, or somebody else altogether.
-            raise ServiceAway("status %d came from something that is not the service" % status)
+            raise NotTheService(status, content_type, text.decode("utf-8", "replace"))
         code, message = answer["error"], str(answer.get("message", ""))
         if passing:
             reason = "it answered with status %d, %s: %s" % (status, code, message)
@@ -488,7 +503,18 @@ class Service:
 
     def _exchange(
         self, method: str, path: str, content: Optional[bytes], headers: Dict[str, str]
-    ) -> Tuple[int, Optional[Dict[str, Any]]]:
+    ) -> Tuple[int, str, bytes]:
+        """Status, content type and body of the answer to one call (ServiceAway: there is none)."""
+        try:
+            if self._context is None:
+                self._context = tls_context(self._ca_file)
+            return self._answer(method, path, content, headers)
+        except (OSError, ValueError) as error:  # ValueError: a certificate's under Python 3.6
+            raise ServiceAway(_plain(error)) from None
+
+    def _answer(
+        self, method: str, path: str, content: Optional[bytes], headers: Dict[str, str]
+    ) -> Tuple[int, str, bytes]:
         import http.client
         import ssl
 
@@ -521,7 +547,7 @@ class Service:
         path: str,
         content: Optional[bytes],
         headers: Dict[str, str],
-    ) -> Tuple[int, Optional[Dict[str, Any]]]:
+    ) -> Tuple[int, str, bytes]:
         import http.client
 
         try:
@@ -537,11 +563,7 @@ class Service:
         finally:
             if self._kept is not connection:
                 connection.close()
-        try:
-            answer = json.loads(text.decode())
-        except ValueError:
-            answer = None
-        return response.status, answer if isinstance(answer, dict) else None
+        return response.status, response.getheader("Content-Type", ""), text
 
 
 def tls_context(ca_file: Optional[str] = None, ca_data: Optional[str] = None) -> Any:
@@ -554,6 +576,108 @@ def tls_context(ca_file: Optional[str] = None, ca_data: Optional[str] = None) ->
 def _plain(error: Exception) -> str:
     """An error without its class and number, for people."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+# What the older service says where it refuses, behind its "Oops! ": the first words (or a part, where
+# they are in the middle), our code for it, and what to do.
+OOPS = (
+    (
+        "Unknown nonce or nonce already used",
+        "used",
+        "Somebody else used the session's name first, or it was stopped: start another one.",
+    ),
+    (
+        "Unknown nonce or nonce already destroyed",
+        "gone",
+        "The service does not know the session any more: start another one.",
+    ),
+    (
+        "already linked to a jobid",
+        "already-linked",
+        "Another job has this name: start another one.",
+    ),
+    (
+        "must be destroyed from host it was redeemed on",
+        "wrong-address",
+        "Only the job's own node may end the route; the job does so when it ends.",
+    ),
+    (
+        "not in range",
+        "outside-networks",
+        "The service answers the cluster's own hosts only: run rps on one of its login nodes.",
+    ),
+    ("'port' parameter isn't", "bad-port", "`notebook.port_range` must lie within 1024 to 65535."),
+)
+NAME_STATES = ("U", "PE", "M", "PR", "Q", "R", "D")  # and none: the name is not known
+REDEEMED = ("M", "PR")
+
+
+class Satellite(Service):
+    """The older service's calls (docs/protocol.md). `name` is the session's name at the service.
+
+    Whoever in the cluster's network knows that name before the job starts can redeem it: it is treated as
+    a secret here, as the claim is, which this service does not have. Every answer is a 200 of plain text.
+    """
+
+    def issue(self) -> str:
+        """The words that the answer to *getlink* holds; the last one should be a name."""
+        return self.get("getlink.cgi", "Your token is")
+
+    def link(self, name: str, job_id: str) -> None:
+        """Tell which job the session is; once only."""
+        self.get("linktoken.cgi", "Success!", token=name, jobid=job_id)
+
+    def redeem(self, name: str, port: int) -> None:
+        """Have the name lead to this port of the address we call from."""
+        self.get("redeemtoken.cgi", "Success!", token=name, port=str(port))
+
+    def destroy(self, name: str) -> None:
+        """End the name, and its route; once redeemed only for the address that did it."""
+        self.get("destroytoken.cgi", "Success!", token=name)
+
+    def state(self, name: str) -> str:
+        """One of NAME_STATES; empty where the service does not know the name."""
+        text = self.get("tokenjobstate.cgi", "", token=name)
+        state = text.rpartition(" ")[
+            2
+        ]  # earlier servers put the seconds since the last change first
+        if state and state not in NAME_STATES:
+            raise NotTheService(200, "", text)
+        return state
+
+    def get(self, script: str, good: str, **parameters: str) -> str:
+        """The text of a call's answer, without white space around it. A good one begins with `good`.
+
+        Raises:
+            ServiceRefused: it begins with "Oops!".
+            ServiceAway: it was no such answer.
+        """
+        from urllib.parse import urlencode
+
+        query = urlencode(sorted(parameters.items()))
+        path = "/" + script + ("?" + query if query else "")
+        headers = {"Accept": "text/plain, text/html", "Connection": "close"}
+        status, content_type, content = self._exchange("GET", path, None, headers)
+        text = content.decode("utf-8", "replace").strip()
+        if status in (429, 502, 503, 504):
+            raise ServiceAway("it answered with status %d" % status)
+        plain = content_type.partition(";")[0].strip().lower() in ("text/plain", "text/html")
+        if status == 200 and plain and text.startswith("Oops!"):
+            raise refusal_of(text, parameters.get("token", ""))
+        if status != 200 or not plain or not text.startswith(good):
+            raise NotTheService(status, content_type, text)
+        return text
+
+
+def refusal_of(text: str, name: str) -> ServiceRefused:
+    """What an answer "Oops! …" means; `name` is kept out of it."""
+    words = short(text[len("Oops!") :].strip())
+    if name:
+        words = words.replace(name, "[name]")
+    for part, code, advice in OOPS:
+        if part in words:
+            return ServiceRefused(200, code, words, advice)
+    return ServiceRefused(200, "refused", words)
 
 
 # ------------------------------------------------------------------------------------------ Jupyter
@@ -615,11 +739,11 @@ mine = Config()
 if "identity_provider_class" in traits:  # Jupyter Server 2
     from jupyter_server.auth.identity import PasswordIdentityProvider
 
-    settings.pop("cookie_options")
+    cookies = settings.pop("cookie_options")
     login = PasswordIdentityProvider.class_traits()["login_handler_class"].default_value
     for section in (mine.IdentityProvider, mine.PasswordIdentityProvider):
         section.token = token
-        section.cookie_options = {}
+        section.cookie_options = cookies
         section.login_handler_class = login
     mine.PasswordIdentityProvider.hashed_password = ""
     mine.PasswordIdentityProvider.password_required = False
@@ -635,6 +759,8 @@ def hold(step):
 
     def held(self, *arguments, **options):
         self.update_config(mine)
+        if step == "init_httpserver" and not settings["certfile"]:
+            self.ssl_options = None  # plain HTTP; Tornado takes {} for TLS without a certificate
         return original(self, *arguments, **options)
 
     if original is not None:
@@ -767,9 +893,14 @@ class Jupyter:
         raise Unready("it has not begun to listen")
 
 
-def check_protected(address: str, port: int, host: str, context: Any, token: str) -> None:
+def check_protected(
+    address: str, port: int, host: str, context: Any, token: str, origin: Optional[str] = None
+) -> None:
     """See that what listens there is our application: it holds the certificate for `host`, lets the
-    token in, and nobody without it, nor another site's page.
+    token in, and nobody without it, nor another site's page than `origin`'s.
+
+    Where `context` is None it speaks plain HTTP and can prove nothing: that its process has this port is
+    what its own runtime file says, which names no port before it has it.
 
     Raises:
         Unready: it does not answer (yet), or not with our certificate.
@@ -786,7 +917,7 @@ def check_protected(address: str, port: int, host: str, context: Any, token: str
         )
     stranger = {"Origin": "https://stranger.invalid"}
     allowed = _status(address, port, host, context, "/login", stranger)[1]
-    if allowed:
+    if allowed and allowed != origin:
         raise End(
             "start-failed",
             "Jupyter lets pages of other sites in (Access-Control-Allow-Origin: %s): something in its"
@@ -805,17 +936,17 @@ def check_protected(address: str, port: int, host: str, context: Any, token: str
 def _status(
     address: str, port: int, host: str, context: Any, path: str, headers: Dict[str, str]
 ) -> Tuple[int, Optional[str]]:
-    """Status and Access-Control-Allow-Origin of a GET, over TLS that is verified for `host`."""
+    """Status and Access-Control-Allow-Origin of a GET, over TLS that is verified for `host`, or plain."""
     import http.client
 
-    connection = http.client.HTTPSConnection(host, port, timeout=10, context=context)
+    connection: http.client.HTTPConnection = http.client.HTTPConnection(host, port, timeout=10)
+    if context is not None:
+        connection = http.client.HTTPSConnection(host, port, timeout=10, context=context)
     try:
         raw = socket.create_connection((address, port), 10)
-        try:
+        connection.sock = raw  # closed with the connection, whatever comes of the next line
+        if context is not None:
             connection.sock = context.wrap_socket(raw, server_hostname=host)
-        except BaseException:
-            raw.close()
-            raise
         connection.request("GET", path, headers=headers)
         response = connection.getresponse()
         return response.status, response.getheader("Access-Control-Allow-Origin")
@@ -845,6 +976,7 @@ class Agent:
         self.ready = False
         self.away = False
         self.told_time_is_up = False
+        self.missing = 0  # looks in a row that did not find the session's directory
 
     def run(self) -> int:
         """Everything, from reading the session's files to removing its secrets."""
@@ -893,7 +1025,8 @@ class Agent:
             self.walltime = None if walltime is None else float(walltime)
             service = launch["service"]
             ca_file = service["ca_file"] and os.path.join(self.session, service["ca_file"])
-            self.service = Service(service["host"], service["port"], service["connect"], ca_file)
+            self.service = self.reach(service["host"], service["port"], service["connect"], ca_file)
+            self.origin = str(launch["url"]).rstrip("/")
             if not (_PRINTABLE(keys["claim"]) and _PRINTABLE(keys["token"])):
                 raise ValueError
             self.claim = keys["claim"]
@@ -907,6 +1040,12 @@ class Agent:
         # The local scheduler's first: its jobs may be started from within a Slurm job.
         names = ("RPS_JOB_ID", "SLURM_JOB_ID", "PBS_JOBID")
         self.job_id = next((os.environ[name] for name in names if name in os.environ), None)
+
+    def reach(
+        self, host: str, port: int, connect: Optional[str], ca_file: Optional[str]
+    ) -> Service:
+        """The service, which nobody has been asked for yet."""
+        return Service(host, port, connect, ca_file)
 
     # Waiting, and asking the service meanwhile
 
@@ -964,10 +1103,14 @@ class Agent:
             ServiceRefused: it said no.
         """
         path = "/api/v1/sessions/%s/%s" % (self.name, call)
+        return self.insist(lambda: self.service.request("POST", path, body, self.claim))
+
+    def insist(self, call: Callable[[], _T]) -> _T:
+        """A call of the service, repeated until it answers (ServiceRefused: it said no)."""
         attempt = 0
         while True:
             try:
-                answer = self.aside(lambda: self.service.request("POST", path, body, self.claim))
+                answer = self.aside(call)
             except ServiceAway as away:
                 self.note_away(away.reason)
             except ServiceRefused:
@@ -1012,12 +1155,16 @@ class Agent:
             raise self.refusal("certificate", refused) from None
         self.address = self.service.local_address
         self.ca = str(answer["ca"])
-        self.remove_run_directory()  # of an agent that was killed
+        self.make_run_directory()
+        for name in ("certificate", "key"):
+            write_secret(os.path.join(self.run_directory, name + ".pem"), answer[name].encode())
+
+    def make_run_directory(self) -> None:
+        """The private directory, in place of one that an agent left which was killed."""
+        self.remove_run_directory()
         os.mkdir(self.run_directory, 0o700)
         os.chmod(self.run_directory, 0o700)
         self.sockets = make_sockets_directory(self.run_directory)
-        for name in ("certificate", "key"):
-            write_secret(os.path.join(self.run_directory, name + ".pem"), answer[name].encode())
 
     def start_jupyter(self) -> None:
         """Jupyter, until it answers as it should; on another port where one was taken."""
@@ -1064,10 +1211,6 @@ class Agent:
         for name in os.listdir(self.run_directory):
             if name.startswith(("jpserver-", "nbserver-")):  # of the attempt before
                 os.unlink(os.path.join(self.run_directory, name))
-        pem = {
-            "certfile": os.path.join(self.run_directory, "certificate.pem"),
-            "keyfile": os.path.join(self.run_directory, "key.pem"),
-        }
         settings = {
             "token": self.token,
             "sockets": self.sockets,
@@ -1075,9 +1218,6 @@ class Agent:
             "ip": self.address,
             "port": port,
             "port_retries": 0,  # another one may lie outside the range; we pick it
-            "certfile": pem["certfile"],
-            "keyfile": pem["keyfile"],
-            "ssl_options": pem,
             "client_ca": "",
             "sock": "",
             "directory": self.directory,
@@ -1092,6 +1232,7 @@ class Agent:
             "cookie_options": {},
             "open_browser": False,
             "allow_root": os.geteuid() == 0,
+            **self.serving(),
         }
         config = os.path.join(self.run_directory, "jupyter_config.py")
         write_secret(
@@ -1106,9 +1247,21 @@ class Agent:
         log("started " + " ".join(command))
         return jupyter
 
+    def serving(self) -> Dict[str, Any]:
+        """The settings with which Jupyter serves as the service expects: over TLS of its own."""
+        pem = {
+            "certfile": os.path.join(self.run_directory, "certificate.pem"),
+            "keyfile": os.path.join(self.run_directory, "key.pem"),
+        }
+        return {"certfile": pem["certfile"], "keyfile": pem["keyfile"], "ssl_options": pem}
+
+    def trust(self) -> Any:
+        """What verifies our own Jupyter when we look at it; None where it serves plain HTTP."""
+        return tls_context(ca_data=self.ca)
+
     def await_ready(self, jupyter: Jupyter, port: int, deadline: float) -> bool:
         """True when it answers as it should, false when it died for want of its port."""
-        context = tls_context(ca_data=self.ca)
+        context = self.trust()
         while True:
             code = self.processes.exit_code(jupyter.process)
             if code is not None:
@@ -1140,7 +1293,8 @@ class Agent:
                 "Jupyter listens on %s, not on %s: something in its configuration or its extensions"
                 " says so, and so it was not published" % (address, self.address),
             )
-        check_protected(address, port, self.host, context, self.token)
+        origin = None if context is not None else self.origin
+        check_protected(address, port, self.host, context, self.token, origin)
         return port
 
     def redeem(self) -> None:
@@ -1163,12 +1317,9 @@ class Agent:
 
     def renew(self) -> None:
         """Renew the lease until something ends the session, which raises End."""
-        missing = 0  # looks in a row that did not find the session's directory: one may err, on NFS
         while True:
             self.sleep(self.renew_every * random.uniform(0.9, 1.0))  # noqa: S311
-            missing = missing + 1 if is_missing(self.session) else 0
-            if missing == 2:
-                raise End("removed", "The session's directory is gone: %s" % self.session)
+            self.check_directory()
             try:
                 self.renew_every = float(self.ask("renew")["renew_every"])
             except ServiceRefused as refused:
@@ -1177,6 +1328,12 @@ class Agent:
                 self.note_away(
                     str(refused)
                 )  # it does not understand us, and says nothing of the claim
+
+    def check_directory(self) -> None:
+        """Raise End where the session's directory is gone, twice in a row: one look may err, on NFS."""
+        self.missing = self.missing + 1 if is_missing(self.session) else 0
+        if self.missing == 2:
+            raise End("removed", "The session's directory is gone: %s" % self.session)
 
     def check_alive(self) -> None:
         """Raise End where Jupyter, once ready, has ended."""
@@ -1266,6 +1423,160 @@ class Agent:
             log("events.jsonl could not be written: %s" % _plain(error))
 
 
+class SatelliteAgent(Agent):
+    """The same session at the older service (docs/protocol.md): no certificate, no claim and no lease.
+
+    Jupyter serves plain HTTP, protected by its token alone. The route is there up to two minutes after
+    the name is redeemed, and stays for two days unless we destroy the name.
+    """
+
+    service: Satellite
+    redeeming = False  # we have asked for it, whether or not an answer came
+    destroyed: Optional[bool] = None  # the name; none: nobody has tried
+
+    def reach(
+        self, host: str, port: int, connect: Optional[str], ca_file: Optional[str]
+    ) -> Satellite:
+        """The older service."""
+        return Satellite(host, port, connect, ca_file)
+
+    def obtain_certificate(self) -> None:
+        """There is none to be had; what is learnt is the address the service reaches us at, and that
+        the name is still there and nobody's."""
+        try:
+            self.insist(self.see_unredeemed)
+        except ServiceRefused as refused:
+            raise self.refusal("session", refused) from None
+        self.address = self.service.local_address
+        self.make_run_directory()
+
+    def see_unredeemed(self) -> bool:
+        """True while the name is to be redeemed, false when we did.
+
+        Raises:
+            ServiceRefused: somebody else did, or the service does not know it.
+        """
+        state = self.service.state(self.claim)
+        if state in REDEEMED and self.redeeming:
+            return False  # the answer to our own call was lost
+        if state in REDEEMED:
+            raise refusal_of("Oops! Unknown nonce or nonce already used", "")
+        if not state:
+            raise refusal_of("Oops! Unknown nonce or nonce already destroyed", "")
+        return True
+
+    def serving(self) -> Dict[str, Any]:
+        """Plain HTTP. The service may pass on another Host than the browser's, so that Jupyter is told
+        which pages are its own; and the cookie, which the browser has by HTTPS, stays there."""
+        plain = {"certfile": "", "keyfile": "", "ssl_options": {}}
+        return dict(plain, allow_origin=self.origin, cookie_options={"secure": True})
+
+    def trust(self) -> Any:
+        """Nothing: see `check_protected`."""
+
+    def redeem(self) -> None:
+        """Tell the service where Jupyter is; it makes the route within two minutes."""
+
+        def once() -> None:
+            if not self.see_unredeemed():
+                return
+            again, self.redeeming = self.redeeming, True
+            try:
+                self.service.redeem(self.claim, self.port)
+            except ServiceRefused as refused:
+                if (
+                    again and refused.code == "used"
+                ):  # our call before may only just have been served
+                    raise ServiceAway("it has not told yet that the name is redeemed") from None
+                raise
+
+        try:
+            self.insist(once)
+        except ServiceRefused as refused:
+            raise self.refusal("session", refused) from None
+        self.event("redeemed", address=self.address, port=self.port)
+        log("redeemed; the service makes the notebook reachable within two minutes")
+
+    def refusal(self, what: str, refused: ServiceRefused) -> End:
+        """How the session ends where the service says no."""
+        if refused.code == "used":
+            self.ours = False  # another job of this session may have been faster
+        reason = "The service refused the %s: %s" % (what, refused)
+        return End("refused", ". ".join(filter(None, (reason, refused.advice))))
+
+    def renew(self) -> None:
+        """There is nothing to renew. Until the route is there the service is asked for it, then left
+        in peace: it has no more to say, and what ends the session is the application or the job."""
+        reachable = late = False
+        began = time.monotonic()
+        while True:
+            self.sleep((15.0 if reachable else 5.0) * random.uniform(0.9, 1.0))  # noqa: S311
+            self.check_directory()
+            if reachable:
+                continue
+            try:
+                state = self.aside(lambda: self.service.state(self.claim))
+            except (ServiceAway, ServiceRefused) as error:
+                self.note_away(str(error))
+                continue
+            self.note_back()
+            if not state:
+                raise End("revoked", "The service does not know the session's name any more")
+            if state == "PR":
+                reachable = True
+                self.event("ready", address=self.address, port=self.port)
+                log("ready")
+            elif not late and time.monotonic() - began > 300:
+                late = True
+                log("the service has not made the notebook reachable for five minutes; trying on")
+
+    def revoke(self, _reason: str) -> None:
+        """Destroy the name while the application is being ended; `remove_secrets` waits for it."""
+        self.destroyed = False
+        seconds = DESTROY_TIME if self.redeeming else REVOKE_TIME
+        self.destroy_until = time.monotonic() + seconds
+
+        def destroy() -> None:
+            while time.monotonic() < self.destroy_until:
+                try:
+                    self.service.destroy(self.claim)
+                except ServiceAway:
+                    time.sleep(0.5)
+                    continue
+                except ServiceRefused as refused:
+                    if refused.code != "gone":
+                        log("the service did not destroy the name: %s" % refused)
+                        return
+                self.destroyed = True
+                return
+
+        self.destroyer = in_thread(destroy)
+
+    def remove_secrets(self) -> None:
+        """As ever, once the name is destroyed or it is clear that it will not be."""
+        if self.destroyed is not None:
+            while (
+                self.destroyer
+                and self.destroyer.is_alive()
+                and time.monotonic() < self.destroy_until
+                and not self.wake.hurry()
+            ):
+                self.destroyer.join(0.05)
+            if self.redeeming and not self.destroyed:
+                self.event("route-left", address=self.address, port=self.port)
+                log("the service could not be told; it keeps the route for up to 49 hours")
+        super().remove_secrets()
+
+
+def agent_class(session: str) -> Any:
+    """Which agent the session's service asks for; where its files are damaged, the one that says so."""
+    try:
+        launch = json.loads(read_file(os.path.join(session, "launch.json")).decode())
+        return SatelliteAgent if launch["service"]["protocol"] == "satellite" else Agent
+    except (OSError, ValueError, KeyError, TypeError, UnsafeFile):
+        return Agent
+
+
 def short(reason: str) -> str:
     """A reason that the service takes: a line of printable text, not too long."""
     line = "".join(letter if letter.isprintable() else "?" for letter in reason)
@@ -1298,7 +1609,9 @@ def main() -> int:
     parser.add_argument("--app", choices=("lab", "notebook"), required=True)
     arguments = parser.parse_args()
     wake = Wake()
-    return Agent(os.path.abspath(arguments.session), arguments.app, wake).run()
+    session = os.path.abspath(arguments.session)
+    code: int = agent_class(session)(session, arguments.app, wake).run()
+    return code
 
 
 if __name__ == "__main__":
