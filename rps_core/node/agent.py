@@ -505,10 +505,14 @@ class Service:
         self, method: str, path: str, content: Optional[bytes], headers: Dict[str, str]
     ) -> Tuple[int, str, bytes]:
         """Status, content type and body of the answer to one call (ServiceAway: there is none)."""
+        import http.client
+
         try:
             if self._context is None:
                 self._context = tls_context(self._ca_file)
             return self._answer(method, path, content, headers)
+        except http.client.HTTPException as error:  # who hangs up without an answer, too
+            raise ServiceAway("it does not speak HTTP: " + type(error).__name__) from None
         except (OSError, ValueError) as error:  # ValueError: a certificate's under Python 3.6
             raise ServiceAway(_plain(error)) from None
 
@@ -548,18 +552,12 @@ class Service:
         content: Optional[bytes],
         headers: Dict[str, str],
     ) -> Tuple[int, str, bytes]:
-        import http.client
-
         try:
             connection.request(method, path, body=content, headers=headers)
             response = connection.getresponse()
             text = response.read(1 << 20)
             if self._keep and response.isclosed() and not response.will_close:
                 self._kept = connection
-        except ConnectionError:
-            raise
-        except http.client.HTTPException as error:
-            raise OSError("it does not speak HTTP: " + type(error).__name__) from None
         finally:
             if self._kept is not connection:
                 connection.close()
