@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from rps_proxy.engines.cli import engine
+
 _config = click.option(
     "--config",
     "config_file",
@@ -24,6 +26,9 @@ _set = click.option(
 @click.group()
 def proxy() -> None:
     """The Reverse Proxy Service: run it, or ask about it."""
+
+
+proxy.add_command(engine)
 
 
 @proxy.command()

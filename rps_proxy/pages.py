@@ -14,7 +14,7 @@ from aiohttp import web
 
 PREFIX = "/.rps/"
 
-_HEADERS = {
+HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -92,4 +92,4 @@ def is_reserved(path: str) -> bool:
 
 def _response(body: bytes, kind: str, status: int) -> web.Response:
     kind = kind if kind == "application/json" else f"{kind}; charset=utf-8"
-    return web.Response(body=body, status=status, headers={**_HEADERS, "Content-Type": kind})
+    return web.Response(body=body, status=status, headers={**HEADERS, "Content-Type": kind})

@@ -73,6 +73,9 @@ class Routes:
         for target in targets.values():
             await self.add(target)
 
+    async def certificate(self, pem: bytes) -> None:
+        """Nothing: the listener hands new connections the new one."""
+
     def sweep(self) -> None:
         """Close idle connections."""
         for route in self._by_name.values():

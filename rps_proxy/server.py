@@ -186,7 +186,8 @@ async def serve(
             embedded = routes, Forwarder(websocket.ping_every, websocket.dead_after)
             engine = routes
         else:
-            engine = external(settings)
+            engine = external(settings, front.pem(), authority.certificate)
+            front.told = engine.certificate
         service = Service(settings, directory, hosts, engine)
         await service.start()
         dispatcher = Dispatcher(service, Api(service, authority), embedded)

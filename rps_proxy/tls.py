@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from cryptography import x509
 from rps_core.errors import UsageError
 from rps_core.log import get_logger
 from rps_proxy.authority import Authority, Leaf
+from rps_proxy.engines import EngineError
 from rps_proxy.files import own_directory, write_private
 from rps_proxy.settings import Settings
 
@@ -51,6 +53,10 @@ class GivenCertificate:
             ) from error
         self._warn(certificate)
         return context
+
+    def pem(self) -> bytes:
+        """Certificate and key in one, as engines read them."""
+        return self._certificate.read_bytes().rstrip() + b"\n" + self._key.read_bytes()
 
     def changed(self) -> bool:
         """Whether a file was written or replaced since the last `load`."""
@@ -97,6 +103,10 @@ class OwnCertificate:
         write_private(self._file, self._leaf.key + self._leaf.certificate)
         return _server_context(self._file, self._file)
 
+    def pem(self) -> bytes:
+        """Certificate and key in one, as engines read them."""
+        return self._file.read_bytes()
+
     def changed(self) -> bool:
         """Whether it is time for a new one."""
         third = timedelta(days=self._days) / 3
@@ -112,6 +122,8 @@ class Front:
     def __init__(self, source: GivenCertificate | OwnCertificate) -> None:
         self._source = source
         self._current = source.load()
+        self.told: Callable[[bytes], Awaitable[None]] | None = None  # an engine that has it too
+        self._telling = False  # it does not have the last one yet
         self.context = _bare_context()
         self.context.sni_callback = self._choose
 
@@ -125,12 +137,24 @@ class Front:
             _log.error("certificate-not-loaded", reason=error.message)
         else:
             _log.info("certificate-loaded")
+            self._telling = True
+
+    def pem(self) -> bytes:
+        """Certificate and key as they are in use, for an engine."""
+        return self._source.pem()
 
     async def watch(self) -> None:
         """Refresh every few seconds, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_EVERY)
             self.refresh()
+            if self._telling and self.told is not None:
+                try:
+                    await self.told(self.pem())
+                except (EngineError, OSError) as error:  # tried again the next time
+                    _log.error("certificate-not-taken", reason=str(error))
+                else:
+                    self._telling = False
 
     def _choose(
         self, connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _base: ssl.SSLContext

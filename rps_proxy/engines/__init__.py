@@ -52,6 +52,9 @@ class Engine(Protocol):
     async def reconcile(self, targets: Mapping[str, Target]) -> None:
         """Make the engine's routes these, by session name, and no others."""
 
+    async def certificate(self, pem: bytes) -> None:
+        """The front certificate is this from now on: PEM, with its key and chain."""
+
     def sweep(self) -> None:
         """Called every few seconds: close what is idle."""
 

@@ -9,17 +9,43 @@ import socket
 from pathlib import Path
 
 from rps_core.errors import ServiceError
-from rps_proxy.engines import Engine
+from rps_proxy.engines import Engine, haproxy
 from rps_proxy.settings import Settings
 
 SOCKET_FILE = "service.sock"
 
 
-def external(settings: Settings) -> Engine:
-    """The configured engine's side in the service; it need not run yet."""
-    raise ServiceError(
-        f"The engine {settings.engine_kind} is not built yet.", "Use `engine: embedded`."
-    )
+def external(settings: Settings, certificate: bytes, upstream_ca: bytes) -> Engine:
+    """The configured engine's side in the service, and all that the engine starts from.
+
+    It need not run yet. `certificate` is the front's, with its key; both are PEM.
+
+    Raises:
+        ServiceError: the engine's directory cannot be used, or the engine is not built.
+    """
+    if settings.engine_kind != "haproxy":
+        raise ServiceError(
+            f"The engine {settings.engine_kind} is not built yet.", "Use `engine: embedded`."
+        )
+    directory = engine_directory(settings)
+    try:
+        # The engine makes its control socket there, and the service must reach it.
+        run = directory / "run"
+        run.mkdir(exist_ok=True)
+        os.chown(run, -1, directory.stat().st_gid)
+        run.chmod(0o2770)
+        haproxy.write(directory / haproxy.CERTIFICATE, certificate)
+        haproxy.write(directory / haproxy.UPSTREAM_CA, upstream_ca)
+        haproxy.write(directory / haproxy.NOT_ANSWERING, haproxy.not_answering())
+        haproxy.write(directory / haproxy.CONFIG, haproxy.render(settings, directory).encode())
+        if not (directory / haproxy.ROUTES).exists():
+            haproxy.write(directory / haproxy.ROUTES, b"")
+    except OSError as error:
+        raise ServiceError(
+            f"The engine's directory {directory} cannot be written: {error.strerror}",
+            "Make it the service's own, and see that its disk is not full (`engine_directory`).",
+        ) from error
+    return haproxy.HAProxy(directory)
 
 
 def engine_directory(settings: Settings) -> Path:

@@ -1,0 +1,259 @@
+"""HAProxy as the engine: a map of routes, changed over its control socket without a reload.
+
+The map's file is kept in step, so that HAProxy comes back with its routes. Commands: HAProxy's
+Management Guide, 9.3. A value of the map is `ADDRESS|PORT|tls` or `ADDRESS|PORT|plain`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from rps_core.log import get_logger
+from rps_proxy.engines import EngineError, Target
+from rps_proxy.settings import Settings
+
+TIMEOUT = 2.0  # seconds for one change
+WRITE_AFTER = 0.1  # seconds in which changes of the file are gathered
+_BATCH = 12 * 1024  # bytes of one command; HAProxy takes less than its buffer, 32 KiB
+_NOT_THERE = "Key not found."
+
+CONFIG, CONTROL, ROUTES = "haproxy.cfg", "run/haproxy.sock", "routes.map"
+CERTIFICATE, UPSTREAM_CA, NOT_ANSWERING = "front.pem", "upstream-ca.pem", "not-answering.http"
+
+_log = get_logger("rps.haproxy")
+
+
+def render(settings: Settings, directory: Path) -> str:
+    """HAProxy's configuration, for an engine's directory `directory`."""
+    listen = settings.listen
+    port = listen.public_port or listen.port
+    addresses = ["0.0.0.0", "::"] if listen.address == "::" else [listen.address]
+    binds = [
+        f"    bind {'ipv6@' if ':' in address else 'ipv4@'}{address}:{listen.port}"
+        f"{' v6only' if address == '::' else ''} ssl crt {directory / CERTIFICATE} alpn h2,http/1.1"
+        for address in addresses
+    ]
+    domain = r"'^(.*);[[:space:]]*[Dd][Oo][Mm][Aa][Ii][Nn][[:space:]]*(=[^;]*)?(;.*)?$' '\1\3'"
+    template = (files("rps_proxy") / "engines" / "haproxy.cfg").read_text(encoding="utf-8")
+    return Template(template).substitute(
+        control=directory / CONTROL,
+        routes=directory / ROUTES,
+        upstream_ca=directory / UPSTREAM_CA,
+        not_answering=directory / NOT_ANSWERING,
+        service_socket=directory / "service.sock",
+        connect_timeout=max(1, round(settings.upstream.connect_timeout * 1000)),
+        binds="\n".join(binds),
+        public_port=port,
+        url_port="" if port == 443 else f":{port}",
+        without_domain=domain,
+    )
+
+
+def not_answering() -> bytes:
+    """The answer that HAProxy gives for a notebook that does not, head and all."""
+    from rps_proxy.pages import HEADERS, PAGES
+
+    page = PAGES["not-answering"]
+    body = (files("rps_proxy") / "pages" / page.file).read_bytes()
+    fields = {
+        **HEADERS,
+        "Content-Type": "text/html; charset=utf-8",
+        "Content-Length": str(len(body)),
+        "Retry-After": "5",
+    }
+    head = [f"HTTP/1.1 {page.status} Bad Gateway", *(f"{k}: {v}" for k, v in fields.items())]
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+class HAProxy:
+    """The service's side. HAProxy itself is started by systemd: `rps proxy engine run`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._map = directory / ROUTES
+        self._wanted: dict[str, Target] = {}  # by host
+        self._lock = asyncio.Lock()  # asyncio's is first come, first served
+        self._writing: asyncio.Task[None] | None = None
+        self._dirty = False
+
+    async def add(self, target: Target) -> None:
+        self._wanted[target.host] = target
+        self._write_soon()
+        async with self._channel():
+            await self._delete([target.host])  # `add map` would keep an old value beside the new
+            await self._add([target])
+
+    async def remove(self, target: Target) -> None:
+        self._wanted.pop(target.host, None)
+        self._write_soon()
+        async with self._channel():
+            await self._delete([target.host])
+            await self._end_streams([target])
+
+    async def reconcile(self, targets: Mapping[str, Target]) -> None:
+        self._wanted = {target.host: target for target in targets.values()}
+        self._write_soon()
+        async with self._channel():
+            wanted = dict(self._wanted)
+            held: dict[str, str] = {}
+            wrong: set[str] = set()
+            for line in (await self._ask(f"show map {self._map}")).splitlines():
+                _, _, entry = line.partition(" ")
+                host, _, value = entry.partition(" ")
+                if not value:
+                    raise EngineError(f"HAProxy does not know the map: {line.strip()}")
+                if host in held or host not in wanted or value != _value(wanted[host]):
+                    wrong.add(host)
+                held[host] = value
+            await self._delete(wrong)
+            await self._add([t for h, t in wanted.items() if h not in held or h in wrong])
+            await self._end_streams([_target(host, held[host]) for host in wrong])
+
+    async def certificate(self, pem: bytes) -> None:
+        """Take up a new front certificate: PEM, with its key and chain."""
+        write(self._directory / CERTIFICATE, pem)
+        path = self._directory / CERTIFICATE
+        text = "\n".join(line for line in pem.decode().splitlines() if line.strip())
+        async with self._channel():
+            await self._ask(f"set ssl cert {path} <<\n{text}\n")
+            said = await self._ask(f"commit ssl cert {path}")
+            if "Success" not in said:
+                raise EngineError(f"HAProxy did not take the certificate: {said.strip()}")
+
+    def sweep(self) -> None:
+        """Nothing: HAProxy closes what is idle."""
+
+    def close(self) -> None:
+        """HAProxy goes on with the routes that it has, after a restart too."""
+        if self._writing is not None:
+            self._writing.cancel()
+        if self._dirty:
+            write(self._map, _file(self._wanted))
+
+    @contextlib.asynccontextmanager
+    async def _channel(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(TIMEOUT), self._lock:
+                yield
+        except TimeoutError:
+            raise EngineError(f"HAProxy did not answer within {TIMEOUT:g} s") from None
+        except OSError as error:
+            raise EngineError(
+                f"HAProxy cannot be reached at {self._directory / CONTROL} "
+                f"({error.strerror or error}); `rps proxy engine run` starts it"
+            ) from error
+
+    async def _ask(self, command: str) -> str:
+        """One command, or several with `;`, and all that HAProxy says to it."""
+        reader, writer = await asyncio.open_unix_connection(str(self._directory / CONTROL))
+        try:
+            writer.write(command.encode() + b"\n")
+            await writer.drain()
+            return (await reader.read()).decode()
+        finally:
+            writer.close()
+
+    async def _add(self, targets: Iterable[Target]) -> None:
+        entries = (f"{target.host} {_value(target)}" for target in targets)
+        for batch in _batches(entries, "\n"):
+            said = (await self._ask(f"add map {self._map} <<\n{batch}\n")).strip()
+            if said:
+                raise EngineError(f"HAProxy did not take routes: {said}")
+
+    async def _delete(self, hosts: Iterable[str]) -> None:
+        for batch in _batches((f"del map {self._map} {host}" for host in hosts), ";"):
+            said = (await self._ask(batch)).replace(_NOT_THERE, "").strip()
+            if said:
+                raise EngineError(f"HAProxy did not give up routes: {said}")
+
+    async def _end_streams(self, targets: Iterable[Target]) -> None:
+        """End what is under way to these addresses.
+
+        An address that another route has by now is left alone: the port is that session's, so the process
+        that had it before is gone, and its streams with it.
+        """
+        taken = {(target.address, target.port) for target in self._wanted.values()}
+        ending = {_place(t) for t in targets if (t.address, t.port) not in taken}
+        if not ending:
+            return
+        streams = _streams(await self._ask("show sess all"))
+        ids = [stream for stream, place in streams if place in ending]
+        for batch in _batches((f"shutdown session {stream}" for stream in ids), ";"):
+            await self._ask(batch)
+
+    def _write_soon(self) -> None:
+        self._dirty = True
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+
+    async def _write(self) -> None:
+        while self._dirty:
+            await asyncio.sleep(WRITE_AFTER)
+            self._dirty = False
+            try:
+                await asyncio.to_thread(write, self._map, _file(dict(self._wanted)))
+            except OSError as error:
+                _log.error("routes-not-written", reason=str(error))
+                self._dirty = True  # tried again with the next change
+                return
+
+
+def write(path: Path, content: bytes) -> None:
+    """Replace a file that the engine's group reads; nobody ever sees half of it."""
+    temporary = path.with_name(f".{path.name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        os.fchown(file.fileno(), -1, path.parent.stat().st_gid)
+        os.fchmod(file.fileno(), 0o640)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _value(target: Target) -> str:
+    return f"{target.address}|{target.port}|{'tls' if target.verified else 'plain'}"
+
+
+def _target(host: str, value: str) -> Target:
+    address, port, kind = value.split("|")
+    return Target(host.partition(".")[0], host, address, int(port), kind == "tls")
+
+
+def _place(target: Target) -> str:
+    return f"{target.address}:{target.port}"
+
+
+def _file(targets: Mapping[str, Target]) -> bytes:
+    return "".join(f"{host} {_value(target)}\n" for host, target in targets.items()).encode()
+
+
+def _batches(parts: Iterable[str], separator: str) -> Iterator[str]:
+    """`parts` joined, no batch longer than HAProxy takes at once."""
+    batch: list[str] = []
+    size = 0
+    for part in parts:
+        if batch and size + len(part) + 1 > _BATCH:
+            yield separator.join(batch)
+            batch, size = [], 0
+        batch.append(part)
+        size += len(part) + 1
+    if batch:
+        yield separator.join(batch)
+
+
+def _streams(listing: str) -> Iterator[tuple[str, str]]:
+    """Each stream of `show sess all` that leads to a notebook: its id and the address it leads to."""
+    for stream in re.split(r"^(?=0x)", listing, flags=re.MULTILINE):
+        found = re.search(r"\bserver=notebook \(id=\d+\) addr=(\S+)", stream)
+        if found:
+            yield stream.partition(":")[0], found[1]
