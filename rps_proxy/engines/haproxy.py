@@ -34,7 +34,7 @@ def render(settings: Settings, directory: Path) -> str:
     """HAProxy's configuration, for an engine's directory `directory`."""
     listen = settings.listen
     port = listen.public_port or listen.port
-    addresses = ["0.0.0.0", "::"] if listen.address == "::" else [listen.address]
+    addresses = ["0.0.0.0", "::"] if listen.address == "::" else [listen.address]  # noqa: S104 - the operator asked for all
     binds = [
         f"    bind {'ipv6@' if ':' in address else 'ipv4@'}{address}:{listen.port}"
         f"{' v6only' if address == '::' else ''} ssl crt {directory / CERTIFICATE} alpn h2,http/1.1"
@@ -84,6 +84,7 @@ class HAProxy:
         self._dirty = False
 
     async def add(self, target: Target) -> None:
+        """See `Engine`; a route that is there already is replaced."""
         self._wanted[target.host] = target
         self._write_soon()
         async with self._channel():
@@ -91,6 +92,7 @@ class HAProxy:
             await self._add([target])
 
     async def remove(self, target: Target) -> None:
+        """See `Engine`."""
         self._wanted.pop(target.host, None)
         self._write_soon()
         async with self._channel():
@@ -98,13 +100,16 @@ class HAProxy:
             await self._end_streams([target])
 
     async def reconcile(self, targets: Mapping[str, Target]) -> None:
+        """See `Engine`: HAProxy's map is read, and what differs is changed."""
         self._wanted = {target.host: target for target in targets.values()}
         self._write_soon()
         async with self._channel():
             wanted = dict(self._wanted)
             held: dict[str, str] = {}
             wrong: set[str] = set()
-            for line in (await self._ask(f"show map {self._map}")).splitlines():
+            for line in (await self._ask(f"show map {self._map}")).split("\n"):
+                if not line:
+                    continue
                 _, _, entry = line.partition(" ")
                 host, _, value = entry.partition(" ")
                 if not value:
