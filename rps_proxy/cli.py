@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rps_proxy.engines.cli import engine
+from rps_proxy.engine_cli import engine
 
 _config = click.option(
     "--config",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.engines.stand import Stand
@@ -30,8 +32,13 @@ CORPUS = {
     b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
     b"Content-Length: 37\r\n\r\n" + HIDDEN,
 }
-# Their rest is a request of its own, in the client's connection and by the standard.
-NORMALISED = {"length and chunks"}
+# Passed on as one clean request, as the standard allows; their rest is a request of its own, in the client's
+# connection and with an answer of its own. HAProxy unfolds fields, and takes the Upgrade from a request
+# that has a body.
+NORMALISED = {
+    "embedded": {"length and chunks"},
+    "haproxy": {"length and chunks", "a folded field", "an upgrade with a body"},
+}
 
 
 @pytest.mark.parametrize("case", CORPUS)
@@ -39,10 +46,10 @@ def test_no_request_is_read_in_two_ways(stand: Stand, case: str) -> None:
     with stand.notebook() as (session, notebook):
         request = CORPUS[case].replace(b"HOST", session.host.encode())
         answer = stand.send(session.host, request)
-        heads = answer.count(b"HTTP/1.1 ")
+        heads = len(re.findall(rb"HTTP/1\.[01] \d", answer))
         assert heads <= 2
-        if case not in NORMALISED:
-            assert answer[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 421", b"HTTP/1.1 501", b""), answer
+        if case not in NORMALISED[stand.kind]:
+            assert re.match(rb"HTTP/1\.[01] (400|421|501) |$", answer), answer
             assert not notebook.requests
         # Whatever reached the notebook has an answer of its own: none was hidden in another.
         assert len(notebook.requests) <= heads

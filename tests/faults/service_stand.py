@@ -4,6 +4,7 @@ registry on disk, notebooks that are small HTTPS servers, and clients that can s
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import os
@@ -379,6 +380,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(101)
         self.send_header("Upgrade", "websocket")
         self.send_header("Connection", "Upgrade")
+        # HAProxy takes no other answer for one to this request (RFC 6455, 4.2.2).
+        key = self.headers.get("Sec-WebSocket-Key", "") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        accept = b64encode(hashlib.sha1(key.encode(), usedforsecurity=False).digest())
+        self.send_header("Sec-WebSocket-Accept", accept.decode())
         offered = self.headers.get("Sec-WebSocket-Protocol", "").split(",")[0]
         if offered:
             self.send_header("Sec-WebSocket-Protocol", offered)

@@ -1,0 +1,66 @@
+"""Whoever of service and engine is killed: no route is lost, and none stays that is not wanted."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+
+from tests.engines.stand import Stand
+from tests.faults.service_stand import DOMAIN, Session, until
+
+
+def answers(stand: Stand, session: Session, status: int) -> bool:
+    try:
+        return stand.request(session.host, "GET", "/").status == status
+    except OSError:  # the engine is not there yet
+        return False
+
+
+def revoke_past_the_engine(stand: Stand, session: Session) -> None:
+    """On the socket on which an engine reaches the service, as one that is not there would."""
+    client = http.client.HTTPConnection("service")
+    client.sock = socket.socket(socket.AF_UNIX)
+    client.sock.connect(str(stand.directory / "engine" / "service.sock"))
+    headers = {
+        "Host": f"manage.{DOMAIN}:{stand.port}",
+        "Authorization": f"Bearer {session.claim}",
+        "X-Rps-Caller": "127.0.0.1",
+    }
+    client.request("POST", f"/api/v1/sessions/{session.name}/revoke", None, headers)
+    assert client.getresponse().status == 200
+    client.close()
+
+
+def test_the_engine_is_killed(stand: Stand) -> None:
+    if stand.kind == "embedded":
+        return  # it is the service
+    with stand.notebook() as (session, _), stand.notebook() as (ended, _):
+        assert answers(stand, session, 200)
+        assert answers(stand, ended, 200)
+        stand.kill_engine()
+        revoke_past_the_engine(stand, ended)
+        stand.start_engine()
+        until(lambda: answers(stand, session, 200), "the route is back")
+        until(lambda: answers(stand, ended, 410), "what was revoked meanwhile is out", 60)
+
+
+def test_the_service_is_killed(stand: Stand) -> None:
+    with stand.notebook() as (session, _):
+        assert answers(stand, session, 200)
+        stand.kill()
+        if stand.kind != "embedded":
+            assert answers(stand, session, 200)  # the traffic goes on
+        stand.start()
+        until(lambda: answers(stand, session, 200), "the route is there")
+        stand.revoke(session)
+        until(lambda: answers(stand, session, 410), "the route is out")
+
+
+def test_both_are_killed(stand: Stand) -> None:
+    with stand.notebook() as (session, _):
+        assert answers(stand, session, 200)
+        stand.kill()
+        stand.kill_engine()
+        stand.start()
+        stand.start_engine()
+        until(lambda: answers(stand, session, 200), "the route is back", 60)
