@@ -15,11 +15,12 @@ from aiohttp import web
 from rps_core.errors import ServiceError
 from rps_core.log import get_logger
 from rps_core.version import __version__
+from rps_proxy.access import TooFastError
 from rps_proxy.authority import Authority
+from rps_proxy.cgi import from_page
 from rps_proxy.files import read_private
 from rps_proxy.group_commit import BusyError, RefusedError
 from rps_proxy.names import is_name
-from rps_proxy.networks import AddressSet
 from rps_proxy.registry import Phase, Request, Session
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ _REFUSALS = {
     "no-claim": (401, "This call needs the session's claim; a new name, the service's key."),
     "no-such-call": (404, "There is no such call."),
     "outside-networks": (403, "This call is not for your address."),
+    "too-fast": (429, "Your address asks for names too fast."),
     "too-large": (413, f"A request has at most {LONGEST_REQUEST} bytes."),
     "unknown-name": (404, "No session has this name."),
     "wrong-address": (403, "Another address redeemed this session."),
@@ -69,9 +71,7 @@ class Api:
         networks = service.settings.networks
         self._service = service
         self._authority = authority
-        self._issue_networks = AddressSet(networks.issue)
-        self._redeem_networks = AddressSet(networks.redeem)
-        self._excluded = AddressSet(networks.exclude)
+        self._access = service.access
         self._key_file = Path(networks.issue_key_file) if networks.issue_key_file else None
         if self._key_file is not None:
             _issue_key(self._key_file)  # else nobody would hear of a mistake before the first call
@@ -89,6 +89,8 @@ class Api:
         """Answer one call from the address `remote`."""
         try:
             return await self._dispatch(request, remote)
+        except TooFastError as refusal:
+            return error_response(refusal.code, retry_after=refusal.after)
         except RefusedError as refusal:
             return error_response(refusal.code)
         except BusyError as error:
@@ -96,8 +98,9 @@ class Api:
             return error_response("busy")
 
     async def _dispatch(self, request: web.BaseRequest, remote: str) -> web.Response:
-        if "Origin" in request.headers:  # a page in somebody's browser; no program of ours sends it
+        if from_page(request):
             raise RefusedError("from-a-page")
+        self._access.check_either(remote)
         path = request.raw_path.partition("?")[0]
         if not path.startswith(_PREFIX):
             raise RefusedError("no-such-call")
@@ -121,13 +124,10 @@ class Api:
         return _json(await answer(session, remote, await _body(request)))
 
     def _check_networks(self, call: str, remote: str) -> None:
-        inside = remote in self._redeem_networks
-        if call in ("redeem", "certificate") and inside and remote in self._excluded:
-            raise RefusedError("excluded-address")
-        if call in ("", "link", "revoke"):
-            inside = inside or remote in self._issue_networks
-        if not inside:
-            raise RefusedError("outside-networks")
+        if call in ("redeem", "certificate"):
+            self._access.check_target(remote)
+        elif call == "renew":
+            self._access.check_redeem(remote)
 
     def _claimed(self, request: web.BaseRequest, name: str) -> Session:
         """The session, once the claim is seen to be its."""
@@ -140,8 +140,8 @@ class Api:
         return session
 
     async def _issue(self, request: web.BaseRequest, remote: str) -> web.Response:
-        if remote not in self._issue_networks:
-            raise RefusedError("outside-networks")
+        self._access.check_issue(remote)
+        self._service.rate.take(remote)
         self._check_key(request)
         body = await _body(request)
         asked = Request(
@@ -238,12 +238,12 @@ class Api:
         return {"lease": lease.length, "renew_every": lease.renew_every}
 
 
-def error_response(code: str) -> web.Response:
+def error_response(code: str, retry_after: int = 10) -> web.Response:
     """The answer that refuses a call; `code` is one of docs/protocol.md."""
     status, message = _REFUSALS[code]
     response = _json({"error": code, "message": message}, status=status)
     if status in (429, 503):
-        response.headers["Retry-After"] = "10"
+        response.headers["Retry-After"] = str(retry_after)
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response

@@ -25,7 +25,7 @@ _HOP_BY_HOP = frozenset(
     }
 )
 # `Expect` is answered here. X-Forwarded-* go too, see _pass_on.
-_NOT_FROM_CLIENTS = _HOP_BY_HOP | {b"expect", b"forwarded", b"x-real-ip"}
+_NOT_FROM_CLIENTS = _HOP_BY_HOP | {b"expect", b"forwarded", b"x-real-ip", b"x-rps-caller"}
 _NOT_FROM_NOTEBOOKS = _HOP_BY_HOP | {b"alt-svc"}  # a notebook does not speak for our port
 # Fields that a `Connection` field cannot remove: without them the message would mean another.
 _KEPT = frozenset({b"host", b"content-length", b"set-cookie", b"close", b""})

@@ -96,14 +96,28 @@ def test_no_reason_keeps_a_session_from_being_ended(
 
 
 def test_web_pages_are_not_served(service: Service) -> None:
-    page = {"Origin": f"https://evil.{DOMAIN}"}
-    answer = service.request(MANAGE, "POST", "/api/v1/sessions", b"{}", page)
-    assert (answer.status, answer.json()["error"]) == (403, "from-a-page")
+    for page in (
+        {"Origin": f"https://evil.{DOMAIN}"},
+        {"Origin": f"https://{MANAGE}"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "same-origin"},
+    ):
+        answer = service.request(MANAGE, "POST", "/api/v1/sessions", b"{}", page)
+        assert (answer.status, answer.json()["error"]) == (403, "from-a-page")
 
 
-def test_health_is_for_everybody(service: Service) -> None:
-    status, health = service.call("GET", "health", source=FOREIGN)
-    assert (status, health["status"], health["domain"]) == (200, "ok", DOMAIN)
+def test_health_is_for_the_cluster(service: Service) -> None:
+    for source in (LOGIN, COMPUTE):
+        status, health = service.call("GET", "health", source=source)
+        assert (status, health["status"], health["domain"]) == (200, "ok", DOMAIN)
+
+
+@pytest.mark.parametrize("path", ["health", "sessions", "sessions/a-b-c/redeem", "nothing"])
+def test_nothing_is_told_outside(service: Service, path: str) -> None:
+    for method in ("GET", "POST"):
+        refused = service.call(method, path, "x" * 43, source=FOREIGN)
+        assert code(refused) == (403, "outside-networks")
 
 
 def test_a_second_redeem_counts_only_from_the_same_job(service: Service) -> None:
