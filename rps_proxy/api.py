@@ -20,6 +20,8 @@ from rps_proxy.authority import Authority
 from rps_proxy.cgi import from_page
 from rps_proxy.files import read_private
 from rps_proxy.group_commit import BusyError, RefusedError
+from rps_proxy.hosts import MANAGEMENT
+from rps_proxy.munge import HEADER, Munge
 from rps_proxy.names import is_name
 from rps_proxy.registry import Phase, Request, Session
 
@@ -48,6 +50,14 @@ _REFUSALS = {
     "from-a-page": (403, "This API is not for web pages."),
     "gone": (410, "This session is over."),
     "limit": (429, "Too many names wait to be used; use or revoke some first."),
+    "munge-expired": (
+        403,
+        "The MUNGE credential is too old, or from the future: are clocks wrong?",
+    ),
+    "munge-invalid": (403, "The MUNGE credential is damaged, or was made for another request."),
+    "munge-replayed": (403, "The MUNGE credential was used before."),
+    "munge-required": (401, "This service asks who you are: show a MUNGE credential."),
+    "munge-unavailable": (503, "The service's MUNGE daemon does not answer; nothing was done."),
     "no-claim": (401, "This call needs the session's claim; a new name, the service's key."),
     "no-such-call": (404, "There is no such call."),
     "outside-networks": (403, "This call is not for your address."),
@@ -75,6 +85,9 @@ class Api:
         self._key_file = Path(networks.issue_key_file) if networks.issue_key_file else None
         if self._key_file is not None:
             _issue_key(self._key_file)  # else nobody would hear of a mistake before the first call
+        self._munge: Munge | None = None
+        if service.settings.auth == "munge":
+            self._munge = Munge(service.settings.munge, service.hosts.host(MANAGEMENT))
         calls: dict[str, tuple[str, Callable[[Session, str, dict[str, Any]], Awaitable[Any]]]] = {
             "": ("GET", self._state),
             "link": ("POST", self._link),
@@ -143,12 +156,17 @@ class Api:
         self._access.check_issue(remote)
         self._service.rate.take(remote)
         self._check_key(request)
-        body = await _body(request)
+        content = await _content(request)
+        body = _object(content)
+        user = _text(body, "user")
+        if self._munge is not None:  # what the caller says of itself does not count then
+            user = await self._munge.user(request.headers.getall(HEADER, []), content)
         asked = Request(
             source=remote,
             cluster=_text(body, "cluster"),
             scheduler=_text(body, "scheduler"),
-            user=_text(body, "user"),
+            user=user,
+            authenticated=self._munge is not None,
         )
         claim = secrets.token_urlsafe(32)
         settings, hosts = self._service.settings, self._service.hosts
@@ -245,7 +263,7 @@ def error_response(code: str, retry_after: int = 10) -> web.Response:
     if status in (429, 503):
         response.headers["Retry-After"] = str(retry_after)
     if status == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"
+        response.headers["WWW-Authenticate"] = "Munge" if code == "munge-required" else "Bearer"
     return response
 
 
@@ -285,8 +303,12 @@ def _want(request: web.BaseRequest, method: str) -> None:
 
 async def _body(request: web.BaseRequest) -> dict[str, Any]:
     """The request's JSON object; an empty one where there is no body."""
+    return _object(await _content(request))
+
+
+async def _content(request: web.BaseRequest) -> bytes:
     if not request.body_exists:
-        return {}
+        return b""
     if (request.content_length or 0) > LONGEST_REQUEST:
         raise RefusedError("too-large")
     content = b""
@@ -294,6 +316,10 @@ async def _body(request: web.BaseRequest) -> dict[str, Any]:
         content += part
         if len(content) > LONGEST_REQUEST:
             raise RefusedError("too-large")
+    return content
+
+
+def _object(content: bytes) -> dict[str, Any]:
     try:
         value = json.loads(content) if content else {}
     except (ValueError, RecursionError):
