@@ -19,7 +19,11 @@ from rps_proxy.authority import Authority
 DOMAIN = "rps.localhost"
 # Nothing renews in a benchmark, so that what is measured is measured alone.
 _LEASE = ("lease.length=7200", "lease.renew_every=3600")
-_LIMITS_OFF = ("limits.pending_per_source=0", "limits.pending_per_user=0")
+_LIMITS_OFF = (
+    "limits.issues_per_minute=0",
+    "limits.pending_per_source=0",
+    "limits.pending_per_user=0",
+)
 
 
 class Connection(HTTPSConnection):

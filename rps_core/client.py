@@ -57,9 +57,11 @@ class Client:
         own_key: str | None = None,
         *,
         detect: bool = False,
+        munge_socket: str | None = None,
     ) -> None:
         self.endpoint = endpoint
         self._detect = detect
+        self._munge_socket = munge_socket
         self._older = _older(endpoint, timeout) if endpoint.protocol == "satellite" else None
         self._own_key = own_key
         self._timeout = timeout
@@ -116,6 +118,10 @@ class Client:
         try:
             try:
                 return self._service.request(method, path, body, claim)
+            except ServiceRefused as error:
+                if error.code != "munge-required":
+                    raise
+                return self._service.request(method, path, body, claim, self._proof)
             except ServiceAway as error:
                 if self._own_key is None or not isinstance(
                     error.__context__, ConnectionRefusedError
@@ -144,6 +150,11 @@ class Client:
                 code=error.code,
             ) from None
 
+    def _proof(self, content: bytes) -> str:
+        from rps_core.munge import credential
+
+        return credential(self.endpoint.host, content, self._munge_socket)
+
 
 def _older(to: Endpoint, timeout: float) -> Satellite:
     from rps_core.satellite import Satellite
@@ -161,7 +172,12 @@ def configured_client(loaded: Loaded) -> Client:
     if proxy.own:
         endpoint, key = own_endpoint()
         return Client(endpoint, proxy.timeout, key)
-    return Client(configured_endpoint(loaded), proxy.timeout, detect=proxy.protocol == "auto")
+    return Client(
+        configured_endpoint(loaded),
+        proxy.timeout,
+        detect=proxy.protocol == "auto",
+        munge_socket=proxy.munge_socket,
+    )
 
 
 def configured_endpoint(loaded: Loaded) -> Endpoint:

@@ -53,6 +53,7 @@ class ProxySettings:
     port: int
     ca_file: str | None
     timeout: float
+    munge_socket: str | None
     own: bool
     protocol: str
 

@@ -15,11 +15,14 @@ from aiohttp import web
 from rps_core.errors import ServiceError
 from rps_core.log import get_logger
 from rps_core.version import __version__
+from rps_proxy.access import TooFastError
 from rps_proxy.authority import Authority
+from rps_proxy.cgi import from_page
 from rps_proxy.files import read_private
 from rps_proxy.group_commit import BusyError, RefusedError
+from rps_proxy.hosts import MANAGEMENT
+from rps_proxy.munge import HEADER, Munge
 from rps_proxy.names import is_name
-from rps_proxy.networks import AddressSet
 from rps_proxy.registry import Phase, Request, Session
 
 if TYPE_CHECKING:
@@ -47,9 +50,18 @@ _REFUSALS = {
     "from-a-page": (403, "This API is not for web pages."),
     "gone": (410, "This session is over."),
     "limit": (429, "Too many names wait to be used; use or revoke some first."),
+    "munge-expired": (
+        403,
+        "The MUNGE credential is too old, or from the future: are clocks wrong?",
+    ),
+    "munge-invalid": (403, "The MUNGE credential is damaged, or was made for another request."),
+    "munge-replayed": (403, "The MUNGE credential was used before."),
+    "munge-required": (401, "This service asks who you are: show a MUNGE credential."),
+    "munge-unavailable": (503, "The service's MUNGE daemon does not answer; nothing was done."),
     "no-claim": (401, "This call needs the session's claim; a new name, the service's key."),
     "no-such-call": (404, "There is no such call."),
     "outside-networks": (403, "This call is not for your address."),
+    "too-fast": (429, "Your address asks for names too fast."),
     "too-large": (413, f"A request has at most {LONGEST_REQUEST} bytes."),
     "unknown-name": (404, "No session has this name."),
     "wrong-address": (403, "Another address redeemed this session."),
@@ -69,12 +81,13 @@ class Api:
         networks = service.settings.networks
         self._service = service
         self._authority = authority
-        self._issue_networks = AddressSet(networks.issue)
-        self._redeem_networks = AddressSet(networks.redeem)
-        self._excluded = AddressSet(networks.exclude)
+        self._access = service.access
         self._key_file = Path(networks.issue_key_file) if networks.issue_key_file else None
         if self._key_file is not None:
             _issue_key(self._key_file)  # else nobody would hear of a mistake before the first call
+        self._munge: Munge | None = None
+        if service.settings.auth == "munge":
+            self._munge = Munge(service.settings.munge, service.hosts.host(MANAGEMENT))
         calls: dict[str, tuple[str, Callable[[Session, str, dict[str, Any]], Awaitable[Any]]]] = {
             "": ("GET", self._state),
             "link": ("POST", self._link),
@@ -89,6 +102,8 @@ class Api:
         """Answer one call from the address `remote`."""
         try:
             return await self._dispatch(request, remote)
+        except TooFastError as refusal:
+            return error_response(refusal.code, retry_after=refusal.after)
         except RefusedError as refusal:
             return error_response(refusal.code)
         except BusyError as error:
@@ -96,8 +111,9 @@ class Api:
             return error_response("busy")
 
     async def _dispatch(self, request: web.BaseRequest, remote: str) -> web.Response:
-        if "Origin" in request.headers:  # a page in somebody's browser; no program of ours sends it
+        if from_page(request):
             raise RefusedError("from-a-page")
+        self._access.check_either(remote)
         path = request.raw_path.partition("?")[0]
         if not path.startswith(_PREFIX):
             raise RefusedError("no-such-call")
@@ -121,13 +137,10 @@ class Api:
         return _json(await answer(session, remote, await _body(request)))
 
     def _check_networks(self, call: str, remote: str) -> None:
-        inside = remote in self._redeem_networks
-        if call in ("redeem", "certificate") and inside and remote in self._excluded:
-            raise RefusedError("excluded-address")
-        if call in ("", "link", "revoke"):
-            inside = inside or remote in self._issue_networks
-        if not inside:
-            raise RefusedError("outside-networks")
+        if call in ("redeem", "certificate"):
+            self._access.check_target(remote)
+        elif call == "renew":
+            self._access.check_redeem(remote)
 
     def _claimed(self, request: web.BaseRequest, name: str) -> Session:
         """The session, once the claim is seen to be its."""
@@ -140,15 +153,20 @@ class Api:
         return session
 
     async def _issue(self, request: web.BaseRequest, remote: str) -> web.Response:
-        if remote not in self._issue_networks:
-            raise RefusedError("outside-networks")
+        self._access.check_issue(remote)
+        self._service.rate.take(remote)
         self._check_key(request)
-        body = await _body(request)
+        content = await _content(request)
+        body = _object(content)
+        user = _text(body, "user")
+        if self._munge is not None:  # what the caller says of itself does not count then
+            user = await self._munge.user(request.headers.getall(HEADER, []), content)
         asked = Request(
             source=remote,
             cluster=_text(body, "cluster"),
             scheduler=_text(body, "scheduler"),
-            user=_text(body, "user"),
+            user=user,
+            authenticated=self._munge is not None,
         )
         claim = secrets.token_urlsafe(32)
         settings, hosts = self._service.settings, self._service.hosts
@@ -238,14 +256,14 @@ class Api:
         return {"lease": lease.length, "renew_every": lease.renew_every}
 
 
-def error_response(code: str) -> web.Response:
+def error_response(code: str, retry_after: int = 10) -> web.Response:
     """The answer that refuses a call; `code` is one of docs/protocol.md."""
     status, message = _REFUSALS[code]
     response = _json({"error": code, "message": message}, status=status)
     if status in (429, 503):
-        response.headers["Retry-After"] = "10"
+        response.headers["Retry-After"] = str(retry_after)
     if status == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"
+        response.headers["WWW-Authenticate"] = "Munge" if code == "munge-required" else "Bearer"
     return response
 
 
@@ -285,8 +303,12 @@ def _want(request: web.BaseRequest, method: str) -> None:
 
 async def _body(request: web.BaseRequest) -> dict[str, Any]:
     """The request's JSON object; an empty one where there is no body."""
+    return _object(await _content(request))
+
+
+async def _content(request: web.BaseRequest) -> bytes:
     if not request.body_exists:
-        return {}
+        return b""
     if (request.content_length or 0) > LONGEST_REQUEST:
         raise RefusedError("too-large")
     content = b""
@@ -294,6 +316,10 @@ async def _body(request: web.BaseRequest) -> dict[str, Any]:
         content += part
         if len(content) > LONGEST_REQUEST:
             raise RefusedError("too-large")
+    return content
+
+
+def _object(content: bytes) -> dict[str, Any]:
     try:
         value = json.loads(content) if content else {}
     except (ValueError, RecursionError):

@@ -19,6 +19,10 @@ class Hosts:
         """A session's host name."""
         return f"{name}.{self.domain}"
 
+    def is_domain(self, host: str) -> bool:
+        """Whether a Host header, lower-cased, is the domain itself."""
+        return host in (self.domain, f"{self.domain}:{self.port}")
+
     def label(self, host: str) -> str | None:
         """The label in front of our domain of a Host header, lower-cased; None: not one of ours."""
         match = self._form.fullmatch(host)

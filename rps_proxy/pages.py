@@ -14,14 +14,19 @@ from aiohttp import web
 
 PREFIX = "/.rps/"
 
-HEADERS = {
+# On each answer that is ours. No cookie is among them: the service has none.
+OURS = {
     "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+HEADERS = {
+    **OURS,
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
 }
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 _ASSETS = ("page.css", "page.js")

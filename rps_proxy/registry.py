@@ -20,7 +20,7 @@ from rps_core.errors import ServiceError
 from rps_proxy.group_commit import GroupCommit, RefusedError
 from rps_proxy.names import new_name
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _SCHEMA = """
 CREATE TABLE sessions (
@@ -56,6 +56,11 @@ ALTER TABLE sessions ADD COLUMN job_reason TEXT;   -- why it waits or ended, in 
 ALTER TABLE sessions ADD COLUMN job_estimate REAL; -- when the scheduler expects it to start
 ALTER TABLE sessions ADD COLUMN job_seen REAL;     -- when that was said
 CREATE INDEX by_job ON sessions (job_id) WHERE phase < 3;
+""",
+    3: """
+ALTER TABLE sessions ADD COLUMN redeemed REAL;
+CREATE INDEX pending_of_user ON sessions (user) WHERE phase < 2 AND authenticated = 1;
+CREATE INDEX old_routes ON sessions (redeemed) WHERE phase = 2 AND old_dialect = 1;
 """,
 }
 
@@ -203,6 +208,21 @@ class Registry:
         found = dict(rows.fetchall())
         return {phase.name.lower(): found.get(phase, 0) for phase in Phase}
 
+    def old_routes(self, before: float) -> list[str]:
+        """The names of the old dialect whose route has been live since earlier than `before`."""
+        rows = self._reader.execute(
+            "SELECT name FROM sessions WHERE phase = 2 AND old_dialect = 1 AND redeemed < ?",
+            (before,),
+        )
+        return [name for (name,) in rows.fetchall()]
+
+    def linked(self, job_id: str) -> list[str]:
+        """The names, not gone, that are linked to that job: several, where clusters share the service."""
+        rows = self._reader.execute(
+            "SELECT name FROM sessions WHERE job_id = ? AND phase < 3", (job_id,)
+        )
+        return [name for (name,) in rows.fetchall()]
+
     # Changing
 
     async def issue(
@@ -215,16 +235,20 @@ class Registry:
     ) -> str:
         """Put a new name into the table and return it. A limit of 0 means none.
 
-        `most_per_user` counts within a source: a user's name is only said, by the caller itself, and
-        must lock out nobody elsewhere.
+        `most_per_user` counts within a source where a user's name is only said, by the caller itself: it
+        must lock out nobody elsewhere. Where it was proved, it counts wherever the user asks.
         """
 
         def change(db: sqlite3.Connection) -> str:
             if most_per_source:
                 _check_pending(db, "source = ?", (request.source,), most_per_source)
             if most_per_user and request.user is not None:
-                whose = (request.source, request.user)
-                _check_pending(db, "source = ? AND user = ?", whose, most_per_user)
+                if request.authenticated:
+                    proved = "user = ? AND authenticated = 1"
+                    _check_pending(db, proved, (request.user,), most_per_user)
+                else:
+                    whose = (request.source, request.user)
+                    _check_pending(db, "source = ? AND user = ?", whose, most_per_user)
             values = (
                 digest(claim), request.cluster, request.scheduler, request.user,
                 request.source, request.authenticated, request.old_dialect, time.time(),
@@ -242,12 +266,12 @@ class Registry:
 
         return await self._writer.write(change)
 
-    async def link(self, name: str, job_id: str) -> Session:
-        """Note the job of a session. Refused: `already-linked` (to another job), `gone`."""
+    async def link(self, name: str, job_id: str, *, once: bool = False) -> Session:
+        """Note the job of a session. Refused: `already-linked` (to another job, or at all), `gone`."""
 
         def change(db: sqlite3.Connection) -> Session:
             session = _live(db, name)
-            if session.job_id not in (None, job_id):
+            if session.job_id not in ((None,) if once else (None, job_id)):
                 raise RefusedError("already-linked")
             db.execute(
                 "UPDATE sessions SET job_id = ?, phase = max(phase, ?) WHERE name = ?",
@@ -257,23 +281,26 @@ class Registry:
 
         return await self._writer.write(change)
 
-    async def redeem(self, name: str, address: str, port: int, run_id: str | None) -> Session:
+    async def redeem(
+        self, name: str, address: str, port: int, run_id: str | None, *, once: bool = False
+    ) -> Session:
         """Make the session ready at `address:port`. The same again is answered as the first time.
 
-        Refused: `already-redeemed` (from elsewhere, or by another job), `gone`.
+        Refused: `already-redeemed` (from elsewhere, or by another job; at all, if `once`), `gone`.
         """
 
         def change(db: sqlite3.Connection) -> Session:
             session = _live(db, name)
             if session.phase is Phase.READY:
-                if (session.address, session.port, session.run_id) != (address, port, run_id):
+                same = (session.address, session.port, session.run_id) == (address, port, run_id)
+                if once or not same:
                     raise RefusedError("already-redeemed")
                 if session.lapsed is None:
                     return session
             db.execute(
-                "UPDATE sessions SET phase = ?, address = ?, port = ?, run_id = ?, lapsed = NULL"
-                " WHERE name = ?",
-                (Phase.READY, address, port, run_id, name),
+                "UPDATE sessions SET phase = ?, address = ?, port = ?, run_id = ?, lapsed = NULL,"
+                " redeemed = coalesce(redeemed, ?) WHERE name = ?",
+                (Phase.READY, address, port, run_id, time.time(), name),
             )
             return _get(db, name)
 
@@ -325,6 +352,19 @@ class Registry:
 
         def change(db: sqlite3.Connection) -> Session:
             _end(db, "name = ?", (name,), reason)
+            return _get(db, name)
+
+        return await self._writer.write(change)
+
+    async def destroy(self, name: str, address: str) -> Session:
+        """End a session of the old dialect, as `address` asks. Refused: `gone`, and `wrong-address`, once
+        it was redeemed from another."""
+
+        def change(db: sqlite3.Connection) -> Session:
+            session = _live(db, name)
+            if session.phase is Phase.READY and session.address != address:
+                raise RefusedError("wrong-address")
+            _end(db, "name = ?", (name,), "destroyed")
             return _get(db, name)
 
         return await self._writer.write(change)

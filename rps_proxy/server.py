@@ -16,14 +16,16 @@ from aiohttp import web
 from rps_core.errors import ServiceError
 from rps_core.log import get_logger
 from rps_proxy import tls
-from rps_proxy.api import Api
+from rps_proxy.api import Api, error_response
+from rps_proxy.cgi import Cgi
 from rps_proxy.engine import LONGEST_LINE, MOST_FIELDS, Forwarder, NotAnsweringError, RefusedError
 from rps_proxy.engines import CALLER, Engine
 from rps_proxy.engines.external import engine_socket, external
 from rps_proxy.files import own_directory
+from rps_proxy.group_commit import RefusedError as ApiRefusedError
 from rps_proxy.hosts import MANAGEMENT, Hosts
 from rps_proxy.networks import plain
-from rps_proxy.pages import Pages, is_reserved
+from rps_proxy.pages import OURS, Pages, is_reserved
 from rps_proxy.routes import Route, Routes
 from rps_proxy.service import Service, only_one
 from rps_proxy.settings import Settings
@@ -47,20 +49,28 @@ class Dispatcher:
         self._service = service
         self._hosts = service.hosts
         self._api = api
+        self._cgi = Cgi(service)
         self._embedded = embedded
         self._pages = Pages()
+        self._headers = dict(OURS)
+        if strict := service.settings.strict_transport:
+            self._headers["Strict-Transport-Security"] = strict
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; the web.Server's handler."""
         try:
-            return await self._dispatch(request)
+            response = await self._dispatch(request)
         except RefusedError as refusal:
-            return _plain(refusal.status)
+            response = _plain(refusal.status)
         except ConnectionError:
             raise  # the client went away
         except Exception:  # noqa: BLE001 - a defect must cost its own request alone, and be seen
             _log.exception("defect")
-            return _plain(500)
+            response = _plain(500)
+        if isinstance(response, web.Response):  # ours, and not yet on its way
+            for name, value in self._headers.items():
+                response.headers.setdefault(name, value)
+        return response
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
         hosts = request.headers.getall("Host", ())
@@ -77,10 +87,12 @@ class Dispatcher:
             if route is not None:
                 return await self._forward(request, forwarder, route, remote)
         name = self._hosts.label(host)
-        if name is None:
-            return _plain(421)
         if name == MANAGEMENT:
-            return await self._api.handle(request, remote)
+            return await self._manage(request, remote)
+        if name is None:
+            if self._hosts.is_domain(host) and path == "/" and self._cgi.takes(path):
+                return await self._cgi.handle(request, remote)
+            return _plain(421)
         state = self._service.state(name)
         path = path.partition("?")[0]
         if is_reserved(path):
@@ -89,6 +101,14 @@ class Dispatcher:
             raise RefusedError(503)
         # An engine sends us what it has a route for when the notebook did not answer.
         return self._pages.page(request, "not-answering" if state == "ready" else state)
+
+    async def _manage(self, request: web.BaseRequest, remote: str) -> web.StreamResponse:
+        if not self._cgi.takes(request.raw_path.partition("?")[0]):
+            return await self._api.handle(request, remote)
+        try:
+            return await self._cgi.handle(request, remote)
+        except ApiRefusedError as refusal:
+            return error_response(refusal.code)
 
     def _caller(self, request: web.BaseRequest) -> str:
         """The address that the request came from."""
@@ -282,6 +302,6 @@ def _plain(status: int) -> web.Response:
     """A line of text that says nothing of the request."""
     texts = {400: "Bad request", 403: "Refused", 421: "Not served here", 503: "Try again"}
     response = web.Response(status=status, text=f"{texts.get(status, 'Internal error')}\n")
-    response.headers["Cache-Control"] = "no-store"
+    response.headers.update(OURS)
     response.force_close()
     return response

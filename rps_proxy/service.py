@@ -12,6 +12,8 @@ from pathlib import Path
 
 from rps_core.errors import ServiceError
 from rps_core.log import get_logger
+from rps_proxy.access import Access, Rate
+from rps_proxy.counters import Counters
 from rps_proxy.engines import Engine, EngineError, Target
 from rps_proxy.group_commit import BusyError
 from rps_proxy.hosts import Hosts
@@ -39,6 +41,9 @@ class Service:
         self.settings = settings
         self.hosts = hosts
         self.registry = Registry(directory / "registry.db")
+        self.access = Access(settings.networks)
+        self.rate = Rate(settings.limits.issues_per_minute)
+        self.counters = Counters()
         self._engine = engine
         self._live: dict[str, Target] = {}
         self._not_taken: set[str] = set()  # of the live: the engine does not have them yet
@@ -53,7 +58,7 @@ class Service:
         for session in self.registry.ready():
             if session.lapsed is None:
                 self._live[session.name] = self._target(session)
-                self._leases.grant(session.name)
+                self._grant(session)
         self._not_taken.update(self._live)
         await self._reconcile()
 
@@ -66,6 +71,18 @@ class Service:
         session = await self.registry.redeem(name, address, port, run_id)
         await self._go_live(session)
         _log.info("redeemed", session=name, address=address, port=port)
+
+    async def redeem_without_claim(self, name: str, address: str, port: int) -> None:
+        """Make a session of the old dialect ready, once; refused as `Registry.redeem`. It has no lease."""
+        session = await self.registry.redeem(name, address, port, None, once=True)
+        await self._go_live(session)
+        _log.warning("redeemed-without-claim", session=name, address=address, port=port)
+
+    async def destroy(self, name: str, address: str) -> None:
+        """End a session of the old dialect; refused as `Registry.destroy`."""
+        await self.registry.destroy(name, address)
+        await self._take_out(name)
+        _log.info("destroyed", session=name, address=address)
 
     async def renew(self, session: Session) -> None:
         """Put a lease back to its full length; a lapsed session gets its route back."""
@@ -110,7 +127,7 @@ class Service:
         self.registry.close()
 
     async def _go_live(self, session: Session) -> None:
-        self._leases.grant(session.name)
+        self._grant(session)
         if session.name in self._live:
             return
         target = self._live[session.name] = self._target(session)
@@ -121,6 +138,11 @@ class Service:
             self._out_of_step(error)
         else:
             self._not_taken.discard(session.name)
+
+    def _grant(self, session: Session) -> None:
+        """A lease, but for who could not renew it."""
+        if not session.old_dialect:
+            self._leases.grant(session.name)
 
     async def _take_out(self, name: str) -> None:
         target = self._live.pop(name, None)
@@ -175,6 +197,10 @@ class Service:
     async def _expire(self) -> None:
         keep = self.settings.keep
         try:
+            for name in self.registry.old_routes(
+                time.time() - self.settings.compat.route_hours * 3600
+            ):
+                await self.revoke(name, "its time is over")
             await self.registry.expire(keep.pending * _DAY, keep.lapsed * _DAY, keep.ended * _DAY)
         except BusyError as error:
             _log.error("registry-not-written", reason=str(error))

@@ -54,6 +54,7 @@ class Tls:
     key: str | None
     ca_directory: str | None
     days: int
+    hsts: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +68,27 @@ class Networks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Munge:
+    """See `munge` in proxy.yaml."""
+
+    socket: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compat:
+    """See `compat` in proxy.yaml."""
+
+    cgi: bool
+    networks: tuple[str, ...] | None
+    job_states_from: tuple[str, ...]
+    route_hours: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """See `limits` in proxy.yaml."""
 
+    issues_per_minute: int
     pending_per_source: int
     pending_per_user: int
 
@@ -128,6 +147,9 @@ class Settings:
     directory: str | None
     tls: Tls
     networks: Networks
+    auth: str
+    munge: Munge
+    compat: Compat
     limits: Limits
     lease: Lease
     keep: Keep
@@ -159,6 +181,13 @@ class Settings:
     def engine_group(self) -> str | None:
         """The group of the engine's account; None: the engine runs as the service's."""
         return {"haproxy": self.haproxy, "apache": self.apache}[self.engine_kind].group
+
+    @property
+    def strict_transport(self) -> str | None:
+        """The value of Strict-Transport-Security on what the service and its engine answer."""
+        if not self.tls.hsts or self.domain.endswith(".localhost"):
+            return None
+        return f"max-age={self.tls.hsts}"
 
     @property
     def ca_directory(self) -> Path:
@@ -195,6 +224,8 @@ def load_local(directory: Path) -> Settings:
         "directory": str(directory),
         "domain": local.DOMAIN,
         "engine": "embedded",
+        "auth": "none",
+        "compat": {"cgi": False},  # whose names anybody on the machine could redeem
         "listen": {"address": local.ADDRESS, "public_port": None},
         "networks": {
             "issue": _OWN_MACHINE,
@@ -241,9 +272,20 @@ def _check(settings: Settings, layers: Sequence[Layer], origins: dict[str, Origi
         "domain",
         "must be a domain of two labels or more, in lower case, such as rps.example.org",
     )
-    for key in ("issue", "redeem", "exclude"):
-        for network in getattr(networks, key):
-            require(_is_network(network), f"networks.{key}", f"holds {network!r}, no network")
+    compat = settings.compat
+    for key, listed in (
+        ("networks.issue", networks.issue),
+        ("networks.redeem", networks.redeem),
+        ("networks.exclude", networks.exclude),
+        ("compat.networks", compat.networks or ()),
+        ("compat.job_states_from", compat.job_states_from),
+    ):
+        for network in listed:
+            require(_is_network(network), key, f"holds {network!r}, no network")
+    require(settings.auth in ("none", "munge"), "auth", "must be none or munge")
+    require(compat.route_hours > 0, "compat.route_hours", "must be more than 0")
+    require(settings.limits.issues_per_minute >= 0, "limits.issues_per_minute", "must be 0 or more")
+    require(tls.hsts >= 0, "tls.hsts", "must be 0 or more")
     require(
         (tls.certificate is None) == (tls.key is None),
         "tls.certificate tls.key",

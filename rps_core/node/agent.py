@@ -462,8 +462,9 @@ class Service:
         path: str,
         body: Optional[Dict[str, Any]] = None,
         claim: Optional[str] = None,
+        prove: Optional[Callable[[bytes], str]] = None,
     ) -> Dict[str, Any]:
-        """One call; answers the JSON object of a 2xx.
+        """One call; answers the JSON object of a 2xx. `prove` makes a MUNGE credential for its body.
 
         Raises:
             ServiceRefused: the service answered with an error.
@@ -480,6 +481,8 @@ class Service:
             content = json.dumps(body).encode()
         if claim is not None:
             headers["Authorization"] = "Bearer " + claim
+        if prove is not None:
+            headers["X-Rps-Munge"] = prove(content or b"")
         status, content_type, text = self._exchange(method, path, content, headers)
         answer: Optional[Dict[str, Any]] = None
         try:

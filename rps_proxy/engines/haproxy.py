@@ -41,6 +41,7 @@ def render(settings: Settings, directory: Path) -> str:
         for address in addresses
     ]
     domain = r"'^(.*);[[:space:]]*[Dd][Oo][Mm][Aa][Ii][Nn][[:space:]]*(=[^;]*)?(;.*)?$' '\1\3'"
+    strict = settings.strict_transport
     template = (files("rps_proxy") / "engines" / "haproxy.cfg").read_text(encoding="utf-8")
     return Template(template).substitute(
         control=directory / CONTROL,
@@ -53,6 +54,9 @@ def render(settings: Settings, directory: Path) -> str:
         public_port=port,
         url_port="" if port == 443 else f":{port}",
         without_domain=domain,
+        strict_transport=""
+        if strict is None
+        else f"http-after-response set-header Strict-Transport-Security {strict}",
     )
 
 

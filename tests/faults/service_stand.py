@@ -221,14 +221,25 @@ def running_service(directory: Path, **settings: object) -> Iterator[Service]:
 
 
 class Notebook:
-    """A server behind the proxy: tells what it was asked, streams, takes uploads, echoes websockets."""
+    """A server behind the proxy: tells what it was asked, streams, takes uploads, echoes websockets.
 
-    def __init__(self, certificate: dict[str, str], directory: Path, port: int = 0) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        file = directory / f"notebook-{os.urandom(4).hex()}.pem"
-        file.write_text(certificate["key"] + certificate["certificate"])
-        context.load_cert_chain(file)
-        self.server = _Server(("127.0.0.1", port), _Handler)
+    Without a certificate it speaks plain HTTP, as those of the old dialect.
+    """
+
+    def __init__(
+        self,
+        certificate: dict[str, str] | None,
+        directory: Path,
+        port: int = 0,
+        address: str = "127.0.0.1",
+    ) -> None:
+        context = None
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            file = directory / f"notebook-{os.urandom(4).hex()}.pem"
+            file.write_text(certificate["key"] + certificate["certificate"])
+            context.load_cert_chain(file)
+        self.server = _Server((address, port), _Handler)
         self.server.notebook = self
         self.server.context = context
         self.port = self.server.server_address[1]
@@ -251,7 +262,7 @@ class Notebook:
 
 class _Server(ThreadingHTTPServer):
     notebook: Notebook
-    context: ssl.SSLContext
+    context: ssl.SSLContext | None
     allow_reuse_address = True
     block_on_close = False
 
@@ -261,7 +272,8 @@ class _Server(ThreadingHTTPServer):
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         request.settimeout(20)
-        with self.context.wrap_socket(request, server_side=True) as connection:
+        wrap = self.context.wrap_socket if self.context else None
+        with wrap(request, server_side=True) if wrap else request.dup() as connection:
             self.connections.add(connection)
             try:
                 super().finish_request(connection, client_address)

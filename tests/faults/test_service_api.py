@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from cryptography import x509
 
+from rps_proxy.authority import Authority
+from rps_proxy.files import own_directory
 from tests.faults.service_stand import DOMAIN, Notebook, Service, running_service, until
 
 MANAGE = f"manage.{DOMAIN}"
@@ -96,14 +98,35 @@ def test_no_reason_keeps_a_session_from_being_ended(
 
 
 def test_web_pages_are_not_served(service: Service) -> None:
-    page = {"Origin": f"https://evil.{DOMAIN}"}
-    answer = service.request(MANAGE, "POST", "/api/v1/sessions", b"{}", page)
-    assert (answer.status, answer.json()["error"]) == (403, "from-a-page")
+    for page in (
+        {"Origin": f"https://evil.{DOMAIN}"},
+        {"Origin": f"https://{MANAGE}"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "same-origin"},
+    ):
+        answer = service.request(MANAGE, "POST", "/api/v1/sessions", b"{}", page)
+        assert (answer.status, answer.json()["error"]) == (403, "from-a-page")
 
 
-def test_health_is_for_everybody(service: Service) -> None:
-    status, health = service.call("GET", "health", source=FOREIGN)
-    assert (status, health["status"], health["domain"]) == (200, "ok", DOMAIN)
+def test_who_calls_is_not_for_the_caller_to_say(service: Service) -> None:
+    """The field in which an engine tells the service of the caller means nothing over TCP."""
+    said = {"X-Rps-Caller": "127.0.0.1"}
+    answer = service.request(MANAGE, "POST", "/api/v1/sessions", b"{}", said, FOREIGN)
+    assert (answer.status, answer.json()["error"]) == (403, "outside-networks")
+
+
+def test_health_is_for_the_cluster(service: Service) -> None:
+    for source in (LOGIN, COMPUTE):
+        status, health = service.call("GET", "health", source=source)
+        assert (status, health["status"], health["domain"]) == (200, "ok", DOMAIN)
+
+
+@pytest.mark.parametrize("path", ["health", "sessions", "sessions/a-b-c/redeem", "nothing"])
+def test_nothing_is_told_outside(service: Service, path: str) -> None:
+    for method in ("GET", "POST"):
+        refused = service.call(method, path, "x" * 43, source=FOREIGN)
+        assert code(refused) == (403, "outside-networks")
 
 
 def test_a_second_redeem_counts_only_from_the_same_job(service: Service) -> None:
@@ -370,6 +393,109 @@ def test_old_tls_is_refused(service: Service) -> None:
     assert handshake(service, ssl.TLSVersion.TLSv1_2) == "TLSv1.2"
     with pytest.warns(DeprecationWarning, match="TLSv1_1"), pytest.raises(ssl.SSLError):
         handshake(service, ssl.TLSVersion.TLSv1_1)
+
+
+def test_a_new_certificate_is_taken_up_while_it_runs(tmp_path: Path) -> None:
+    authority = Authority(own_directory(tmp_path / "given"), "given", DOMAIN)
+    files = {what: tmp_path / f"{what}.pem" for what in ("certificate", "key")}
+
+    def put() -> None:
+        leaf = authority.issue([DOMAIN, f"*.{DOMAIN}"], 30)
+        files["key"].write_bytes(leaf.key)
+        files["certificate"].write_bytes(leaf.certificate)
+
+    def shown(service: Service) -> bytes:
+        context = ssl.create_default_context(cadata=authority.certificate.decode())
+        with (
+            socket.create_connection(("127.0.0.1", service.port), 10) as plain,
+            context.wrap_socket(plain, server_hostname=MANAGE) as connection,
+        ):
+            return connection.getpeercert(binary_form=True) or b""
+
+    put()
+    given = {f"tls.{what}": path for what, path in files.items()}
+    with running_service(tmp_path, **given) as service:
+        first = shown(service)
+        put()
+        until(lambda: shown(service) != first, "the new certificate")
+        files["key"].write_text("half a file")
+        until(lambda: "certificate-not-loaded" in service.log(), "the broken one is said")
+        assert shown(service) != first
+
+
+OURS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def test_every_answer_of_ours_is_guarded(tmp_path: Path) -> None:
+    """Pages, the API, the old calls, refusals of malformed requests: no store, no scripts, no cookies."""
+    domain = "rps.example.org"
+    with running_service(tmp_path, domain=domain) as service:
+        manage = f"manage.{domain}"
+        for host, method, path in (
+            (manage, "GET", "/api/v1/health"),
+            (manage, "POST", "/api/v1/sessions"),
+            (manage, "GET", "/api/v1/nothing"),
+            (manage, "GET", "/getlink.cgi"),
+            (manage, "GET", "/tokenjobstate.cgi"),
+            (manage, "GET", "/"),
+            (domain, "GET", "/"),
+            (domain, "GET", "/x"),
+            (f"a-b-c.{domain}", "GET", "/"),
+            (f"a-b-c.{domain}", "GET", "/.rps/state"),
+            (f"a-b-c.{domain}", "GET", "/.rps/page.js"),
+        ):
+            answer = service.request(host, method, path, headers={"Accept": "text/html"})
+            for name, value in OURS.items():
+                assert answer.headers.get_all(name) == [value], path
+            policy = ", ".join(answer.headers.get_all("Content-Security-Policy") or [])
+            assert "default-src 'none'" in policy
+            assert "frame-ancestors 'none'" in policy
+            assert "unsafe" not in policy
+            assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+            assert answer.headers["Set-Cookie"] is None
+        malformed = service.send(manage, b"GET / HTTP/1.1\r\nHost : x\r\n\r\n")
+        assert b"no-store" in malformed
+        assert b"default-src 'none'" in malformed
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"domain": "rps.example.org", "tls.hsts": 60}, "max-age=60"),
+        ({"domain": "rps.example.org", "tls.hsts": 0}, None),
+        ({"domain": "own.localhost"}, None),
+    ],
+)
+def test_https_alone_where_the_operator_says_so(
+    tmp_path: Path, settings: dict[str, object], told: str | None
+) -> None:
+    with running_service(tmp_path, **settings) as service:
+        answer = service.request(f"manage.{settings['domain']}", "GET", "/api/v1/health")
+        assert answer.headers["Strict-Transport-Security"] == told
+
+
+def test_names_a_minute(tmp_path: Path) -> None:
+    with running_service(tmp_path, **{"limits.issues_per_minute": 3}) as service:
+        for _ in range(3):
+            service.issue()
+        answer = service.request(MANAGE, "POST", "/api/v1/sessions", b"{}")
+        assert (answer.status, answer.json()["error"]) == (429, "too-fast")
+        assert 1 <= int(answer.headers["Retry-After"]) <= 20
+        assert service.call("POST", "sessions", body={}, source=LOGIN)[0] == 201
+
+
+def test_no_route_to_where_it_runs_unless_named(tmp_path: Path) -> None:
+    with running_service(tmp_path, **{"networks.redeem": "[0.0.0.0/0, 127.0.0.2]"}) as service:
+        session = service.issue()
+        refused = (403, "excluded-address")
+        assert code(service.redeem(session, 5000)) == refused
+        path = f"sessions/{session.name}/certificate"
+        assert code(service.call("POST", path, session.claim)) == refused
+        assert service.redeem(session, 5000, source=COMPUTE)[0] == 200
 
 
 def test_it_stops_when_told(tmp_path: Path) -> None:

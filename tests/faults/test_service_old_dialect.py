@@ -1,0 +1,432 @@
+"""The calls of the service that rps succeeds, byte for byte, and as its clients make them: with curl."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.faults.service_stand import (
+    DOMAIN,
+    Answer,
+    Notebook,
+    Service,
+    read_head,
+    running_service,
+    until,
+    upgrade_request,
+)
+
+MANAGE = f"manage.{DOMAIN}"
+LOGIN = "127.0.0.8"
+COMPUTE = "127.0.0.2"
+OTHER_COMPUTE = "127.0.0.3"
+EXCLUDED = "127.0.0.4"
+FEEDER = "127.0.0.7"
+FOREIGN = "127.0.0.9"
+PLAIN, HTML = "text/plain", "text/html"
+WITHIN = "please try from within the cluster."
+
+Say = tuple[int, str, bytes]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    settings = {
+        "networks.issue": f"[{LOGIN}]",
+        "networks.redeem": "[127.0.0.0/29]",
+        "networks.exclude": f"[{EXCLUDED}]",
+        "compat.job_states_from": f"[{FEEDER}]",
+    }
+    with running_service(tmp_path_factory.mktemp("service"), **settings) as service:
+        yield service
+
+
+def ask(
+    service: Service, path: str, source: str = LOGIN, method: str = "GET", body: bytes | None = None
+) -> Say:
+    answer = service.request(MANAGE, method, path, body, source=source)
+    return answer.status, answer.headers["Content-Type"], answer.body
+
+
+def oops(text: str) -> Say:
+    return 200, PLAIN, f"Oops! {text}\n".encode()
+
+
+def issued(service: Service) -> str:
+    status, kind, body = ask(service, "/getlink.cgi")
+    found = re.fullmatch(rb"Your token is \n([a-z]+-[a-z]+-[a-z]+)\n", body)
+    assert (status, kind) == (200, PLAIN)
+    assert found, body
+    return found[1].decode()
+
+
+def state(service: Service, name: str, source: str = FOREIGN) -> bytes:
+    status, kind, body = ask(service, f"/tokenjobstate.cgi?token={name}", source)
+    assert (status, kind) == (200, PLAIN)
+    return body
+
+
+GOOD = [
+    ("/linktoken.cgi?token={}&jobid=17", LOGIN, HTML, b"Success! Token linked to jobid.\n"),
+    ("/linktoken.cgi?jobid=17%20.login_x-1%3B&token={}", COMPUTE, HTML,
+     b"Success! Token linked to jobid.\n"),
+    ("/redeemtoken.cgi?token={}&port=1024", COMPUTE, HTML, b"Success!\n"),
+    ("/redeemtoken.cgi?port=65535&token={}", COMPUTE, HTML, b"Success!\n"),
+    ("/destroytoken.cgi?token={}", LOGIN, HTML, b"Success! Token destroyed.\n"),
+    ("/destroytoken.cgi?token={}&reason=none", COMPUTE, HTML, b"Success! Token destroyed.\n"),
+    ("/tokenjobstate.cgi?token={}", FOREIGN, PLAIN, b"PE"),
+    (f"/tokenjobstate.cgi?token={{}}.{DOMAIN}", FOREIGN, PLAIN, b"PE"),
+    ("/tokenjobstate.cgi?token=a-b-c", FOREIGN, PLAIN, b""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "source", "kind", "body"), GOOD)
+@pytest.mark.parametrize("change", [str.lower, str.upper], ids=["lower", "upper"])
+def test_good_answers(
+    service: Service,
+    path: str,
+    source: str,
+    kind: str,
+    body: bytes,
+    change: Callable[[str], str],
+) -> None:
+    asked = path.format(change(issued(service)))
+    assert ask(service, asked, source) == (200, kind, body)
+
+
+NETWORK = f"Client (your) IP not in range 127.0.0.0/29, {WITHIN}"
+EITHER = f"Client (your) IP not in ranges {LOGIN} 127.0.0.0/29, {WITHIN}"
+PORT = "'port' parameter isn't an integer between 1024 and 65535"
+USED = "Unknown nonce or nonce already used"
+DESTROYED = "Unknown nonce or nonce already destroyed"
+REFUSED = [
+    ("/getlink.cgi", COMPUTE, f"Client (your) IP not in range {LOGIN}, {WITHIN}"),
+    ("/linktoken.cgi", LOGIN, "Missing 'token' parameter"),
+    ("/linktoken.cgi?token=&jobid=1", LOGIN, "Missing 'token' parameter"),
+    ("/linktoken.cgi?token={}", LOGIN, "Missing 'jobid' parameter"),
+    ("/linktoken.cgi?token={}&jobid=%21%20", LOGIN, "Missing 'jobid' parameter"),
+    (f"/linktoken.cgi?token={{}}&jobid={'1' * 48}", LOGIN, "Missing 'jobid' parameter"),
+    ("/linktoken.cgi?token={}&jobid=1", FOREIGN, EITHER),
+    ("/linktoken.cgi?token=a-b-c&jobid=1", LOGIN, DESTROYED),
+    ("/redeemtoken.cgi?port=5000", COMPUTE, "Missing 'token' parameter"),
+    ("/redeemtoken.cgi?token={}", COMPUTE, "Missing 'port' parameter"),
+    ("/redeemtoken.cgi?token={}&port=1023", COMPUTE, PORT),
+    ("/redeemtoken.cgi?token={}&port=65536", COMPUTE, PORT),
+    ("/redeemtoken.cgi?token={}&port=22", COMPUTE, PORT),
+    ("/redeemtoken.cgi?token={}&port=05000", COMPUTE, None),
+    ("/redeemtoken.cgi?token={}&port=5000x", COMPUTE, PORT),
+    ("/redeemtoken.cgi?token={}&port=-5000", COMPUTE, PORT),
+    ("/redeemtoken.cgi?token={}&port=%D9%A5%D9%A5%D9%A5%D9%A5", COMPUTE, PORT),
+    ("/redeemtoken.cgi?token={}&port=5000%0A", COMPUTE, PORT),
+    ("/redeemtoken.cgi?token={}&port=5000", LOGIN, NETWORK),
+    ("/redeemtoken.cgi?token={}&port=5000", EXCLUDED, NETWORK),
+    ("/redeemtoken.cgi?token=a-b-c&port=5000", COMPUTE, USED),
+    ("/redeemtoken.cgi?token=%27or%271%27&port=5000", COMPUTE, USED),
+    ("/destroytoken.cgi", LOGIN, "Missing 'token' parameter"),
+    ("/destroytoken.cgi?token={}", FOREIGN, EITHER),
+    ("/destroytoken.cgi?token=a-b-c", LOGIN, DESTROYED),
+    ("/tokenjobstate.cgi", FOREIGN, "Missing 'token' parameter"),
+    ("/tokenjobstate.cgi?token=.x", FOREIGN, "Missing 'token' parameter"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "source", "text"), REFUSED)
+def test_refusals(service: Service, path: str, source: str, text: str | None) -> None:
+    name = issued(service)
+    answer = ask(service, path.format(name), source)
+    if text is None:
+        assert answer == (200, HTML, b"Success!\n")
+    else:
+        assert answer == oops(text)
+        assert state(service, name) == b"PE"
+
+
+@pytest.mark.parametrize(
+    ("call", "wanted"),
+    [
+        ("linktoken", "GET"),
+        ("redeemtoken", "GET"),
+        ("destroytoken", "GET"),
+        ("tokenjobstate", "GET"),
+        ("update-jobs", "POST"),
+    ],
+)
+def test_methods(service: Service, call: str, wanted: str) -> None:
+    for method in {"GET", "POST", "PUT", "DELETE"} - {wanted}:
+        said = ask(service, f"/{call}.cgi?token=a-b-c", method=method)
+        assert said == oops(f"Only {wanted} method is supported")
+
+
+def test_getlink_checks_no_method(service: Service) -> None:
+    assert ask(service, "/getlink.cgi", method="POST", body=b"x=1")[2].startswith(b"Your token is ")
+
+
+def test_each_step_once(service: Service) -> None:
+    name = issued(service)
+    link = f"/linktoken.cgi?token={name}&jobid=1"
+    assert ask(service, link)[2] == b"Success! Token linked to jobid.\n"
+    assert ask(service, link) == oops("Nonce already linked to a jobid, you can do this only once!")
+    redeem = f"/redeemtoken.cgi?token={name}&port=5000"
+    assert ask(service, redeem, COMPUTE)[2] == b"Success!\n"
+    assert ask(service, redeem, COMPUTE) == oops(USED)
+    assert ask(service, redeem, OTHER_COMPUTE) == oops(USED)
+    destroy = f"/destroytoken.cgi?token={name}"
+    elsewhere = oops("Nonce must be destroyed from host it was redeemed on")
+    assert ask(service, destroy, OTHER_COMPUTE) == elsewhere
+    assert ask(service, destroy) == elsewhere
+    assert state(service, name) == b"PR"
+    assert ask(service, destroy, COMPUTE)[2] == b"Success! Token destroyed.\n"
+    assert ask(service, destroy, COMPUTE) == oops(DESTROYED)
+    assert ask(service, link) == oops(DESTROYED)
+    assert ask(service, redeem, COMPUTE) == oops(USED)
+    assert state(service, name) == b""
+
+
+def test_names_with_a_claim_are_not_for_the_old_calls(service: Service) -> None:
+    status, answer = service.call("POST", "sessions", body={}, source=LOGIN)
+    assert status == 201
+    name, claim = answer["name"], answer["claim"]
+    assert ask(service, f"/redeemtoken.cgi?token={name}&port=5000", COMPUTE) == oops(USED)
+    assert ask(service, f"/destroytoken.cgi?token={name}") == oops(DESTROYED)
+    assert ask(service, f"/linktoken.cgi?token={name}&jobid=1") == oops(DESTROYED)
+    assert service.call("GET", f"sessions/{name}", claim, source=LOGIN)[1]["phase"] == "issued"
+    old = issued(service)
+    for some in (claim, "x" * 43, ""):
+        status, refusal = service.call("POST", f"sessions/{old}/revoke", some or " ", source=LOGIN)
+        assert status in (401, 403), refusal
+
+
+@pytest.mark.parametrize("code", ["PD", "Q"])
+@pytest.mark.parametrize("encoded", [False, True])
+def test_job_states(service: Service, code: str, encoded: bool) -> None:
+    name = issued(service)
+    job_id = f"{time.monotonic_ns()}.server"
+
+    def report(said: str, source: str = FEEDER) -> Say:
+        lines = f"\n1.server R\n{job_id} {said}\n\nnonsense\n"
+        if encoded:
+            lines = lines.replace("\n", "%0A").replace(" ", "+")
+        return ask(service, "/update-jobs.cgi", source, "POST", f"jobstates={lines}".encode())
+
+    good = (200, HTML, b"Successfully updated jobs! \n")
+    assert report(code) == good
+    assert state(service, name) == b"PE"
+    ask(service, f"/linktoken.cgi?token={name}&jobid={job_id}")
+    assert state(service, name) == b"PE"
+    assert report(code) == good
+    assert state(service, name) == b"Q"
+    assert report("R") == good
+    assert state(service, name) == b"R"
+    assert report("R", LOGIN) == oops(f"Client (your) IP not in range {FEEDER}")
+    ask(service, f"/redeemtoken.cgi?token={name}&port=5000", COMPUTE)
+    assert state(service, name) == b"PR"
+    assert report("C") == good
+    assert state(service, name) == b"D"
+
+
+def test_no_jobs(service: Service) -> None:
+    for body in (None, b"", b"jobs=1", b"jobstates="):
+        said = ask(service, "/update-jobs.cgi", FEEDER, "POST", body)
+        assert said == oops("Missing 'jobstates' parameter")
+
+
+def test_what_was_said_of_a_job_grows_old(tmp_path: Path) -> None:
+    settings = {"compat.job_states_from": "[127.0.0.1]"}
+    with running_service(tmp_path, **settings) as service:
+        name = re.findall(rb"\n(.*)\n", ask(service, "/getlink.cgi", "127.0.0.1")[2])[0].decode()
+        ask(service, f"/linktoken.cgi?token={name}&jobid=1", "127.0.0.1")
+        ask(service, "/update-jobs.cgi", "127.0.0.1", "POST", b"jobstates=1 PD")
+        assert state(service, name) == b"Q"
+        with sqlite3.connect(tmp_path / "service" / "registry.db", timeout=5) as db:
+            db.execute("UPDATE sessions SET job_seen = job_seen - 601")
+        assert state(service, name) == b"PE"
+
+
+def test_pages_may_ask_for_the_state_and_nothing_else(service: Service) -> None:
+    name = issued(service)
+    path = f"/tokenjobstate.cgi?token={name}.{DOMAIN}"
+
+    def of_page(origin: str, path: str = path) -> Answer:
+        return service.request(MANAGE, "GET", path, None, {"Origin": origin}, FOREIGN)
+
+    own = f"https://{name}.{DOMAIN}:{service.port}"
+    answer = of_page(own)
+    assert answer.body == b"PE"
+    assert answer.headers["Access-Control-Allow-Origin"] == own
+    assert answer.headers["Vary"] == "Origin"
+    for foreign in (
+        "null",
+        f"http://{name}.{DOMAIN}:{service.port}",
+        f"https://a-b-c.{DOMAIN}:{service.port}",
+        f"https://{name}.{DOMAIN}.evil.example",
+        f"https://{name}.{DOMAIN}:1",
+    ):
+        answer = of_page(foreign)
+        assert answer.headers["Access-Control-Allow-Origin"] is None
+        assert answer.headers["Vary"] == "Origin"
+    for call in ("getlink", "linktoken", "redeemtoken", "destroytoken", "update-jobs"):
+        path = f"/{call}.cgi?token={name}&jobid=1&port=5000"
+        for headers in ({"Origin": own}, {"Sec-Fetch-Site": "same-site"}):
+            for source in (LOGIN, COMPUTE):
+                answer = service.request(MANAGE, "GET", path, None, headers, source)
+                assert (answer.status, answer.json()["error"]) == (403, "from-a-page")
+    assert state(service, name) == b"PE"
+
+
+@pytest.mark.parametrize("host", [MANAGE, DOMAIN])
+def test_other_hosts_send_to_the_documentation(service: Service, host: str) -> None:
+    answer = service.request(host, "GET", "/", source=FOREIGN)
+    text = b"Please see documentation on how to use this service.\n"
+    assert (answer.status, answer.headers["Content-Type"], answer.body) == (200, PLAIN, text)
+
+
+def test_the_operator_can_turn_them_off(tmp_path: Path) -> None:
+    with running_service(tmp_path, **{"compat.cgi": "off"}) as service:
+        for call in ("getlink", "tokenjobstate", "redeemtoken"):
+            answer = service.request(MANAGE, "GET", f"/{call}.cgi?token=a-b-c")
+            assert (answer.status, answer.json()["error"]) == (404, "no-such-call")
+        assert service.request(MANAGE, "GET", "/").status == 404
+        assert service.request(DOMAIN, "GET", "/").status == 421
+
+
+def test_networks_of_their_own(tmp_path: Path) -> None:
+    with running_service(tmp_path, **{"compat.networks": f"[{LOGIN}, {COMPUTE}]"}) as service:
+        name = issued(service)
+        refused = oops(f"Client (your) IP not in ranges {LOGIN} {COMPUTE}, {WITHIN}")
+        for path in ("/getlink.cgi", f"/redeemtoken.cgi?token={name}&port=5000"):
+            assert ask(service, path, FOREIGN) == refused
+        assert ask(service, f"/redeemtoken.cgi?token={name}&port=5000", COMPUTE)[2] == b"Success!\n"
+        assert service.call("POST", "sessions", body={}, source=FOREIGN)[0] == 201
+
+
+def test_no_names_where_a_key_is_asked_for(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.touch(mode=0o600)
+    key.write_text("k" * 32)
+    with running_service(tmp_path, **{"networks.issue_key_file": key}) as service:
+        assert ask(service, "/getlink.cgi", "127.0.0.1") == oops(
+            "This service gives names to users who prove who they are: use rps"
+        )
+
+
+def test_who_asks_for_too_many(tmp_path: Path) -> None:
+    with running_service(tmp_path, **{"limits.issues_per_minute": 2}) as service:
+        for _ in range(2):
+            assert ask(service, "/getlink.cgi")[2].startswith(b"Your token is ")
+        assert ask(service, "/getlink.cgi") == oops("Too many tokens, please try again later")
+        assert ask(service, "/getlink.cgi", FOREIGN)[2].startswith(b"Your token is ")
+
+
+def test_the_operator_is_warned(service: Service) -> None:
+    name = issued(service)
+    ask(service, f"/redeemtoken.cgi?token={name}&port=5000&x=canary-query", COMPUTE)
+    lines = [json.loads(line) for line in service.log().splitlines() if name in line]
+    events = [(line["level"], line["event"]) for line in lines]
+    assert ("warning", "issued-without-claim") in events
+    assert ("warning", "redeemed-without-claim") in events
+    assert "canary" not in service.log()
+
+
+class Curl:
+    """A client of the old kind: curl, its exit code, and what it prints."""
+
+    def __init__(self, program: str, service: Service) -> None:
+        self._service = service
+        self._command = [program, "-s", "--cacert", str(service.directory / "ca" / "ca.pem")]
+
+    def __call__(self, host: str, path: str, *more: str, source: str = LOGIN) -> str:
+        port = self._service.port
+        url = f"https://{host}.{DOMAIN}:{port}{path}"
+        resolve = ["--resolve", f"{host}.{DOMAIN}:{port}:127.0.0.1", "--interface", source]
+        done = subprocess.run(
+            [*self._command, *resolve, *more, url], capture_output=True, check=True, timeout=20
+        )
+        return done.stdout.decode()
+
+
+@contextmanager
+def plain_notebook(directory: Path) -> Iterator[Notebook]:
+    """It listens on the loopback address that the route of COMPUTE leads to."""
+    with Notebook(None, directory, address=COMPUTE) as notebook:
+        yield notebook
+
+
+def test_as_start_jupyter_does(
+    service: Service, need: Callable[[str], str], tmp_path: Path
+) -> None:
+    """A name, its page while the job waits, redeemed by the job; neither linked nor destroyed."""
+    curl = Curl(need("curl"), service)
+    answer = curl("manage", "/getlink.cgi", "-w", "%{http_code}")
+    assert answer.endswith("\n200")
+    name = answer.removesuffix("200").split()[-1]
+    assert curl(name, "/?token=0123", "-w", "%{http_code}", "-o", "/dev/null") == "503"
+    with plain_notebook(tmp_path) as notebook:
+        path = f"/redeemtoken.cgi?token={name}&port={notebook.port}"
+        assert curl("manage", path, source=COMPUTE) == "Success!\n"
+        told = json.loads(curl(name, "/api?token=0123", source=FOREIGN))
+        assert told["line"] == "GET /api?token=0123 HTTP/1.1"
+        host = f"{name}.{DOMAIN}:{service.port}"
+        with service.connect(host) as connection:
+            connection.sendall(upgrade_request(host, Origin=f"https://{host}"))
+            assert read_head(connection).startswith("HTTP/1.1 101 ")
+            frame = b"\x81\x85\0\0\0\0hello"
+            connection.sendall(frame)
+            assert connection.recv(100) == frame
+        with service.connect(host) as connection:
+            connection.sendall(upgrade_request(host, Origin="https://evil.example"))
+            assert read_head(connection).startswith("HTTP/1.1 403 ")
+    assert curl(name, "/", "-w", "%{http_code}", "-o", "/dev/null") == "502"
+
+
+def test_as_galyleo_does(service: Service, need: Callable[[str], str], tmp_path: Path) -> None:
+    """Linked after submission, and destroyed from the job as the notebook ends."""
+    curl = Curl(need("curl"), service)
+    name = curl("manage", "/getlink.cgi").split()[-1]
+    linked = curl("manage", f"/linktoken.cgi?token={name}&jobid=4711")
+    assert linked == "Success! Token linked to jobid.\n"
+    lines = tmp_path / "jobs"
+    lines.write_text("jobstates=\n4711 PD\n")
+    posted = curl("manage", "/update-jobs.cgi", "--data-binary", f"@{lines}", source=FEEDER)
+    assert posted == "Successfully updated jobs! \n"
+    assert curl("manage", f"/tokenjobstate.cgi?token={name}.{DOMAIN}", source=FOREIGN) == "Q"
+    with plain_notebook(tmp_path) as notebook:
+        path = f"/redeemtoken.cgi?token={name}&port={notebook.port}"
+        assert curl("manage", path, source=COMPUTE) == "Success!\n"
+        assert json.loads(curl(name, "/lab"))["line"] == "GET /lab HTTP/1.1"
+        destroyed = curl("manage", f"/destroytoken.cgi?token={name}", source=COMPUTE)
+        assert destroyed == "Success! Token destroyed.\n"
+        assert curl(name, "/lab", "-w", "%{http_code}", "-o", "/dev/null") == "410"
+        assert len(notebook.requests) == 1
+
+
+def test_a_route_needs_no_renewal_survives_a_restart_and_has_its_time(tmp_path: Path) -> None:
+    short = {"lease.length": 2, "lease.renew_every": 1, "lease.sweep_every": 0.2}
+    with running_service(tmp_path, **short) as service, plain_notebook(tmp_path) as notebook:
+        name = issued(service)
+        host = f"{name}.{DOMAIN}"
+        ask(service, f"/redeemtoken.cgi?token={name}&port={notebook.port}", COMPUTE)
+        for _ in range(2):
+            time.sleep(3)
+            assert service.request(host, "GET", "/").status == 200
+            service.kill()
+            service.start()
+        assert service.request(host, "GET", "/").status == 200
+        service.kill()
+        with sqlite3.connect(tmp_path / "service" / "registry.db") as db:
+            db.execute("UPDATE sessions SET redeemed = redeemed - 48 * 3600")
+        service.start()
+        time.sleep(1)
+        assert service.request(host, "GET", "/").status == 200
+        service.kill()
+        with sqlite3.connect(tmp_path / "service" / "registry.db") as db:
+            db.execute("UPDATE sessions SET redeemed = redeemed - 3600")
+        service.start()
+        until(lambda: service.request(host, "GET", "/").status == 410, "its time is over")
