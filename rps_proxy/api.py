@@ -154,8 +154,8 @@ class Api:
 
     async def _issue(self, request: web.BaseRequest, remote: str) -> web.Response:
         self._access.check_issue(remote)
-        self._service.rate.take(remote)
         self._check_key(request)
+        self._service.rate.take(remote)  # not before: who lacks the key must not use up the owner's
         content = await _content(request)
         body = _object(content)
         user = _text(body, "user")

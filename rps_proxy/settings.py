@@ -31,7 +31,7 @@ _HOST_NAME = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """See `haproxy` and `apache` in proxy.yaml."""
+    """See `haproxy` in proxy.yaml."""
 
     program: str
     group: str | None
@@ -142,7 +142,6 @@ class Settings:
     engine: str
     engine_directory: str | None
     haproxy: Program
-    apache: Program
     listen: Listen
     directory: str | None
     tls: Tls
@@ -180,7 +179,7 @@ class Settings:
     @property
     def engine_group(self) -> str | None:
         """The group of the engine's account; None: the engine runs as the service's."""
-        return {"haproxy": self.haproxy, "apache": self.apache}[self.engine_kind].group
+        return self.haproxy.group
 
     @property
     def strict_transport(self) -> str | None:

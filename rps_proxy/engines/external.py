@@ -21,12 +21,8 @@ def external(settings: Settings, certificate: bytes, upstream_ca: bytes) -> Engi
     It need not run yet. `certificate` is the front's, with its key; both are PEM.
 
     Raises:
-        ServiceError: the engine's directory cannot be used, or the engine is not built.
+        ServiceError: the engine's directory cannot be used.
     """
-    if settings.engine_kind != "haproxy":
-        raise ServiceError(
-            f"The engine {settings.engine_kind} is not built yet.", "Use `engine: embedded`."
-        )
     directory = engine_directory(settings)
     try:
         # The engine makes its control socket there, and the service must reach it.

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.stand import BUILT, Stand, running
+from tests.engines.stand import PROGRAMS, Stand, running
 
 
-@pytest.fixture(params=BUILT)
+@pytest.fixture(params=PROGRAMS)
 def stand(
     request: pytest.FixtureRequest, tmp_path: Path, need: Callable[[str], str]
 ) -> Iterator[Stand]:

@@ -13,9 +13,7 @@ from pathlib import Path
 
 from tests.faults.service_stand import Service, until
 
-PROGRAMS = {"embedded": None, "haproxy": "haproxy", "apache": "apache2"}
-# Branch `apache` puts its engine here.
-BUILT = ("embedded", "haproxy")
+PROGRAMS = {"embedded": None, "haproxy": "haproxy"}
 
 
 class Stand(Service):
