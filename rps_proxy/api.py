@@ -43,6 +43,7 @@ _REFUSALS = {
     "bad-port": (400, f"The port must be a number from {LOWEST_PORT} to 65535."),
     "bad-request": (400, "The request is not what docs/protocol.md says."),
     "busy": (503, "The registry cannot be written; nothing was done."),
+    "draining": (503, "The service issues no new names for now; sessions go on."),
     "excluded-address": (403, "No route may lead to this address."),
     "from-a-page": (403, "This API is not for web pages."),
     "gone": (410, "This session is over."),

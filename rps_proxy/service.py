@@ -17,6 +17,7 @@ from rps_proxy.group_commit import BusyError
 from rps_proxy.hosts import Hosts
 from rps_proxy.leases import Leases
 from rps_proxy.names import is_name
+from rps_proxy.operate import DRAINING_FILE, set_draining
 from rps_proxy.registry import Phase, Registry, Session
 from rps_proxy.settings import Settings
 
@@ -39,6 +40,9 @@ class Service:
         self.settings = settings
         self.hosts = hosts
         self.registry = Registry(directory / "registry.db")
+        self.registry.draining = (directory / DRAINING_FILE).exists()
+        self.started = time.monotonic()
+        self._directory = directory
         self._engine = engine
         self._live: dict[str, Target] = {}
         self._not_taken: set[str] = set()  # of the live: the engine does not have them yet
@@ -81,6 +85,27 @@ class Service:
         await self._take_out(name)
         _log.info("revoked", session=name, reason=session.reason)
         return session
+
+    def drain(self, *, on: bool) -> None:
+        """Issue no new names, or issue them again; a restart does not change it."""
+        set_draining(self._directory, on=on)
+        self.registry.draining = on
+        _log.info("draining", on=on)
+
+    @property
+    def draining(self) -> bool:
+        """Whether no new names are issued."""
+        return self.registry.draining
+
+    @property
+    def in_step(self) -> bool:
+        """Whether the engine had all routes when last asked."""
+        return bool(self._in_step)
+
+    @property
+    def routes(self) -> int:
+        """How many routes there are to be."""
+        return len(self._live)
 
     def state(self, name: str) -> str:
         """How the session of that name stands: a key of `pages.PAGES`, or `ready`."""

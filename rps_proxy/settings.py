@@ -108,6 +108,13 @@ class Websocket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Admin:
+    """See `admin` in proxy.yaml."""
+
+    socket: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     """See `log` in proxy.yaml."""
 
@@ -134,6 +141,7 @@ class Settings:
     upstream: Upstream
     websocket: Websocket
     idle_exit: float
+    admin: Admin
     log: Log
 
     @property
@@ -203,6 +211,7 @@ def load_local(directory: Path) -> Settings:
             "redeem": _OWN_MACHINE,
         },
         "tls": {"certificate": None, "key": None},
+        "admin": {"socket": None},
     }
     layers = [
         config.packaged_layer("defaults", files("rps_conf") / "proxy.yaml"),

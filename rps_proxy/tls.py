@@ -32,6 +32,7 @@ class GivenCertificate:
         self._key = key
         self._domain = domain
         self._seen = self._state()
+        self.expires = datetime.now(UTC)  # until `load`
 
     def load(self) -> ssl.SSLContext:
         """A context with what the files hold now.
@@ -50,6 +51,7 @@ class GivenCertificate:
                 "and the certificate made from it.",
             ) from error
         self._warn(certificate)
+        self.expires = certificate.not_valid_after_utc
         return context
 
     def changed(self) -> bool:
@@ -97,6 +99,11 @@ class OwnCertificate:
         write_private(self._file, self._leaf.key + self._leaf.certificate)
         return _server_context(self._file, self._file)
 
+    @property
+    def expires(self) -> datetime:
+        """When the certificate in use ends."""
+        return self._leaf.expires if self._leaf is not None else datetime.now(UTC)
+
     def changed(self) -> bool:
         """Whether it is time for a new one."""
         third = timedelta(days=self._days) / 3
@@ -125,6 +132,11 @@ class Front:
             _log.error("certificate-not-loaded", reason=error.message)
         else:
             _log.info("certificate-loaded")
+
+    @property
+    def expires(self) -> datetime:
+        """When the certificate in use ends."""
+        return self._source.expires
 
     async def watch(self) -> None:
         """Refresh every few seconds, until cancelled."""
