@@ -22,6 +22,7 @@ from rps_core.errors import ServiceError
 from rps_core.log import get_logger
 from rps_core.version import __version__
 from rps_proxy.group_commit import BusyError, RefusedError
+from rps_proxy.metrics import CONTENT_TYPE, exposition
 from rps_proxy.names import is_name
 from rps_proxy.operate import SOCKET_FILE, described, short_path
 from rps_proxy.registry import Phase
@@ -51,6 +52,9 @@ class Admin:
     async def handle(self, request: web.BaseRequest) -> web.Response:
         """Answer one request; the web.Server's handler."""
         try:
+            if (request.method, request.path) == ("GET", "/metrics"):
+                text = exposition(self._service, self._front.expires.timestamp())
+                return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
             call = self._calls.get((request.method, request.path))
             if call is None:
                 return _json({"error": "no-such-call"}, 404)
@@ -96,7 +100,7 @@ class Admin:
         unknown, revoked = [], []
         for name in names:
             if is_name(name) and self._service.registry.find(name) is not None:
-                await self._service.revoke(name, reason)
+                await self._service.revoke(name, reason, "operator")
                 revoked.append(name)
             else:
                 unknown.append(name)

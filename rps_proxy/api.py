@@ -91,6 +91,10 @@ class Api:
         try:
             return await self._dispatch(request, remote)
         except RefusedError as refusal:
+            self._service.counters.count("refused", call="api", cause=refusal.code)
+            self._service.audit.note(
+                "refusal", request.get("session"), source=remote, cause=refusal.code
+            )
             return error_response(refusal.code)
         except BusyError as error:
             _log.error("registry-not-written", reason=str(error))
@@ -136,6 +140,7 @@ class Api:
         session = self._service.registry.find(name) if is_name(name) else None
         if session is None:
             raise RefusedError("unknown-name")
+        request["session"] = session  # for the audit log, should the call be refused
         if not session.opens_with(claim):
             raise RefusedError("wrong-claim")
         return session
@@ -159,6 +164,7 @@ class Api:
             most_per_source=settings.limits.pending_per_source,
             most_per_user=settings.limits.pending_per_user,
         )
+        self._service.note("issue", self._service.registry.find(name))
         host = hosts.host(name)
         answer = {
             "name": name,
@@ -198,6 +204,7 @@ class Api:
         if not job_id:
             raise RefusedError("bad-request")
         linked = await self._service.registry.link(session.name, job_id)
+        self._service.note("link", linked, source=remote)
         return await self._state(linked, remote, body)
 
     async def _certificate(
@@ -231,7 +238,7 @@ class Api:
 
     async def _revoke(self, session: Session, remote: str, body: dict[str, Any]) -> dict[str, Any]:
         reason = _line(body.get("reason")) or "ended"
-        revoked = await self._service.revoke(session.name, reason)
+        revoked = await self._service.revoke(session.name, reason, remote)
         return await self._state(revoked, remote, body)
 
     def _lease(self) -> dict[str, Any]:

@@ -7,15 +7,18 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rps_core.errors import ServiceError
 from rps_core.log import get_logger
+from rps_proxy.audit import Audit
+from rps_proxy.counters import Counters
 from rps_proxy.engines import Engine, EngineError, Target
 from rps_proxy.group_commit import BusyError
 from rps_proxy.hosts import Hosts
 from rps_proxy.leases import Leases
+from rps_proxy.metrics import Durations
 from rps_proxy.names import is_name
 from rps_proxy.operate import DRAINING_FILE, set_draining
 from rps_proxy.registry import Phase, Registry, Session
@@ -41,7 +44,16 @@ class Service:
         self.hosts = hosts
         self.registry = Registry(directory / "registry.db")
         self.registry.draining = (directory / DRAINING_FILE).exists()
-        self.started = time.monotonic()
+        self.started, self.started_at = time.monotonic(), time.time()
+        self.counters = Counters()
+        file = settings.audit.file
+        self.audit = Audit(
+            Path(file).expanduser() if file else None,
+            settings.audit.most_per_minute,
+            self.counters,
+        )
+        self.reachable_after = Durations()
+        self._redeemed_at: dict[str, float] = {}  # those that the engine does not have yet
         self._directory = directory
         self._engine = engine
         self._live: dict[str, Target] = {}
@@ -67,29 +79,45 @@ class Service:
 
     async def redeem(self, name: str, address: str, port: int, run_id: str | None) -> None:
         """Make a session ready and its route live; see `Registry.redeem`."""
+        began = time.monotonic()
         session = await self.registry.redeem(name, address, port, run_id)
+        if name not in self._live:
+            self._redeemed_at[name] = began
         await self._go_live(session)
+        self.note("redeem", session, source=address)
         _log.info("redeemed", session=name, address=address, port=port)
 
     async def renew(self, session: Session) -> None:
         """Put a lease back to its full length; a lapsed session gets its route back."""
         if session.name not in self._live:
             session = await self.registry.revive(session.name)
+            self.note("back", session, source=session.address)
             _log.info("back", session=session.name)
         await self._go_live(session)
+        self.counters.count("events", kind="renew")
 
-    async def revoke(self, name: str, reason: str) -> Session:
-        """End a session, and everything under way on its route."""
+    async def revoke(self, name: str, reason: str, source: str | None = None) -> Session:
+        """End a session, and everything under way on its route; `source` is who asked, for the audit log."""
         session = await self.registry.revoke(name, reason)
         self._leases.drop(name)
         await self._take_out(name)
+        self.note("revoke", session, source=source, cause=session.reason)
         _log.info("revoked", session=name, reason=session.reason)
         return session
+
+    def note(self, event: str, session: Session | None, **more: str | None) -> None:
+        """Count what was done, to a session or by the operator, and have it in the audit log.
+
+        `event` is one of `metrics.EVENTS`, `more` as for `Audit.note`.
+        """
+        self.counters.count("events", kind=event)
+        self.audit.note(event, session, **more)
 
     def drain(self, *, on: bool) -> None:
         """Issue no new names, or issue them again; a restart does not change it."""
         set_draining(self._directory, on=on)
         self.registry.draining = on
+        self.note("drain", None, cause="on" if on else "off")
         _log.info("draining", on=on)
 
     @property
@@ -145,11 +173,18 @@ class Service:
         except EngineError as error:
             self._out_of_step(error)
         else:
-            self._not_taken.discard(session.name)
+            self._taken([session.name])
+
+    def _taken(self, names: Iterable[str]) -> None:
+        """The engine has these routes."""
+        self._not_taken.difference_update(names)
+        for name in self._redeemed_at.keys() & set(names):
+            self.reachable_after.observe(time.monotonic() - self._redeemed_at.pop(name))
 
     async def _take_out(self, name: str) -> None:
         target = self._live.pop(name, None)
         self._not_taken.discard(name)
+        self._redeemed_at.pop(name, None)
         if target is not None:
             try:
                 await self._engine.remove(target)
@@ -167,7 +202,7 @@ class Service:
             _log.info("engine-in-step", routes=len(targets))
         self._in_step = True
         self._reconciled = time.monotonic()
-        self._not_taken.difference_update(targets)
+        self._taken(targets)
 
     def _out_of_step(self, error: EngineError) -> None:
         if self._in_step is not False:  # said once, not every two seconds
@@ -186,8 +221,11 @@ class Service:
         for name in over:
             # What is under way ends, too: behind the address may soon be somebody else.
             await self._take_out(name)
+            session = self.registry.find(name)
+            self.note("lapse", session, source=session.address if session else None)
             _log.info("lapsed", session=name)
         self._engine.sweep()
+        self.audit.sweep()
         if not self._in_step or time.monotonic() - self._reconciled >= RECONCILE_EVERY:
             await self._reconcile()
         if over:

@@ -115,6 +115,14 @@ class Admin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """See `audit` in proxy.yaml."""
+
+    file: str | None
+    most_per_minute: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     """See `log` in proxy.yaml."""
 
@@ -142,6 +150,7 @@ class Settings:
     websocket: Websocket
     idle_exit: float
     admin: Admin
+    audit: Audit
     log: Log
 
     @property
@@ -276,6 +285,7 @@ def _check(settings: Settings, layers: Sequence[Layer], origins: dict[str, Origi
     require(
         settings.upstream.connect_timeout > 0, "upstream.connect_timeout", "must be more than 0"
     )
+    require(settings.audit.most_per_minute >= 1, "audit.most_per_minute", "must be 1 or more")
     require(
         settings.log.level in ("warning", "info", "debug"),
         "log.level",
