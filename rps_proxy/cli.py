@@ -148,3 +148,15 @@ def backup(file: Path, config_file: Path | None, assignments: tuple[str, ...]) -
     from rps_proxy.settings import load
 
     operate.backup(load(config_file, assignments), file)
+
+
+@proxy.command()
+@click.argument(
+    "directory", type=click.Path(path_type=Path, file_okay=False), default=Path("/etc/rps")
+)
+def init(directory: Path) -> None:
+    """Write a commented configuration and a systemd unit to DIRECTORY (/etc/rps); overwrites nothing."""
+    from rps_proxy.init import init
+
+    for path in init(directory):
+        click.echo(path)
