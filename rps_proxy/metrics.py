@@ -16,7 +16,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 EVENTS = ("issue", "link", "redeem", "renew", "lapse", "back", "revoke", "drain")
 _BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)  # seconds
 
-_HELP = {
+HELP = {
     "rps_sessions": "Sessions in the registry, by phase.",
     "rps_routes": "Routes that there are to be.",
     "rps_engine_in_step": "Whether the engine had all routes when last asked.",
@@ -83,7 +83,7 @@ def exposition(service: Service, certificate_expires: float) -> str:
 
 def _family(name: str, kind: str, samples: Iterable[str]) -> list[str]:
     return [
-        f"# HELP {name} {_HELP.get(name, 'See docs/operators.md.')}",
+        f"# HELP {name} {HELP.get(name, 'See docs/operators.md.')}",
         f"# TYPE {name} {kind}",
         *samples,
     ]

@@ -1,4 +1,4 @@
-"""docs/commands.md names every command and no other."""
+"""docs/commands.md names every command and no other, docs/operators.md every metric."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from rps_core.cli import rps
 from rps_proxy.cli import proxy
+from rps_proxy.metrics import EVENTS, HELP
 
 PAGE = (Path(__file__).parents[2] / "docs/commands.md").read_text()
 
@@ -34,3 +35,11 @@ def test_every_command_of_the_service_is_on_the_page_with_its_options() -> None:
         }
         for option in options - {"--config", "--set"}:
             assert option in row, (name, option)
+
+
+def test_every_metric_is_on_the_operators_page() -> None:
+    page = (Path(__file__).parents[2] / "docs/operators.md").read_text()
+    told = set(re.findall(r"`(rps_[a-z_]+)", page[page.index("## Metrics") :]))
+    assert told == set(HELP)
+    for event in EVENTS:
+        assert f"`{event}`" in page
