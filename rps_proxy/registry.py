@@ -163,7 +163,7 @@ class Registry:
                 "the service then starts with an empty one, and running sessions lose their URL.",
             ) from error
         self._writer = GroupCommit(writing)
-        self.draining = False  # whether `issue` refuses
+        self.draining = False  # then `issue` refuses: `draining`
 
     def close(self) -> None:
         """Commit what is under way and close the file."""
@@ -217,7 +217,7 @@ class Registry:
         """Put a new name into the table and return it. A limit of 0 means none.
 
         `most_per_user` counts within a source: a user's name is only said, by the caller itself, and
-        must lock out nobody elsewhere. Refused: `limit`, `draining`.
+        must lock out nobody elsewhere.
         """
         if self.draining:
             raise RefusedError("draining")
