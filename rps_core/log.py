@@ -79,6 +79,11 @@ def get_logger(name: str) -> Logger:
     return Logger(name)
 
 
+def without_secrets(text: str) -> str:
+    """`text`, with what follows `token=` and the like withheld."""
+    return _SECRET_TEXT.sub(r"\1[withheld]", text)
+
+
 def _set_up() -> None:
     global _ready
     if _ready:
@@ -127,5 +132,5 @@ def _without_secrets(
         if name.lower() in _SECRET_FIELDS:
             event[name] = "[withheld]"
         elif isinstance(value, str):
-            event[name] = _SECRET_TEXT.sub(r"\1[withheld]", value)
+            event[name] = without_secrets(value)
     return event

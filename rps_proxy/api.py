@@ -46,6 +46,7 @@ _REFUSALS = {
     "bad-port": (400, f"The port must be a number from {LOWEST_PORT} to 65535."),
     "bad-request": (400, "The request is not what docs/protocol.md says."),
     "busy": (503, "The registry cannot be written; nothing was done."),
+    "draining": (503, "The service issues no new names for now; sessions go on."),
     "excluded-address": (403, "No route may lead to this address."),
     "from-a-page": (403, "This API is not for web pages."),
     "gone": (410, "This session is over."),
@@ -105,6 +106,10 @@ class Api:
         except TooFastError as refusal:
             return error_response(refusal.code, retry_after=refusal.after)
         except RefusedError as refusal:
+            self._service.counters.count("refused", call="api", cause=refusal.code)
+            self._service.audit.note(
+                "refusal", request.get("session"), source=remote, cause=refusal.code
+            )
             return error_response(refusal.code)
         except BusyError as error:
             _log.error("registry-not-written", reason=str(error))
@@ -148,6 +153,7 @@ class Api:
         session = self._service.registry.find(name) if is_name(name) else None
         if session is None:
             raise RefusedError("unknown-name")
+        request["session"] = session  # for the audit log, should the call be refused
         if not session.opens_with(claim):
             raise RefusedError("wrong-claim")
         return session
@@ -176,6 +182,7 @@ class Api:
             most_per_source=settings.limits.pending_per_source,
             most_per_user=settings.limits.pending_per_user,
         )
+        self._service.note("issue", self._service.registry.find(name))
         host = hosts.host(name)
         answer = {
             "name": name,
@@ -215,6 +222,7 @@ class Api:
         if not job_id:
             raise RefusedError("bad-request")
         linked = await self._service.registry.link(session.name, job_id)
+        self._service.note("link", linked, source=remote)
         return await self._state(linked, remote, body)
 
     async def _certificate(
@@ -248,7 +256,7 @@ class Api:
 
     async def _revoke(self, session: Session, remote: str, body: dict[str, Any]) -> dict[str, Any]:
         reason = _line(body.get("reason")) or "ended"
-        revoked = await self._service.revoke(session.name, reason)
+        revoked = await self._service.revoke(session.name, reason, remote)
         return await self._state(revoked, remote, body)
 
     def _lease(self) -> dict[str, Any]:

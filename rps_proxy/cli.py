@@ -63,21 +63,105 @@ def ca(config_file: Path | None, assignments: tuple[str, ...]) -> None:
     click.echo(front_authority(settings).certificate_file)
 
 
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
 @proxy.command()
+@_json
 @_config
 @_set
-def status(config_file: Path | None, assignments: tuple[str, ...]) -> None:
-    """Say how many sessions the registry holds, by phase."""
-    from rps_core.errors import NotFoundError
-    from rps_proxy.registry import Registry
+def status(config_file: Path | None, assignments: tuple[str, ...], *, as_json: bool) -> None:
+    """Say how the service stands: sessions by phase, engine, certificate."""
+    import json
+
+    from rps_proxy import operate
     from rps_proxy.settings import load
 
-    path = load(config_file, assignments).service_directory / "registry.db"
-    if not path.exists():
-        raise NotFoundError(f"There is no registry at {path}.", "Has the service ever run there?")
-    registry = Registry(path)
-    try:
-        for phase, number in registry.counts().items():
-            click.echo(f"{phase:8}{number:8}")
-    finally:
-        registry.close()
+    found = operate.status(load(config_file, assignments))
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for phase, number in found["sessions"].items():
+        click.echo(f"{phase:8}{number:8}")
+    if not found["running"]:
+        click.echo("The service is not running.", err=True)
+        return
+    step = "in step" if found["engine_in_step"] else "not in step"
+    click.echo(f"engine   {found['engine']}, {step}, {found['routes']} routes")
+    click.echo(f"running  for {found['uptime'] / 3600:.1f} hours, version {found['version']}")
+    click.echo(f"TLS      certificate valid for {found['certificate_days']} days")
+    if found["draining"]:
+        click.echo("draining: no new names")
+
+
+@proxy.command()
+@_json
+@_config
+@_set
+def sessions(config_file: Path | None, assignments: tuple[str, ...], *, as_json: bool) -> None:
+    """List the sessions that are not gone."""
+    import json
+
+    from rps_proxy import operate
+    from rps_proxy.settings import load
+
+    found = operate.sessions(load(config_file, assignments))
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for each in found:
+        phase = "lapsed" if each["phase"] == "ready" and not each["live"] else each["phase"]
+        where = f"{each['address']}:{each['port']}" if each["address"] else "-"
+        columns = (each["name"], phase, each["user"], each["job_id"], where, each["created"])
+        click.echo("  ".join(str(column or "-") for column in columns))
+
+
+@proxy.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--reason", default="ended by the operator", help="What the session's page says.")
+@_config
+@_set
+def revoke(
+    names: tuple[str, ...], reason: str, config_file: Path | None, assignments: tuple[str, ...]
+) -> None:
+    """End sessions: their routes, and all that is under way on them."""
+    from rps_proxy import operate
+    from rps_proxy.settings import load
+
+    operate.revoke(load(config_file, assignments), list(names), reason)
+
+
+@proxy.command()
+@click.option("--off", is_flag=True, help="Issue names again.")
+@_config
+@_set
+def drain(config_file: Path | None, assignments: tuple[str, ...], *, off: bool) -> None:
+    """Issue no new names; sessions go on. Holds until --off, restarts included."""
+    from rps_proxy import operate
+    from rps_proxy.settings import load
+
+    operate.drain(load(config_file, assignments), on=not off)
+
+
+@proxy.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@_config
+@_set
+def backup(file: Path, config_file: Path | None, assignments: tuple[str, ...]) -> None:
+    """Copy the registry to FILE, while the service runs."""
+    from rps_proxy import operate
+    from rps_proxy.settings import load
+
+    operate.backup(load(config_file, assignments), file)
+
+
+@proxy.command()
+@click.argument(
+    "directory", type=click.Path(path_type=Path, file_okay=False), default=Path("/etc/rps")
+)
+def init(directory: Path) -> None:
+    """Write a commented configuration and a systemd unit to DIRECTORY (/etc/rps); overwrites nothing."""
+    from rps_proxy.init import init
+
+    for path in init(directory):
+        click.echo(path)

@@ -168,6 +168,7 @@ class Registry:
                 "the service then starts with an empty one, and running sessions lose their URL.",
             ) from error
         self._writer = GroupCommit(writing)
+        self.draining = False  # then `issue` refuses: `draining`
 
     def close(self) -> None:
         """Commit what is under way and close the file."""
@@ -238,6 +239,8 @@ class Registry:
         `most_per_user` counts within a source where a user's name is only said, by the caller itself: it
         must lock out nobody elsewhere. Where it was proved, it counts wherever the user asks.
         """
+        if self.draining:
+            raise RefusedError("draining")
 
         def change(db: sqlite3.Connection) -> str:
             if most_per_source:

@@ -16,6 +16,7 @@ from aiohttp import web
 from rps_core.errors import ServiceError
 from rps_core.log import get_logger
 from rps_proxy import tls
+from rps_proxy.admin import Admin, admin_socket
 from rps_proxy.api import Api, error_response
 from rps_proxy.cgi import Cgi
 from rps_proxy.engine import LONGEST_LINE, MOST_FIELDS, Forwarder, NotAnsweringError, RefusedError
@@ -187,7 +188,7 @@ async def serve(
         UsageError: the certificate cannot be used.
     """
     directory = own_directory(settings.service_directory)
-    with only_one(directory):
+    with only_one(directory), admin_socket(settings.admin.socket, directory) as admin_listener:
         front = tls.front(settings, directory)
         authority = tls.upstream_authority(settings, directory)
         if settings.engine_kind == "embedded":
@@ -222,6 +223,9 @@ async def serve(
             accepting = await loop.create_unix_server(
                 server, sock=engine_socket(settings), backlog=BACKLOG
             )
+        administering = await loop.create_unix_server(
+            web.Server(Admin(service, front).handle, access_log=None), sock=admin_listener
+        )
         _log.info("listening", address=settings.listen.address, port=port, domain=settings.domain,
                   engine=settings.engine_kind)  # fmt: skip
         if ready is not None:
@@ -230,6 +234,7 @@ async def serve(
             await _until_told_to_stop(service.run(), front.watch())
         finally:
             accepting.close()
+            administering.close()
             service.close()
             await server.shutdown(timeout=1)
             await accepting.wait_closed()

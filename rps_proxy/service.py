@@ -7,18 +7,21 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rps_core.errors import ServiceError
 from rps_core.log import get_logger
 from rps_proxy.access import Access, Rate
+from rps_proxy.audit import Audit
 from rps_proxy.counters import Counters
 from rps_proxy.engines import Engine, EngineError, Target
 from rps_proxy.group_commit import BusyError
 from rps_proxy.hosts import Hosts
 from rps_proxy.leases import Leases
+from rps_proxy.metrics import Durations
 from rps_proxy.names import is_name
+from rps_proxy.operate import DRAINING_FILE, set_draining
 from rps_proxy.registry import Phase, Registry, Session
 from rps_proxy.settings import Settings
 
@@ -43,7 +46,18 @@ class Service:
         self.registry = Registry(directory / "registry.db")
         self.access = Access(settings.networks)
         self.rate = Rate(settings.limits.issues_per_minute)
+        self.registry.draining = (directory / DRAINING_FILE).exists()
+        self.started, self.started_at = time.monotonic(), time.time()
         self.counters = Counters()
+        file = settings.audit.file
+        self.audit = Audit(
+            Path(file).expanduser() if file else None,
+            settings.audit.most_per_minute,
+            self.counters,
+        )
+        self.reachable_after = Durations()
+        self._redeemed_at: dict[str, float] = {}  # those that the engine does not have yet
+        self._directory = directory
         self._engine = engine
         self._live: dict[str, Target] = {}
         self._not_taken: set[str] = set()  # of the live: the engine does not have them yet
@@ -68,8 +82,12 @@ class Service:
 
     async def redeem(self, name: str, address: str, port: int, run_id: str | None) -> None:
         """Make a session ready and its route live; see `Registry.redeem`."""
+        began = time.monotonic()
         session = await self.registry.redeem(name, address, port, run_id)
+        if name not in self._live:
+            self._redeemed_at[name] = began
         await self._go_live(session)
+        self.note("redeem", session, source=address)
         _log.info("redeemed", session=name, address=address, port=port)
 
     async def redeem_without_claim(self, name: str, address: str, port: int) -> None:
@@ -88,16 +106,49 @@ class Service:
         """Put a lease back to its full length; a lapsed session gets its route back."""
         if session.name not in self._live:
             session = await self.registry.revive(session.name)
+            self.note("back", session, source=session.address)
             _log.info("back", session=session.name)
         await self._go_live(session)
+        self.counters.count("events", kind="renew")
 
-    async def revoke(self, name: str, reason: str) -> Session:
-        """End a session, and everything under way on its route."""
+    async def revoke(self, name: str, reason: str, source: str | None = None) -> Session:
+        """End a session, and everything under way on its route; `source` is who asked, for the audit log."""
         session = await self.registry.revoke(name, reason)
         self._leases.drop(name)
         await self._take_out(name)
+        self.note("revoke", session, source=source, cause=session.reason)
         _log.info("revoked", session=name, reason=session.reason)
         return session
+
+    def note(self, event: str, session: Session | None, **more: str | None) -> None:
+        """Count what was done, to a session or by the operator, and have it in the audit log.
+
+        `event` is one of `metrics.EVENTS`, `more` as for `Audit.note`.
+        """
+        self.counters.count("events", kind=event)
+        self.audit.note(event, session, **more)
+
+    def drain(self, *, on: bool) -> None:
+        """Issue no new names, or issue them again; a restart does not change it."""
+        set_draining(self._directory, on=on)
+        self.registry.draining = on
+        self.note("drain", None, cause="on" if on else "off")
+        _log.info("draining", on=on)
+
+    @property
+    def draining(self) -> bool:
+        """Whether no new names are issued."""
+        return self.registry.draining
+
+    @property
+    def in_step(self) -> bool:
+        """Whether the engine had all routes when last asked."""
+        return bool(self._in_step)
+
+    @property
+    def routes(self) -> int:
+        """How many routes there are to be."""
+        return len(self._live)
 
     def state(self, name: str) -> str:
         """How the session of that name stands: a key of `pages.PAGES`, or `ready`."""
@@ -137,7 +188,13 @@ class Service:
         except EngineError as error:
             self._out_of_step(error)
         else:
-            self._not_taken.discard(session.name)
+            self._taken([session.name])
+
+    def _taken(self, names: Iterable[str]) -> None:
+        """The engine has these routes."""
+        self._not_taken.difference_update(names)
+        for name in self._redeemed_at.keys() & set(names):
+            self.reachable_after.observe(time.monotonic() - self._redeemed_at.pop(name))
 
     def _grant(self, session: Session) -> None:
         """A lease, but for who could not renew it."""
@@ -147,6 +204,7 @@ class Service:
     async def _take_out(self, name: str) -> None:
         target = self._live.pop(name, None)
         self._not_taken.discard(name)
+        self._redeemed_at.pop(name, None)
         if target is not None:
             try:
                 await self._engine.remove(target)
@@ -164,7 +222,7 @@ class Service:
             _log.info("engine-in-step", routes=len(targets))
         self._in_step = True
         self._reconciled = time.monotonic()
-        self._not_taken.difference_update(targets)
+        self._taken(targets)
 
     def _out_of_step(self, error: EngineError) -> None:
         if self._in_step is not False:  # said once, not every two seconds
@@ -183,8 +241,11 @@ class Service:
         for name in over:
             # What is under way ends, too: behind the address may soon be somebody else.
             await self._take_out(name)
+            session = self.registry.find(name)
+            self.note("lapse", session, source=session.address if session else None)
             _log.info("lapsed", session=name)
         self._engine.sweep()
+        self.audit.sweep()
         if not self._in_step or time.monotonic() - self._reconciled >= RECONCILE_EVERY:
             await self._reconcile()
         if over:

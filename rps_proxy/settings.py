@@ -127,6 +127,21 @@ class Websocket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Admin:
+    """See `admin` in proxy.yaml."""
+
+    socket: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """See `audit` in proxy.yaml."""
+
+    file: str | None
+    most_per_minute: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     """See `log` in proxy.yaml."""
 
@@ -155,6 +170,8 @@ class Settings:
     upstream: Upstream
     websocket: Websocket
     idle_exit: float
+    admin: Admin
+    audit: Audit
     log: Log
 
     @property
@@ -233,6 +250,7 @@ def load_local(directory: Path) -> Settings:
             "redeem": _OWN_MACHINE,
         },
         "tls": {"certificate": None, "key": None},
+        "admin": {"socket": None},
     }
     layers = [
         config.packaged_layer("defaults", files("rps_conf") / "proxy.yaml"),
@@ -308,6 +326,7 @@ def _check(settings: Settings, layers: Sequence[Layer], origins: dict[str, Origi
     require(
         settings.upstream.connect_timeout > 0, "upstream.connect_timeout", "must be more than 0"
     )
+    require(settings.audit.most_per_minute >= 1, "audit.most_per_minute", "must be 1 or more")
     require(
         settings.log.level in ("warning", "info", "debug"),
         "log.level",

@@ -34,6 +34,7 @@ class GivenCertificate:
         self._key = key
         self._domain = domain
         self._seen = self._state()
+        self.expires = datetime.now(UTC)  # until `load`
 
     def load(self) -> ssl.SSLContext:
         """A context with what the files hold now.
@@ -52,6 +53,7 @@ class GivenCertificate:
                 "and the certificate made from it.",
             ) from error
         self._warn(certificate)
+        self.expires = certificate.not_valid_after_utc
         return context
 
     def pem(self) -> bytes:
@@ -106,6 +108,10 @@ class OwnCertificate:
     def pem(self) -> bytes:
         """Certificate and key in one, as engines read them."""
         return self._file.read_bytes()
+    @property
+    def expires(self) -> datetime:
+        """When the certificate in use ends."""
+        return self._leaf.expires if self._leaf is not None else datetime.now(UTC)
 
     def changed(self) -> bool:
         """Whether it is time for a new one."""
@@ -142,6 +148,11 @@ class Front:
     def pem(self) -> bytes:
         """Certificate and key as they are in use, for an engine."""
         return self._source.pem()
+
+    @property
+    def expires(self) -> datetime:
+        """When the certificate in use ends."""
+        return self._source.expires
 
     async def watch(self) -> None:
         """Refresh every few seconds, until cancelled."""

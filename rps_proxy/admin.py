@@ -1,0 +1,164 @@
+"""The admin socket: what the operator's commands and Prometheus ask of the running service.
+
+HTTP over a Unix socket of the service's account alone (mode 0600): who can open it may do all of this,
+and nothing on the network can. Never a secret in an answer: there are none in the registry.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from rps_core.errors import ServiceError
+from rps_core.log import get_logger
+from rps_core.version import __version__
+from rps_proxy.group_commit import BusyError, RefusedError
+from rps_proxy.metrics import CONTENT_TYPE, exposition
+from rps_proxy.names import is_name
+from rps_proxy.operate import SOCKET_FILE, described, short_path
+from rps_proxy.registry import Phase
+
+if TYPE_CHECKING:
+    from rps_proxy.service import Service
+    from rps_proxy.tls import Front
+
+LONGEST_REQUEST = 1 << 20
+
+_log = get_logger("rps.admin")
+
+
+class Admin:
+    """Answers on the admin socket for one `Service`."""
+
+    def __init__(self, service: Service, front: Front) -> None:
+        self._service = service
+        self._front = front
+        self._calls: dict[tuple[str, str], Callable[[dict[str, Any]], Awaitable[object]]] = {
+            ("GET", "/status"): self._status,
+            ("GET", "/sessions"): self._sessions,
+            ("POST", "/revoke"): self._revoke,
+            ("POST", "/drain"): self._drain,
+        }
+
+    async def handle(self, request: web.BaseRequest) -> web.Response:
+        """Answer one request; the web.Server's handler."""
+        try:
+            if (request.method, request.path) == ("GET", "/metrics"):
+                text = exposition(self._service, self._front.expires.timestamp())
+                return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
+            call = self._calls.get((request.method, request.path))
+            if call is None:
+                return _json({"error": "no-such-call"}, 404)
+            return _json(await call(await _body(request)))
+        except RefusedError as refusal:
+            return _json({"error": refusal.code}, 400)
+        except BusyError as error:
+            return _json({"error": "busy", "message": str(error)}, 503)
+        except ConnectionError:
+            raise  # the client went away
+        except Exception:  # noqa: BLE001 - a defect must cost its own request alone, and be seen
+            _log.exception("defect")
+            return _json({"error": "defect"}, 500)
+
+    async def _status(self, _body: dict[str, Any]) -> object:
+        service = self._service
+        left = self._front.expires - datetime.now(UTC)
+        return {
+            "version": __version__,
+            "domain": service.settings.domain,
+            "uptime": round(time.monotonic() - service.started, 1),
+            "sessions": service.registry.counts(),
+            "engine": service.settings.engine_kind,
+            "engine_in_step": service.in_step,
+            "routes": service.routes,
+            "draining": service.draining,
+            "certificate_days": round(left.total_seconds() / 86400, 1),
+        }
+
+    async def _sessions(self, _body: dict[str, Any]) -> object:
+        living = [phase for phase in Phase if phase is not Phase.GONE]
+        return [
+            described(session, live=self._service.is_live(session.name))
+            for session in self._service.registry.every(living)
+        ]
+
+    async def _revoke(self, body: dict[str, Any]) -> object:
+        names, reason = body.get("names"), body.get("reason")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise RefusedError("bad-request")
+        if not isinstance(reason, str) or not reason.isprintable():
+            raise RefusedError("bad-request")
+        unknown, revoked = [], []
+        for name in names:
+            if is_name(name) and self._service.registry.find(name) is not None:
+                await self._service.revoke(name, reason, "operator")
+                revoked.append(name)
+            else:
+                unknown.append(name)
+        return {"revoked": revoked, "unknown": unknown}
+
+    async def _drain(self, body: dict[str, Any]) -> object:
+        on = body.get("on")
+        if not isinstance(on, bool):
+            raise RefusedError("bad-request")
+        self._service.drain(on=on)
+        return {"draining": on}
+
+
+@contextlib.contextmanager
+def admin_socket(configured: str | None, directory: Path) -> Iterator[socket.socket]:
+    """The bound socket, mode 0600; its file goes with it.
+
+    Raises:
+        ServiceError: it cannot be made.
+    """
+    path = Path(configured).expanduser() if configured is not None else directory / SOCKET_FILE
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()  # of a service that was killed; only one runs on the directory
+        mask = os.umask(0o177)  # never open to others, not for the moment until a chmod
+        try:
+            with short_path(path) as short:
+                bound.bind(short)
+        finally:
+            os.umask(mask)
+    except OSError as error:
+        bound.close()
+        raise ServiceError(
+            f"The service cannot listen on {path}: {error.strerror}",
+            "Give it a directory that its account may write to (`admin.socket`).",
+        ) from error
+    try:
+        yield bound
+    finally:
+        bound.close()
+        path.unlink(missing_ok=True)
+
+
+async def _body(request: web.BaseRequest) -> dict[str, Any]:
+    content = b""
+    while part := await request.content.readany():
+        content += part
+        if len(content) > LONGEST_REQUEST:
+            raise RefusedError("too-large")
+    try:
+        value = json.loads(content) if content else {}
+    except (ValueError, RecursionError):
+        raise RefusedError("bad-request") from None
+    if not isinstance(value, dict):
+        raise RefusedError("bad-request")
+    return value
+
+
+def _json(value: object, status: int = 200) -> web.Response:
+    return web.json_response(value, status=status)

@@ -1,0 +1,144 @@
+"""The operator's commands, as programs of their own, at a running service."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.faults.service_stand import DOMAIN, Service, running_service, until
+
+_COMMAND = [sys.executable, "-c", "from rps_core.cli import main; main()", "proxy"]
+
+
+def rps(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`rps proxy ARGUMENTS` at the service of that directory."""
+    return subprocess.run(
+        [*_COMMAND, *arguments, f"--set=directory={directory / 'service'}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def output(directory: Path, *arguments: str) -> str:
+    done = rps(directory, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def issue_status(service: Service) -> tuple[int, str | None]:
+    status, answer = service.call("POST", "sessions", body={})
+    return status, answer.get("error")
+
+
+def test_status_and_sessions(tmp_path: Path) -> None:
+    deep = tmp_path / ("a" * 100)  # beyond what the path of a Unix socket may have
+    deep.mkdir()
+    with running_service(deep) as service:
+        assert stat.S_IMODE((deep / "service" / "admin.sock").stat().st_mode) == 0o600
+        waiting = service.issue(user="ada", cluster="comet")
+        with service.notebook() as (ready, notebook):
+            found = json.loads(output(deep, "status", "--json"))
+            assert found["running"] is True
+            assert found["sessions"] == {"issued": 1, "linked": 0, "ready": 1, "gone": 0}
+            assert (found["engine_in_step"], found["routes"]) == (True, 1)
+            assert (found["domain"], found["draining"]) == (DOMAIN, False)
+            assert 59 < found["certificate_days"] <= 60
+            assert "in step, 1 routes" in output(deep, "status")
+            listed = output(deep, "sessions", "--json")
+            by_name = {each["name"]: each for each in json.loads(listed)}
+            assert by_name.keys() == {waiting.name, ready.name}
+            assert (by_name[waiting.name]["user"], by_name[waiting.name]["live"]) == ("ada", False)
+            assert (by_name[ready.name]["port"], by_name[ready.name]["live"]) == (
+                notebook.port,
+                True,
+            )
+            for secret in (waiting.claim, ready.claim):
+                assert secret not in listed
+            assert f"{waiting.name}  issued  ada" in output(deep, "sessions")
+        service.stop()
+        assert not (deep / "service" / "admin.sock").exists()
+        down = rps(deep, "status", "--json")
+        assert json.loads(down.stdout) == {"running": False, "sessions": found["sessions"]}
+        assert len(json.loads(output(deep, "sessions", "--json"))) == 2
+
+
+def test_the_socket_of_a_killed_service_is_not_in_the_way(tmp_path: Path) -> None:
+    with running_service(tmp_path) as service:
+        service.kill()
+        assert (tmp_path / "service" / "admin.sock").exists()
+        assert "not running" in rps(tmp_path, "status").stderr
+        service.start()
+        assert json.loads(output(tmp_path, "status", "--json"))["running"] is True
+
+
+def test_revoke(tmp_path: Path) -> None:
+    with running_service(tmp_path) as service, service.notebook() as (session, _):
+        other = service.issue()
+        done = rps(tmp_path, "revoke", session.name, "no-such-name", "--reason", "maintenance")
+        assert done.returncode == 7
+        assert "no-such-name" in done.stderr
+        assert service.request(session.host, "GET", "/").status == 410
+        assert service.state(session)["reason"] == "maintenance"
+        assert service.state(other)["phase"] == "issued"
+        service.stop()
+        assert rps(tmp_path, "revoke", other.name).returncode == 4
+
+
+def test_draining_outlives_the_service_and_leaves_sessions_alone(tmp_path: Path) -> None:
+    with running_service(tmp_path) as service:
+        before = service.issue()
+        output(tmp_path, "drain")
+        assert issue_status(service) == (503, "draining")
+        assert service.redeem(before, 5000)[0] == 200
+        service.kill()
+        service.start()
+        assert issue_status(service) == (503, "draining")
+        assert service.renew(before) == 200
+        assert "no new names" in output(tmp_path, "status")
+        output(tmp_path, "drain", "--off")
+        assert issue_status(service) == (201, None)
+        service.stop()
+        output(tmp_path, "drain")  # with nobody to ask
+        service.start()
+        assert issue_status(service) == (503, "draining")
+
+
+def test_a_backup_while_running_has_all_that_was_answered(tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    copy.write_text("of yesterday")
+    with running_service(tmp_path) as service:
+        names = {service.issue().name for _ in range(20)}
+        output(tmp_path, "backup", str(copy))
+        assert issue_status(service) == (201, None)
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.glob("*copy*")] == ["copy.db"]
+    with sqlite3.connect(copy) as db:
+        assert {name for (name,) in db.execute("SELECT name FROM sessions")} == names
+    db.close()
+    (tmp_path / "restored" / "service").mkdir(mode=0o700, parents=True)
+    os.rename(copy, tmp_path / "restored" / "service" / "registry.db")  # noqa: PTH104
+    with running_service(tmp_path / "restored"):
+        found = json.loads(output(tmp_path / "restored", "sessions", "--json"))
+        assert {each["name"] for each in found} == names
+
+
+def test_a_backup_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    copy.write_text("of yesterday")
+    assert rps(tmp_path, "backup", str(copy)).returncode == 7
+    assert copy.read_text() == "of yesterday"
+
+
+def test_an_admin_socket_elsewhere(tmp_path: Path) -> None:
+    path = tmp_path / "elsewhere.sock"
+    with running_service(tmp_path, **{"admin.socket": path}):
+        until(path.is_socket, "the socket is there")
+        assert json.loads(output(tmp_path, "status", "--json", f"--set=admin.socket={path}"))[
+            "running"
+        ]

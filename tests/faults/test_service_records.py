@@ -1,0 +1,133 @@
+"""What the running service tells of itself: metrics and the audit log, and no secret in either."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from pathlib import Path
+
+from rps_proxy import operate
+from rps_proxy.settings import load
+from tests.faults.service_stand import Service, running_service, until
+
+SHORT = {"lease.length": 1, "lease.renew_every": 0.4, "lease.sweep_every": 0.2}
+SAMPLE = re.compile(r'([a-z_]+)(\{[a-z]+="[^"\\]*"(?:,[a-z]+="[^"\\]*")*\})? ([0-9.e+-]+)')
+
+
+def metrics(service: Service) -> dict[str, float]:
+    text = operate.ask(
+        load(None, [f"directory={service.directory / 'service'}"]), "GET", "/metrics"
+    )
+    assert text
+    assert text.endswith("\n")
+    found = {}
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            sample = SAMPLE.fullmatch(line)
+            assert sample, line
+            found[sample[1] + (sample[2] or "")] = float(sample[3])
+    return found
+
+
+def lines(file: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def test_metrics_count_what_happened(tmp_path: Path) -> None:
+    with running_service(tmp_path) as service:
+        before = metrics(service)
+        assert before['rps_events_total{kind="issue"}'] == 0
+        with service.notebook() as (session, _):
+            other = service.issue(user="somebody", cluster="somewhere")
+            assert service.renew(session) == 200
+            assert service.call("GET", f"sessions/{session.name}", other.claim)[0] == 403
+            service.revoke(other)
+            after = metrics(service)
+        for event, number in {"issue": 2, "redeem": 1, "renew": 1, "revoke": 1, "lapse": 0}.items():
+            assert after[f'rps_events_total{{kind="{event}"}}'] == number
+        assert after['rps_refused_total{call="api",cause="wrong-claim"}'] == 1
+        assert after['rps_sessions{phase="ready"}'] == after['rps_sessions{phase="gone"}'] == 1
+        assert after["rps_routes"] == after['rps_engine_in_step{engine="embedded"}'] == 1
+        assert after["rps_redeem_to_reachable_seconds_count"] == 1
+        assert after['rps_redeem_to_reachable_seconds_bucket{le="+Inf"}'] == 1
+        assert after["rps_redeem_to_reachable_seconds_sum"] > 0
+        names = " ".join(after)
+        for private in (session.name, other.name, "somebody", "somewhere", session.claim):
+            assert private not in names
+
+
+def test_the_audit_log_tells_who_and_where(tmp_path: Path) -> None:
+    file = tmp_path / "audit.log"
+    with running_service(tmp_path, **SHORT, **{"audit.file": file}) as service:
+        session = service.issue(user="ada", cluster="comet")
+        path = f"sessions/{session.name}"
+        assert service.call("POST", f"{path}/link", session.claim, {"job_id": "17"})[0] == 200
+        assert service.redeem(session, 5000)[0] == 200
+        until(lambda: any(line["event"] == "lapse" for line in lines(file)), "the lease is over")
+        assert service.renew(session) == 200
+        body = {"reason": "done with token=canary"}
+        assert service.call("POST", f"{path}/revoke", session.claim, body)[0] == 200
+        assert service.redeem(session, 5000)[0] == 410
+        found = [line for line in lines(file) if line.pop("time")]
+        events = [line["event"] for line in found]
+        assert events[:5] == ["issue", "link", "redeem", "lapse", "back"]
+        assert events[-2:] == ["revoke", "refusal"]
+        who = {"name": session.name, "user": "ada", "cluster": "comet", "source": "127.0.0.1"}
+        assert found[0] == {"event": "issue", **who}
+        done = {"job": "17", "node": "127.0.0.1", **who}
+        assert found[2] == {"event": "redeem", **done}
+        assert found[-2] == {"event": "revoke", "cause": "done with token=[withheld]", **done}
+        assert found[-1] == {"event": "refusal", "cause": "gone", **done}
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        file.rename(tmp_path / "audit.log.1")
+        service.issue()
+        assert [line["event"] for line in lines(file)] == ["issue"]
+
+
+def test_no_claim_and_no_query_string_in_any_record(tmp_path: Path) -> None:
+    file = tmp_path / "audit.log"
+    canary = "canary-7f3a91"
+    with (
+        running_service(tmp_path, **{"audit.file": file, "log.level": "debug"}) as service,
+        service.notebook() as (session, _),
+    ):
+        other = service.issue()
+        for path in (f"sessions/{session.name}", f"sessions/{canary}", canary, "sessions"):
+            for method in ("GET", "POST", "DELETE"):
+                service.call(method, f"{path}?token={canary}&x={canary}", canary, {canary: canary})
+        service.call("GET", f"sessions/{session.name}?token={canary}", other.claim)
+        service.request(session.host, "GET", f"/lab?token={canary}")
+        service.request(other.host, "GET", f"/lab?token={canary}")
+        service.redeem(session, 5001)
+        service.revoke(session)
+        text = str(metrics(service)) + file.read_text() + service.log()
+        assert {line["event"] for line in lines(file)} == {"issue", "redeem", "refusal", "revoke"}
+        for secret in (canary, session.claim, other.claim):
+            assert secret not in text
+
+
+def test_a_flood_of_refusals_hides_nothing_else(tmp_path: Path) -> None:
+    most = 3
+    file = tmp_path / "audit.log"
+    with running_service(
+        tmp_path, **{"audit.file": file, "audit.most_per_minute": most}
+    ) as service:
+        session = service.issue()
+        for _ in range(20):
+            service.call("GET", "nothing")
+        service.revoke(session)
+        events = [line["event"] for line in lines(file)]
+        assert events == ["issue", *["refusal"] * most, "revoke"]
+        assert metrics(service)['rps_audit_dropped_total{kind="refusal"}'] == 20 - most
+
+
+def test_an_audit_log_that_cannot_be_written_is_said_and_ends_nothing(tmp_path: Path) -> None:
+    with running_service(tmp_path, **{"audit.file": tmp_path / "missing" / "audit.log"}) as service:
+        service.issue()
+        service.issue()
+        assert service.log().count("audit-not-written") == 1
+        assert metrics(service)['rps_audit_dropped_total{kind="issue"}'] == 2
+        (tmp_path / "missing").mkdir()
+        service.issue()
+        assert len(lines(tmp_path / "missing" / "audit.log")) == 1

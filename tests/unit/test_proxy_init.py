@@ -1,0 +1,73 @@
+"""What `rps proxy init` writes."""
+
+from __future__ import annotations
+
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from rps_core.errors import UsageError
+from rps_proxy.init import commented, init
+from rps_proxy.settings import load
+
+Need = Callable[[str], str]
+
+
+@pytest.fixture
+def rps_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "bin" / "rps"
+    path.parent.mkdir()
+    path.write_text(
+        f"#!/bin/sh\nexec {sys.executable} -c 'from rps_core.cli import main; main()'\n"
+    )
+    path.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(path)])
+    return path
+
+
+def test_the_configuration_is_the_defaults_at_a_service_account(
+    tmp_path: Path, rps_command: Path
+) -> None:
+    configuration, unit = init(tmp_path / "etc")
+    found, defaults = load(configuration), load()
+    assert found.service_directory == Path("/var/lib/rps/service")
+    assert found.ca_directory == Path("/var/lib/rps/ca")
+    assert replace(found, directory=None, tls=replace(found.tls, ca_directory=None)) == defaults
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (configuration, unit)} == {0o644}
+    assert f"ExecStart={rps_command} proxy serve --config {configuration}\n" in unit.read_text()
+    assert "@" not in unit.read_text()
+
+
+def test_every_key_is_there_to_be_taken_up(tmp_path: Path) -> None:
+    text = re.sub(r"^#(?=\S| *[a-z_]+:)", "", commented(), flags=re.MULTILINE)
+    text = text.replace("/var/lib/rps/service", "null").replace("/var/lib/rps/ca", "null")
+    packaged = (files("rps_conf") / "proxy.yaml").read_text("utf-8")
+
+    def keys(source: str) -> list[str]:
+        return [line for line in source.splitlines() if line.strip() and "#" not in line[:3]]
+
+    assert keys(text) == keys(packaged)
+
+
+def test_nothing_is_overwritten(tmp_path: Path, rps_command: Path) -> None:
+    mine = tmp_path / "proxy.yaml"
+    mine.write_text("domain: rps.example.org\n")
+    assert init(tmp_path) == [tmp_path / "rps-proxy.service"]
+    assert mine.read_text() == "domain: rps.example.org\n"
+    with pytest.raises(UsageError):
+        init(tmp_path)
+
+
+def test_systemd_takes_the_unit(tmp_path: Path, rps_command: Path, need: Need) -> None:
+    _, unit = init(tmp_path / "etc")
+    done = subprocess.run(
+        [need("systemd-analyze"), "verify", "--man=no", unit], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
