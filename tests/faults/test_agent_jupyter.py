@@ -808,7 +808,7 @@ def test_a_job_is_cancelled(session: Path, stand: StandIn, submitted: Callable[.
     start_kernel(session, stand, BUSY)
     processes = job_tree(job)
     assert local.rps_cancel(job) is True
-    assert gone(processes)
+    until(lambda: gone(processes), "the end of all of its processes")
     assert ended(session)["cause"] == "signal"
     assert over(job).outcome is Outcome.CANCELLED
     assert_no_secrets_left(session)
@@ -822,7 +822,7 @@ def test_a_job_whose_walltime_is_over(
     event(session, "ready")
     processes = job_tree(job)
     assert over(job).outcome is Outcome.TIMEOUT
-    assert gone(processes)
+    until(lambda: gone(processes), "the end of all of its processes")
     assert stand.calls[-1][0] == "revoke"
     assert_no_secrets_left(session)
 
@@ -840,7 +840,7 @@ def test_a_killed_agent_takes_everything_with_it(
     end = over(job)
     assert end.outcome is Outcome.FAILED
     assert json.loads((session / "exit.json").read_text())["signal"] == 9
-    assert gone(processes)
+    until(lambda: gone(processes), "the end of all of its processes")
     assert stand.count("revoke") == 0
     assert (session / "claim.json").stat().st_mode & 0o777 == 0o600
     assert (session / "run").stat().st_mode & 0o777 == 0o700

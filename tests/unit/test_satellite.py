@@ -44,8 +44,11 @@ def service(phase: str | None) -> ServiceState | None:
     return None if phase is None else ServiceState(phase, False, None)
 
 
+NOW = time.time()  # when the rows below are made; the tests may come minutes later
+
+
 def redeemed(seconds_ago: float = 0) -> list[dict[str, Any]]:
-    return [{"event": "redeemed", "time": time.time() - seconds_ago}]
+    return [{"event": "redeemed", "time": NOW - seconds_ago}]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +89,9 @@ def test_state_and_reason(
     agent_alive: bool,
     state: str,
     reason: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW)
     found = judge(status, service(phase), events, agent_alive=agent_alive)
     assert found[0] == state
     if reason is None:
