@@ -108,6 +108,7 @@ class OwnCertificate:
     def pem(self) -> bytes:
         """Certificate and key in one, as engines read them."""
         return self._file.read_bytes()
+
     @property
     def expires(self) -> datetime:
         """When the certificate in use ends."""
