@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from rps_proxy.settings import Settings
 
 _config = click.option(
@@ -40,17 +42,15 @@ def engine() -> None:
 )
 def render(config_file: Path | None, assignments: tuple[str, ...], output: Path | None) -> None:
     """Write the engine's configuration."""
-    from rps_proxy.engines.haproxy import CONFIG
-    from rps_proxy.engines.haproxy import render as rendered
-
     settings = _settings(config_file, assignments)
-    text = rendered(settings, settings.engine_path)
+    texts = _program(settings).render(settings, settings.engine_path)
     if output is None:
-        click.echo(text, nl=False)
+        click.echo("\n".join(texts.values()), nl=False)
         return
     output.mkdir(parents=True, exist_ok=True)
-    (output / CONFIG).write_text(text, encoding="utf-8")
-    click.echo(output / CONFIG)
+    for name, text in texts.items():
+        (output / name).write_text(text, encoding="utf-8")
+        click.echo(output / name)
 
 
 @engine.command()
@@ -84,25 +84,35 @@ def _check(settings: Settings) -> list[str]:
     import subprocess
 
     from rps_core.errors import ServiceError
-    from rps_proxy.engines.haproxy import CONFIG
 
-    path = settings.engine_path / CONFIG
-    if not path.exists():
+    program, directory = _program(settings), settings.engine_path
+    if not (directory / program.CONFIG).exists():
         raise ServiceError(
-            f"There is no configuration of the engine at {path}.",
+            f"There is no configuration of the engine at {directory / program.CONFIG}.",
             "The service writes it, with certificate and routes: start `rps proxy serve` first.",
         )
-    command = [settings.haproxy.program, "-f", str(path)]
+    check = program.check_command(settings, directory)
     try:
-        done = subprocess.run([*command, "-c"], capture_output=True, text=True, check=False)
+        done = subprocess.run(check, capture_output=True, text=True, check=False)
     except OSError as error:
         raise ServiceError(
-            f"{settings.haproxy.program} cannot be run: {error.strerror}",
-            "Install HAProxy 2.6 or newer, or name the program (`haproxy.program`).",
+            f"{check[0]} cannot be run: {error.strerror}",
+            f"Install {program.WANTED}, or name the program (`{settings.engine_kind}.program`).",
         ) from error
     if done.returncode:
-        raise ServiceError(f"HAProxy refuses {path}:\n{done.stderr.strip()}", "See its messages.")
-    return [*command, "-db"]  # in the foreground
+        raise ServiceError(
+            f"{check[0]} refuses {directory / program.CONFIG}:\n{done.stderr.strip()}",
+            "See its messages.",
+        )
+    command: list[str] = program.run_command(settings, directory)
+    return command
+
+
+def _program(settings: Settings) -> ModuleType:
+    """The module of the configured engine."""
+    from rps_proxy.engines import apache, haproxy
+
+    return apache if settings.engine_kind == "apache" else haproxy
 
 
 def _settings(config_file: Path | None, assignments: tuple[str, ...]) -> Settings:
@@ -110,9 +120,9 @@ def _settings(config_file: Path | None, assignments: tuple[str, ...]) -> Setting
     from rps_proxy.settings import load
 
     settings = load(config_file, assignments)
-    if settings.engine_kind != "haproxy":
+    if settings.engine_kind == "embedded":
         raise UsageError(
             f"The engine {settings.engine_kind} has no configuration of this kind.",
-            "Set `engine: haproxy`.",
+            "Set `engine` to haproxy or apache.",
         )
     return settings

@@ -6,6 +6,7 @@ the path alone could be overtaken. Standard library only: `rps start` imports th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -96,6 +97,21 @@ def create_private(path: Path, content: bytes) -> bool:
     finally:
         temporary.unlink()
     return True
+
+
+def write_for_group(path: Path, content: bytes) -> None:
+    """Replace a file that the directory's group may read (0640); nobody ever sees half of it."""
+    temporary = path.with_name(f".{path.name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        os.fchown(file.fileno(), -1, path.parent.stat().st_gid)
+        os.fchmod(file.fileno(), 0o640)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
 
 
 def _write_beside(path: Path, content: bytes) -> Path:

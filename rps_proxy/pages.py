@@ -13,6 +13,7 @@ from importlib.resources import files
 from aiohttp import web
 
 PREFIX = "/.rps/"
+NOT_ANSWERING = "not-answering"  # where Apache looks for its error page
 
 # On each answer that is ours. No cookie is among them: the service has none.
 OURS = {
@@ -81,6 +82,8 @@ class Pages:
             return _response(b"This path is only read.\n", "text/plain", 405)
         if wanted == "state":
             return _response(json.dumps({"phase": state}).encode(), "application/json", 200)
+        if wanted == NOT_ANSWERING:
+            return self.page(request, "not-answering" if state == "ready" else state)
         if wanted in _ASSETS:
             return self._file(wanted, 200)
         return _response(b"There is nothing here.\n", "text/plain", 404)

@@ -20,7 +20,7 @@ from rps_proxy.admin import Admin, admin_socket
 from rps_proxy.api import Api, error_response
 from rps_proxy.cgi import Cgi
 from rps_proxy.engine import LONGEST_LINE, MOST_FIELDS, Forwarder, NotAnsweringError, RefusedError
-from rps_proxy.engines import CALLER, Engine
+from rps_proxy.engines import CALLER, LEAVES_WEBSOCKETS, Engine
 from rps_proxy.engines.external import engine_socket, external
 from rps_proxy.files import own_directory
 from rps_proxy.group_commit import RefusedError as ApiRefusedError
@@ -40,18 +40,25 @@ _log = get_logger("rps.server")
 class Dispatcher:
     """Decides by the Host header who answers: the API, a notebook, or a page.
 
-    Behind an engine with a life of its own there are no `routes` here: what comes has none. The caller is
-    then who the engine says it is (`CALLER`), which is believed of the Unix socket alone.
+    `behind` an engine with a life of its own, the caller is who that says it is (`CALLER`), which is
+    believed of the Unix socket alone. One that leaves websockets to us has `embedded` routes here too;
+    with others, what comes has none.
     """
 
     def __init__(
-        self, service: Service, api: Api, embedded: tuple[Routes, Forwarder] | None = None
+        self,
+        service: Service,
+        api: Api,
+        embedded: tuple[Routes, Forwarder] | None = None,
+        *,
+        behind: bool = False,
     ) -> None:
         self._service = service
         self._hosts = service.hosts
         self._api = api
         self._cgi = Cgi(service)
         self._embedded = embedded
+        self._behind = behind
         self._pages = Pages()
         self._headers = dict(OURS)
         if strict := service.settings.strict_transport:
@@ -113,7 +120,7 @@ class Dispatcher:
 
     def _caller(self, request: web.BaseRequest) -> str:
         """The address that the request came from."""
-        if self._embedded is not None:
+        if not self._behind:
             if not request.remote:
                 raise ConnectionResetError  # it went away before we came to it
             return plain(request.remote)
@@ -199,19 +206,22 @@ async def serve(
         _raise_file_limit()
         hosts = Hosts(settings.domain, settings.listen.public_port or port)
         context = tls.upstream_context(authority)
-        embedded: tuple[Routes, Forwarder] | None = None
-        engine: Engine
-        if listener is not None:
-            websocket = settings.websocket
-            routes = Routes(hosts, context, settings.upstream.connect_timeout)
-            embedded = routes, Forwarder(websocket.ping_every, websocket.dead_after)
-            engine = routes
-        else:
-            engine = external(settings, front.pem(), authority.certificate)
+        websocket = settings.websocket
+        routes = Routes(hosts, context, settings.upstream.connect_timeout)
+        carries = routes, Forwarder(websocket.ping_every, websocket.dead_after)
+        engine: Engine = routes
+        if listener is None:
+            engine = external(settings, front.pem(), authority.certificate, routes)
             front.told = engine.certificate
         service = Service(settings, directory, hosts, engine)
         await service.start()
-        dispatcher = Dispatcher(service, Api(service, authority), embedded)
+        kind = settings.engine_kind
+        dispatcher = Dispatcher(
+            service,
+            Api(service, authority),
+            carries if kind in LEAVES_WEBSOCKETS else None,
+            behind=kind != "embedded",
+        )
         # A client that goes away ends what was done for it.
         server = _Server(dispatcher.handle, handler_cancellation=True)
         loop = asyncio.get_running_loop()
@@ -227,7 +237,7 @@ async def serve(
             web.Server(Admin(service, front).handle, access_log=None), sock=admin_listener
         )
         _log.info("listening", address=settings.listen.address, port=port, domain=settings.domain,
-                  engine=settings.engine_kind)  # fmt: skip
+                  engine=kind)  # fmt: skip
         if ready is not None:
             ready(port)
         try:

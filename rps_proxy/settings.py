@@ -38,6 +38,16 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Apache:
+    """See `apache` in proxy.yaml."""
+
+    program: str
+    user: str
+    group: str | None
+    modules: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Listen:
     """See `listen` in proxy.yaml."""
 
@@ -157,6 +167,7 @@ class Settings:
     engine: str
     engine_directory: str | None
     haproxy: Program
+    apache: Apache
     listen: Listen
     directory: str | None
     tls: Tls
@@ -196,7 +207,7 @@ class Settings:
     @property
     def engine_group(self) -> str | None:
         """The group of the engine's account; None: the engine runs as the service's."""
-        return self.haproxy.group
+        return self.apache.group if self.engine_kind == "apache" else self.haproxy.group
 
     @property
     def strict_transport(self) -> str | None:
@@ -280,7 +291,7 @@ def _check(settings: Settings, layers: Sequence[Layer], origins: dict[str, Origi
     require(
         settings.engine in ("auto", *ENGINES),
         "engine",
-        f"must be auto, {' or '.join(ENGINES)}",
+        f"must be auto, {', '.join(ENGINES[:-1])} or {ENGINES[-1]}",
     )
     for key, port in (("port", listen.port), ("public_port", listen.public_port)):
         require(port is None or 0 <= port <= 65535, f"listen.{key}", "must be a port, 0 to 65535")

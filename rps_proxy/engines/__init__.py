@@ -1,8 +1,8 @@
 """Engines carry the traffic to the notebooks; `Service` decides which routes there are.
 
-`embedded` runs in the service's process. `haproxy` is a program with a life of its own: it reaches the
-service over a Unix socket, for the API, the pages and all that has no route, and learns of routes without
-a reload.
+`embedded` runs in the service's process. `haproxy` and `apache` are programs with a life of their own: they
+reach the service over a Unix socket, for the API, the pages and all that has no route, and learn of routes
+without a reload.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-ENGINES = ("embedded", "haproxy")
+ENGINES = ("embedded", "haproxy", "apache")
+# Those whose websockets the service carries: all, or those of an engine that cannot end a single one.
+LEAVES_WEBSOCKETS = ("embedded", "apache")
 # The client's address, as an engine tells the service over the Unix socket. The engine sets it anew on
 # each request; nobody else can reach that socket.
 CALLER = "X-Rps-Caller"

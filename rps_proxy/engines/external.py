@@ -9,16 +9,19 @@ import socket
 from pathlib import Path
 
 from rps_core.errors import ServiceError
-from rps_proxy.engines import Engine, haproxy
+from rps_proxy.engines import Engine, apache, haproxy
 from rps_proxy.settings import Settings
 
 SOCKET_FILE = "service.sock"
 
 
-def external(settings: Settings, certificate: bytes, upstream_ca: bytes) -> Engine:
+def external(
+    settings: Settings, certificate: bytes, upstream_ca: bytes, embedded: Engine
+) -> Engine:
     """The configured engine's side in the service, and all that the engine starts from.
 
-    It need not run yet. `certificate` is the front's, with its key; both are PEM.
+    It need not run yet. `certificate` is the front's, with its key; both are PEM. `embedded` is for what
+    the engine leaves to the service.
 
     Raises:
         ServiceError: the engine's directory cannot be used.
@@ -30,18 +33,14 @@ def external(settings: Settings, certificate: bytes, upstream_ca: bytes) -> Engi
         run.mkdir(exist_ok=True)
         os.chown(run, -1, directory.stat().st_gid)
         run.chmod(0o2770)
-        haproxy.write(directory / haproxy.CERTIFICATE, certificate)
-        haproxy.write(directory / haproxy.UPSTREAM_CA, upstream_ca)
-        haproxy.write(directory / haproxy.NOT_ANSWERING, haproxy.not_answering())
-        haproxy.write(directory / haproxy.CONFIG, haproxy.render(settings, directory).encode())
-        if not (directory / haproxy.ROUTES).exists():
-            haproxy.write(directory / haproxy.ROUTES, b"")
+        if settings.engine_kind == "apache":
+            return apache.prepare(settings, directory, certificate, upstream_ca, embedded)
+        return haproxy.prepare(settings, directory, certificate, upstream_ca)
     except OSError as error:
         raise ServiceError(
-            f"The engine's directory {directory} cannot be written: {error.strerror}",
+            f"The engine's directory {directory} cannot be written: {error.strerror or error}",
             "Make it the service's own, and see that its disk is not full (`engine_directory`).",
         ) from error
-    return haproxy.HAProxy(directory)
 
 
 def engine_directory(settings: Settings) -> Path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from importlib.resources import files
@@ -17,8 +16,10 @@ from string import Template
 
 from rps_core.log import get_logger
 from rps_proxy.engines import EngineError, Target
+from rps_proxy.files import write_for_group
 from rps_proxy.settings import Settings
 
+WANTED = "HAProxy 2.6 or newer"
 TIMEOUT = 2.0  # seconds for one change
 WRITE_AFTER = 0.1  # seconds in which changes of the file are gathered
 _BATCH = 12 * 1024  # bytes of one command; HAProxy takes less than its buffer, 32 KiB
@@ -30,8 +31,8 @@ CERTIFICATE, UPSTREAM_CA, NOT_ANSWERING = "front.pem", "upstream-ca.pem", "not-a
 _log = get_logger("rps.haproxy")
 
 
-def render(settings: Settings, directory: Path) -> str:
-    """HAProxy's configuration, for an engine's directory `directory`."""
+def render(settings: Settings, directory: Path) -> dict[str, str]:
+    """HAProxy's configuration, for an engine's directory `directory`: files by name."""
     listen = settings.listen
     port = listen.public_port or listen.port
     addresses = ["0.0.0.0", "::"] if listen.address == "::" else [listen.address]  # noqa: S104 - the operator asked for all
@@ -43,7 +44,7 @@ def render(settings: Settings, directory: Path) -> str:
     domain = r"'^(.*);[[:space:]]*[Dd][Oo][Mm][Aa][Ii][Nn][[:space:]]*(=[^;]*)?(;.*)?$' '\1\3'"
     strict = settings.strict_transport
     template = (files("rps_proxy") / "engines" / "haproxy.cfg").read_text(encoding="utf-8")
-    return Template(template).substitute(
+    text = Template(template).substitute(
         control=directory / CONTROL,
         routes=directory / ROUTES,
         upstream_ca=directory / UPSTREAM_CA,
@@ -58,6 +59,7 @@ def render(settings: Settings, directory: Path) -> str:
         if strict is None
         else f"http-after-response set-header Strict-Transport-Security {strict}",
     )
+    return {CONFIG: text}
 
 
 def not_answering() -> bytes:
@@ -74,6 +76,31 @@ def not_answering() -> bytes:
     }
     head = [f"HTTP/1.1 {page.status} Bad Gateway", *(f"{k}: {v}" for k, v in fields.items())]
     return "\r\n".join([*head, "", ""]).encode() + body
+
+
+def prepare(settings: Settings, directory: Path, certificate: bytes, upstream_ca: bytes) -> HAProxy:
+    """All that HAProxy starts from, and our side of it.
+
+    Raises:
+        OSError: the directory cannot be written.
+    """
+    write_for_group(directory / CERTIFICATE, certificate)
+    write_for_group(directory / UPSTREAM_CA, upstream_ca)
+    write_for_group(directory / NOT_ANSWERING, not_answering())
+    write_for_group(directory / CONFIG, render(settings, directory)[CONFIG].encode())
+    if not (directory / ROUTES).exists():
+        write_for_group(directory / ROUTES, b"")
+    return HAProxy(directory)
+
+
+def check_command(settings: Settings, directory: Path) -> list[str]:
+    """What has HAProxy verify its configuration."""
+    return [settings.haproxy.program, "-c", "-f", str(directory / CONFIG)]
+
+
+def run_command(settings: Settings, directory: Path) -> list[str]:
+    """What is HAProxy, in the foreground."""
+    return [settings.haproxy.program, "-db", "-f", str(directory / CONFIG)]
 
 
 class HAProxy:
@@ -127,7 +154,7 @@ class HAProxy:
 
     async def certificate(self, pem: bytes) -> None:
         """Take up a new front certificate: PEM, with its key and chain."""
-        write(self._directory / CERTIFICATE, pem)
+        write_for_group(self._directory / CERTIFICATE, pem)
         path = self._directory / CERTIFICATE
         text = "\n".join(line for line in pem.decode().splitlines() if line.strip())
         async with self._channel():
@@ -144,7 +171,7 @@ class HAProxy:
         if self._writing is not None:
             self._writing.cancel()
         if self._dirty:
-            write(self._map, _file(self._wanted))
+            write_for_group(self._map, _file(self._wanted))
 
     @contextlib.asynccontextmanager
     async def _channel(self) -> AsyncIterator[None]:
@@ -207,26 +234,11 @@ class HAProxy:
             await asyncio.sleep(WRITE_AFTER)
             self._dirty = False
             try:
-                await asyncio.to_thread(write, self._map, _file(dict(self._wanted)))
+                await asyncio.to_thread(write_for_group, self._map, _file(dict(self._wanted)))
             except OSError as error:
                 _log.error("routes-not-written", reason=str(error))
                 self._dirty = True  # tried again with the next change
                 return
-
-
-def write(path: Path, content: bytes) -> None:
-    """Replace a file that the engine's group reads; nobody ever sees half of it."""
-    temporary = path.with_name(f".{path.name}.new")
-    with contextlib.suppress(FileNotFoundError):
-        temporary.unlink()
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        os.fchown(file.fileno(), -1, path.parent.stat().st_gid)
-        os.fchmod(file.fileno(), 0o640)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _value(target: Target) -> str:

@@ -4,16 +4,20 @@ program beside it, in the foreground, on loopback and in a directory of the test
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.faults.service_stand import Service, until
 
-PROGRAMS = {"embedded": None, "haproxy": "haproxy"}
+PROGRAMS = {"embedded": None, "haproxy": "haproxy", "apache": "apache2"}
 
 
 class Stand(Service):
@@ -22,10 +26,15 @@ class Stand(Service):
     def __init__(self, directory: Path, kind: str, **settings: object) -> None:
         self.kind = kind
         self.engine: subprocess.Popen[bytes] | None = None
-        settings = {"engine": kind, "engine_directory": directory / "engine", **settings}
+        self.meeting = directory / "engine"
         if kind != "embedded":
-            settings |= {f"{kind}.group": "null"}
-            settings.setdefault("listen.port", free_port())
+            group = "null"
+            if kind == "apache" and os.geteuid() == 0:
+                # As root it becomes another account, which cannot enter our directory.
+                self.meeting = Path(tempfile.mkdtemp(prefix="rps-apache-"))
+                group = "www-data"
+            settings = {f"{kind}.group": group, "listen.port": free_port(), **settings}
+        settings = {"engine": kind, "engine_directory": self.meeting, **settings}
         self._given = {
             "directory": directory / "service",
             "tls.ca_directory": directory / "ca",
@@ -52,21 +61,29 @@ class Stand(Service):
         ]
         options = [f"--set={key}={value}" for key, value in self._given.items()]
         with (self.directory / "engine.log").open("ab") as log:
-            self.engine = subprocess.Popen([*command, *options], stdout=log, stderr=log)
+            # A group of its own, since Apache's processes outlive their first one.
+            self.engine = subprocess.Popen(
+                [*command, *options], stdout=log, stderr=log, process_group=0
+            )
 
-        def listens() -> bool:
+        def up() -> bool:
             assert self.engine
             assert self.engine.poll() is None, self.engine_log()
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", self.port)) == 0
+            return listens("127.0.0.1", self.port)
 
-        until(listens, "the engine listens")
+        until(up, "the engine listens")
 
     def kill_engine(self) -> None:
         """End the engine without notice."""
         if self.engine is not None:
-            self.engine.kill()
+            os.killpg(self.engine.pid, signal.SIGKILL)
             self.engine.wait()
+            until(lambda: not listens("127.0.0.1", self.port), "its port is free")
+
+    def remove(self) -> None:
+        """Leave nothing behind."""
+        if self.meeting.parent != self.directory:
+            shutil.rmtree(self.meeting)
 
     def in_step(self, times: int = 1) -> None:
         """Wait until the engine has had all routes so many times."""
@@ -94,6 +111,13 @@ def running(
         stand.kill_engine()
         if stand.process and stand.process.poll() is None:
             stand.kill()
+        stand.remove()
+
+
+def listens(address: str, port: int) -> bool:
+    """Whether somebody takes connections there."""
+    with socket.socket() as probe:
+        return probe.connect_ex((address, port)) == 0
 
 
 def free_port() -> int:

@@ -20,7 +20,7 @@ def revoke_past_the_engine(stand: Stand, session: Session) -> None:
     """On the socket on which an engine reaches the service, as one that is not there would."""
     client = http.client.HTTPConnection("service")
     client.sock = socket.socket(socket.AF_UNIX)
-    client.sock.connect(str(stand.directory / "engine" / "service.sock"))
+    client.sock.connect(str(stand.meeting / "service.sock"))
     headers = {
         "Host": f"manage.{DOMAIN}:{stand.port}",
         "Authorization": f"Bearer {session.claim}",
