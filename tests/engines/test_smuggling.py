@@ -33,8 +33,8 @@ CORPUS = {
     b"Content-Length: 37\r\n\r\n" + HIDDEN,
 }
 # Passed on as one clean request, as the standard allows; their rest is a request of its own, in the client's
-# connection and with an answer of its own. HAProxy and Apache unfold fields, and HAProxy takes the Upgrade from a request
-# that has a body.
+# connection and with an answer of its own. HAProxy and Apache unfold fields; HAProxy takes the Upgrade
+# from a request that has a body.
 NORMALISED = {
     "embedded": {"length and chunks"},
     "apache": {"length and chunks", "a folded field"},

@@ -1,0 +1,181 @@
+"""What is Apache's alone: its look-ups, paths as they came, its certificate, an Apache of the operator's."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rps_proxy.authority import Authority
+from rps_proxy.engines import Target
+from rps_proxy.engines.apache import MODULES, Apache
+from tests.engines.stand import Stand, running
+from tests.faults.service_stand import DOMAIN, read_exactly, read_head, until, upgrade_request
+
+MODULE_DIRECTORY = "/usr/lib/apache2/modules"
+
+
+@pytest.fixture
+def apache(tmp_path: Path, need: Callable[[str], str]) -> Iterator[Stand]:
+    with running(tmp_path, "apache", need) as stand:
+        yield stand
+
+
+class Nothing:
+    """An engine for websockets that has none."""
+
+    async def add(self, target: Target) -> None: ...
+    async def remove(self, target: Target) -> None: ...
+    async def reconcile(self, targets: object) -> None: ...
+    async def certificate(self, pem: bytes) -> None: ...
+    def sweep(self) -> None: ...
+    def close(self) -> None: ...
+
+
+def routes(directory: Path) -> dict[str, str]:
+    """As a reader sees them that may not write, while and after the writer has the file open."""
+    database = sqlite3.connect(f"file:{directory / 'routes.db'}?mode=ro", uri=True)
+    try:
+        return dict(database.execute("SELECT host, upstream FROM routes").fetchall())
+    finally:
+        database.close()
+
+
+async def test_its_file_has_the_routes_and_no_others(tmp_path: Path) -> None:
+    engine = Apache(tmp_path, Nothing())
+    first = Target("a", "a.rps.localhost", "127.0.0.1", 2001)
+    old = Target("b", "b.rps.localhost", "::1", 2002, verified=False)
+    await engine.add(first)
+    await engine.add(old)
+    assert routes(tmp_path) == {
+        "a.rps.localhost": "https://127.0.0.1:2001",
+        "b.rps.localhost": "http://[::1]:2002",
+    }
+    await engine.remove(first)
+    moved = Target("b", "b.rps.localhost", "127.0.0.2", 2003)
+    third = Target("c", "c.rps.localhost", "127.0.0.1", 2004)
+    await engine.reconcile({"b": moved, "c": third})
+    expected = {
+        "b.rps.localhost": "https://127.0.0.2:2003",
+        "c.rps.localhost": "https://127.0.0.1:2004",
+    }
+    assert routes(tmp_path) == expected
+    engine.close()
+    assert routes(tmp_path) == expected
+    assert not (tmp_path / "routes.db-wal").exists()
+
+
+async def test_a_broken_file_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "routes.db").write_bytes(b"half a page" * 1000)
+    engine = Apache(tmp_path, Nothing())
+    await engine.reconcile({"a": Target("a", "a.rps.localhost", "127.0.0.1", 2001)})
+    assert routes(tmp_path) == {"a.rps.localhost": "https://127.0.0.1:2001"}
+    engine.close()
+
+
+def test_routes_are_read_after_the_service_has_stopped(apache: Stand) -> None:
+    with apache.notebook() as (session, _):
+        assert apache.stop() == 0
+        for _ in range(5):
+            assert apache.request(session.host, "GET", "/").status == 200
+        unknown = f"no-such-name.{DOMAIN}:{apache.port}"
+        assert apache.request(unknown, "GET", "/").status == 503
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/a%2Fb%20c?d=%3F&e=f%2Fg",
+        "//a/./b;c?",
+        "/a%3Fb",
+        "/a%25b?x=1?y=2",
+        "/files/a'(b)*[1]|x^",
+        "/%7Euser/a+b",
+    ],
+)
+def test_paths_reach_the_notebook_as_they_came(apache: Stand, path: str) -> None:
+    with apache.notebook() as (session, notebook):
+        assert apache.request(session.host, "GET", path).status == 200
+        # The embedded engine, too, may lose an empty query's question mark.
+        assert notebook.requests == [f"GET {path.removesuffix('?')} HTTP/1.1"]
+
+
+def test_a_connection_field_takes_nothing_away_that_we_say(apache: Stand) -> None:
+    forged = {
+        "Connection": "close, X-Forwarded-For,x-rps-caller, X-Real-IP , X-Mine",
+        "X-Mine": "1",
+    }
+    with apache.notebook() as (session, _):
+        answer = apache.request(session.host, "GET", "/", headers=forged, source="127.0.0.7")
+        told = {name.lower(): value for name, value in answer.json()["headers"]}
+        assert told["x-forwarded-for"] == told["x-real-ip"] == "127.0.0.7"
+        assert "x-mine" not in told
+    # The service refuses who does not say who asks.
+    assert apache.request(session.host, "GET", "/.rps/state", headers=forged).status == 200
+
+
+def test_http2(apache: Stand, need: Callable[[str], str]) -> None:
+    with apache.notebook() as (session, notebook):
+        name = session.host.partition(":")[0]
+        done = subprocess.run(
+            [
+                need("curl"), "-sS", "--http2", "-o", "/dev/null", "-w", "%{http_version} %{response_code}",
+                "--cacert", str(apache.directory / "ca" / "ca.pem"),
+                "--resolve", f"{name}:{apache.port}:127.0.0.1", "--data-binary", "x" * 100_000,
+                f"https://{session.host}/count?a=b%2F",
+            ],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stdout == "2 200"
+        assert notebook.requests == ["POST /count?a=b%2F HTTP/1.1"]
+
+
+def test_a_new_certificate_is_taken_up_and_websockets_stay(
+    tmp_path: Path, need: Callable[[str], str]
+) -> None:
+    authority = Authority(tmp_path / "ca", "test", DOMAIN)
+    chain, key = tmp_path / "front.crt", tmp_path / "front.key"
+
+    def replace() -> None:
+        leaf = authority.issue([DOMAIN, f"*.{DOMAIN}"], 2)
+        key.write_bytes(leaf.key)
+        chain.write_bytes(leaf.certificate)
+
+    def serial(stand: Stand) -> str:
+        with stand.connect(f"x.{DOMAIN}") as connection:
+            certificate = connection.getpeercert()
+            assert certificate
+            return str(certificate["serialNumber"])
+
+    replace()
+    given = {"tls.certificate": chain, "tls.key": key}
+    with running(tmp_path, "apache", need, **given) as stand, stand.notebook() as (session, _):
+        before = serial(stand)
+        with stand.connect(session.host) as websocket:
+            websocket.sendall(upgrade_request(session.host))
+            assert " 101 " in read_head(websocket)
+            replace()
+            until(lambda: serial(stand) != before, "the new certificate", 60)
+            websocket.sendall(bytes.fromhex("818100000000") + b"x")
+            assert read_exactly(websocket, 7)[-1:] == b"x"
+
+
+def test_an_apache_that_is_there_already_takes_the_site(
+    apache: Stand, tmp_path: Path, need: Callable[[str], str]
+) -> None:
+    names = ["mpm_event", *MODULES]
+    lines = [f"LoadModule {name}_module {MODULE_DIRECTORY}/mod_{name}.so" for name in names]
+    lines += [
+        f"ServerRoot {tmp_path}", "ServerName localhost", f"Listen 127.0.0.1:{apache.port}",
+        "ErrorLog /dev/null", f"Include {apache.meeting}/apache-site.conf",
+    ]  # fmt: skip
+    (tmp_path / "own.conf").write_text("\n".join(lines))
+    done = subprocess.run(
+        [need("apache2"), "-t", "-f", str(tmp_path / "own.conf")],
+        capture_output=True, text=True, check=False, env={**os.environ, "LANG": "C"},
+    )  # fmt: skip
+    assert "Syntax OK" in done.stderr, done.stderr
