@@ -16,7 +16,17 @@ from types import FrameType
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 
-from benchmarks import engine, issuing, reachable, redeeming, slurm, start, transfers, websocket
+from benchmarks import (
+    engine,
+    engines,
+    issuing,
+    reachable,
+    redeeming,
+    slurm,
+    start,
+    transfers,
+    websocket,
+)
 from benchmarks import help as help_
 from benchmarks.processes import FailedError, LeftOutError
 from benchmarks.report import Row, document, plain_table
@@ -29,6 +39,7 @@ BENCHMARKS = {
     "issuing": issuing,
     "redeeming": redeeming,
     "engine": engine,
+    "engines": engines,
     "websocket": websocket,
     "transfers": transfers,
     "slurm": slurm,

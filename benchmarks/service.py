@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 import socket
 import ssl
+import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPSConnection
 from pathlib import Path
@@ -100,21 +106,82 @@ class Service:
         answer = api.post("/api/v1/sessions", {"user": "benchmark"})
         return Session(api, answer["name"], answer["host"], answer["claim"])
 
+    def plain_route(self, port: int) -> str:
+        """The host of a session of the old dialect, whose notebook speaks plain HTTP on `port`."""
+        api = self.connection()
+        found = re.search(r"\b[a-z]+-[a-z]+-[a-z]+\b", _said(api, "/getlink.cgi"))
+        if found is None:
+            raise FailedError("no name of the old kind")
+        said = _said(api, f"/redeemtoken.cgi?token={found[0]}&port={port}")
+        if "Success" not in said:
+            raise FailedError(said)
+        return f"{found[0]}.{DOMAIN}"
+
+
+def _said(api: Connection, path: str) -> str:
+    api.request("GET", path)
+    return api.getresponse().read().decode()
+
 
 @contextmanager
-def service(scratch: Path) -> Iterator[Service]:
-    """`rps proxy serve` with a directory, a CA and a port of its own, its limits off."""
+def service(scratch: Path, engine: str = "embedded") -> Iterator[Service]:
+    """`rps proxy serve` with a directory, a CA and a port of its own, its limits off, and its engine."""
     scratch.mkdir()
     directory, ca, port = scratch / "service", scratch / "ca", free_port()
-    settings = (
-        f"directory={directory}", f"tls.ca_directory={ca}", f"listen.port={port}",
-        f"domain={DOMAIN}", "engine=embedded", *_LEASE, *_LIMITS_OFF,
-    )  # fmt: skip
-    command = [sys.executable, "-P", "-m", "rps_core.cli", "proxy", "serve"]
-    command += [word for setting in settings for word in ("--set", setting)]
-    with server(command, port, scratch / "service.log") as process:
+    with ExitStack() as stack:
+        settings = [
+            f"directory={directory}", f"tls.ca_directory={ca}", f"listen.port={port}",
+            f"domain={DOMAIN}", f"engine={engine}", *_LEASE, *_LIMITS_OFF,
+        ]  # fmt: skip
+        if engine != "embedded":
+            settings += _engine_settings(stack, scratch, engine)
+        options = [word for setting in settings for word in ("--set", setting)]
+        command = [sys.executable, "-P", "-m", "rps_core.cli", "proxy"]
+        serve, run = [*command, "serve", *options], [*command, "engine", "run", *options]
+        if engine == "embedded":
+            process = stack.enter_context(server(serve, port, scratch / "service.log"))
+        else:
+            stack.enter_context(_beside(serve, scratch / "service.log"))
+            process = stack.enter_context(server(run, port, scratch / "engine.log"))
+            _in_step(scratch / "service.log")
         trust = ssl.create_default_context(cafile=ca / "ca.pem")
         yield Service(process.pid, port, directory / "registry.db", trust)
+
+
+def _engine_settings(stack: ExitStack, scratch: Path, engine: str) -> list[str]:
+    meeting, group = scratch / "engine", "null"
+    if engine == "apache" and os.geteuid() == 0:
+        # As root it becomes another account, which cannot enter our directory.
+        meeting = Path(tempfile.mkdtemp(prefix="rps-apache-"))
+        stack.callback(shutil.rmtree, meeting)
+        group = "www-data"
+    return [f"engine_directory={meeting}", f"{engine}.group={group}"]
+
+
+@contextmanager
+def _beside(command: list[str], log: Path) -> Iterator[None]:
+    """The service of an engine: it listens on no port."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+    try:
+        _wait(log, "listening")
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _in_step(log: Path) -> None:
+    _wait(log, "engine-in-step")
+
+
+def _wait(log: Path, event: str) -> None:
+    """Until the service has said so."""
+    deadline = time.monotonic() + 30
+    while event not in log.read_text():
+        if time.monotonic() > deadline:
+            raise FailedError(f"no {event}:\n{log.read_text()[-2000:]}")
+        time.sleep(0.05)
 
 
 def localhost_certificate(scratch: Path) -> tuple[Path, Path]:
