@@ -6,21 +6,8 @@ from pathlib import Path
 
 import click
 
+from rps_proxy import options
 from rps_proxy.engine_cli import engine
-
-_config = click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Configuration file, in place of /etc/rps/proxy.yaml.",
-)
-_set = click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Set one key of the configuration, such as listen.port=443.",
-)
 
 
 @click.group()
@@ -32,8 +19,8 @@ proxy.add_command(engine)
 
 
 @proxy.command()
-@_config
-@_set
+@options.configuration
+@options.assignment
 def serve(config_file: Path | None, assignments: tuple[str, ...]) -> None:
     """Run the service in the foreground, until SIGTERM or Ctrl-C."""
     from rps_proxy.launch import run
@@ -43,8 +30,8 @@ def serve(config_file: Path | None, assignments: tuple[str, ...]) -> None:
 
 
 @proxy.command()
-@_config
-@_set
+@options.configuration
+@options.assignment
 def ca(config_file: Path | None, assignments: tuple[str, ...]) -> None:
     """Print the path of the CA certificate that browsers are to trust."""
     from rps_core.errors import UsageError
@@ -68,8 +55,8 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @proxy.command()
 @_json
-@_config
-@_set
+@options.configuration
+@options.assignment
 def status(config_file: Path | None, assignments: tuple[str, ...], *, as_json: bool) -> None:
     """Say how the service stands: sessions by phase, engine, certificate."""
     import json
@@ -96,8 +83,8 @@ def status(config_file: Path | None, assignments: tuple[str, ...], *, as_json: b
 
 @proxy.command()
 @_json
-@_config
-@_set
+@options.configuration
+@options.assignment
 def sessions(config_file: Path | None, assignments: tuple[str, ...], *, as_json: bool) -> None:
     """List the sessions that are not gone."""
     import json
@@ -119,8 +106,8 @@ def sessions(config_file: Path | None, assignments: tuple[str, ...], *, as_json:
 @proxy.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--reason", default="ended by the operator", help="What the session's page says.")
-@_config
-@_set
+@options.configuration
+@options.assignment
 def revoke(
     names: tuple[str, ...], reason: str, config_file: Path | None, assignments: tuple[str, ...]
 ) -> None:
@@ -133,8 +120,8 @@ def revoke(
 
 @proxy.command()
 @click.option("--off", is_flag=True, help="Issue names again.")
-@_config
-@_set
+@options.configuration
+@options.assignment
 def drain(config_file: Path | None, assignments: tuple[str, ...], *, off: bool) -> None:
     """Issue no new names; sessions go on. Holds until --off, restarts included."""
     from rps_proxy import operate
@@ -145,8 +132,8 @@ def drain(config_file: Path | None, assignments: tuple[str, ...], *, off: bool) 
 
 @proxy.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@_config
-@_set
+@options.configuration
+@options.assignment
 def backup(file: Path, config_file: Path | None, assignments: tuple[str, ...]) -> None:
     """Copy the registry to FILE, while the service runs."""
     from rps_proxy import operate

@@ -7,24 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rps_proxy import options
+
 if TYPE_CHECKING:
     from types import ModuleType
 
     from rps_proxy.settings import Settings
-
-_config = click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Configuration file, in place of /etc/rps/proxy.yaml.",
-)
-_set = click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Set one key of the configuration, such as listen.port=443.",
-)
 
 
 @click.group()
@@ -33,8 +21,8 @@ def engine() -> None:
 
 
 @engine.command()
-@_config
-@_set
+@options.configuration
+@options.assignment
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -54,8 +42,8 @@ def render(config_file: Path | None, assignments: tuple[str, ...], output: Path 
 
 
 @engine.command()
-@_config
-@_set
+@options.configuration
+@options.assignment
 def check(config_file: Path | None, assignments: tuple[str, ...]) -> None:
     """Have the engine itself verify the configuration that the service wrote."""
     settings = _settings(config_file, assignments)
@@ -64,8 +52,8 @@ def check(config_file: Path | None, assignments: tuple[str, ...]) -> None:
 
 
 @engine.command()
-@_config
-@_set
+@options.configuration
+@options.assignment
 def run(config_file: Path | None, assignments: tuple[str, ...]) -> None:
     """Check the configuration and become the engine, in the foreground."""
     import os
