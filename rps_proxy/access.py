@@ -9,11 +9,15 @@ from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from math import ceil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rps_core.log import get_logger
 from rps_proxy.group_commit import RefusedError
 from rps_proxy.networks import AddressSet
 from rps_proxy.settings import Networks
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 LOOK_AGAIN = 10.0  # seconds after which this machine's addresses are read again
 MOST_SOURCES = 10_000
@@ -76,6 +80,14 @@ class Access:
             or parsed.is_multicast
             or address in self._own
         )
+
+
+def from_page(request: web.BaseRequest) -> bool:
+    """Whether a page in somebody's browser made this request; no program of ours sends these fields.
+
+    `Sec-Fetch-Site` comes with what carries no `Origin`, an image say; `none` is the address bar.
+    """
+    return "Origin" in request.headers or request.headers.get("Sec-Fetch-Site", "none") != "none"
 
 
 def own_addresses() -> frozenset[str]:

@@ -7,7 +7,6 @@ and nothing on the network can. Never a secret in an answer: there are none in t
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import time
@@ -21,6 +20,7 @@ from aiohttp import web
 from rps_core.errors import ServiceError
 from rps_core.log import get_logger
 from rps_core.version import __version__
+from rps_proxy.bodies import content, json_object
 from rps_proxy.group_commit import BusyError, RefusedError
 from rps_proxy.metrics import CONTENT_TYPE, exposition
 from rps_proxy.names import is_name
@@ -58,7 +58,7 @@ class Admin:
             call = self._calls.get((request.method, request.path))
             if call is None:
                 return _json({"error": "no-such-call"}, 404)
-            return _json(await call(await _body(request)))
+            return _json(await call(json_object(await content(request, LONGEST_REQUEST))))
         except RefusedError as refusal:
             return _json({"error": refusal.code}, 400)
         except BusyError as error:
@@ -143,21 +143,6 @@ def admin_socket(configured: str | None, directory: Path) -> Iterator[socket.soc
     finally:
         bound.close()
         path.unlink(missing_ok=True)
-
-
-async def _body(request: web.BaseRequest) -> dict[str, Any]:
-    content = b""
-    while part := await request.content.readany():
-        content += part
-        if len(content) > LONGEST_REQUEST:
-            raise RefusedError("too-large")
-    try:
-        value = json.loads(content) if content else {}
-    except (ValueError, RecursionError):
-        raise RefusedError("bad-request") from None
-    if not isinstance(value, dict):
-        raise RefusedError("bad-request")
-    return value
 
 
 def _json(value: object, status: int = 200) -> web.Response:

@@ -15,9 +15,9 @@ from aiohttp import web
 from rps_core.errors import ServiceError
 from rps_core.log import get_logger
 from rps_core.version import __version__
-from rps_proxy.access import TooFastError
+from rps_proxy.access import TooFastError, from_page
 from rps_proxy.authority import Authority
-from rps_proxy.cgi import from_page
+from rps_proxy.bodies import content, json_object
 from rps_proxy.files import read_private
 from rps_proxy.group_commit import BusyError, RefusedError
 from rps_proxy.hosts import MANAGEMENT
@@ -139,7 +139,8 @@ class Api:
         _want(request, method)
         self._check_networks(call, remote)
         session = self._claimed(request, name)
-        return _json(await answer(session, remote, await _body(request)))
+        body = json_object(await content(request, LONGEST_REQUEST))
+        return _json(await answer(session, remote, body))
 
     def _check_networks(self, call: str, remote: str) -> None:
         if call in ("redeem", "certificate"):
@@ -162,11 +163,11 @@ class Api:
         self._access.check_issue(remote)
         self._check_key(request)
         self._service.rate.take(remote)  # not before: who lacks the key must not use up the owner's
-        content = await _content(request)
-        body = _object(content)
+        text = await content(request, LONGEST_REQUEST)
+        body = json_object(text)
         user = _text(body, "user")
         if self._munge is not None:  # what the caller says of itself does not count then
-            user = await self._munge.user(request.headers.getall(HEADER, []), content)
+            user = await self._munge.user(request.headers.getall(HEADER, []), text)
         asked = Request(
             source=remote,
             cluster=_text(body, "cluster"),
@@ -307,34 +308,6 @@ def _issue_key(path: Path) -> bytes:
 def _want(request: web.BaseRequest, method: str) -> None:
     if request.method != method:
         raise RefusedError("wrong-method")
-
-
-async def _body(request: web.BaseRequest) -> dict[str, Any]:
-    """The request's JSON object; an empty one where there is no body."""
-    return _object(await _content(request))
-
-
-async def _content(request: web.BaseRequest) -> bytes:
-    if not request.body_exists:
-        return b""
-    if (request.content_length or 0) > LONGEST_REQUEST:
-        raise RefusedError("too-large")
-    content = b""
-    while part := await request.content.readany():
-        content += part
-        if len(content) > LONGEST_REQUEST:
-            raise RefusedError("too-large")
-    return content
-
-
-def _object(content: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(content) if content else {}
-    except (ValueError, RecursionError):
-        raise RefusedError("bad-request") from None
-    if not isinstance(value, dict):
-        raise RefusedError("bad-request")
-    return value
 
 
 def _text(body: dict[str, Any], key: str) -> str | None:

@@ -16,6 +16,8 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 from rps_core.log import get_logger
+from rps_proxy.access import from_page
+from rps_proxy.bodies import content
 from rps_proxy.group_commit import BusyError, RefusedError
 from rps_proxy.names import is_name
 from rps_proxy.networks import AddressSet
@@ -168,7 +170,11 @@ class Cgi:
         return response
 
     async def _update_jobs(self, call: _Call) -> web.Response:
-        states = parse_qs(await _body(call.request), errors="replace").get("jobstates")
+        try:
+            text = (await content(call.request, LONGEST_REPORT)).decode("ascii", "replace")
+        except RefusedError:
+            raise _OopsError("The list of jobs is too long") from None
+        states = parse_qs(text, errors="replace").get("jobstates")
         if not states:
             raise _OopsError("Missing 'jobstates' parameter")
         if call.remote not in self._reporters:
@@ -236,14 +242,6 @@ class _Call:
         return values[0]
 
 
-def from_page(request: web.BaseRequest) -> bool:
-    """Whether a page in somebody's browser made this request; no program of ours sends these fields.
-
-    `Sec-Fetch-Site` comes with what carries no `Origin`, an image say; `none` is the address bar.
-    """
-    return "Origin" in request.headers or request.headers.get("Sec-Fetch-Site", "none") != "none"
-
-
 def _job_states(text: str) -> list[tuple[str, JobState]]:
     """The lines `<jobid> <STATE>` that say something."""
     found = []
@@ -257,15 +255,6 @@ def _job_states(text: str) -> list[tuple[str, JobState]]:
             if state in codes:
                 found.append((re.sub(r"[^-a-zA-Z0-9._]", "", job_id), kind))
     return found
-
-
-async def _body(request: web.BaseRequest) -> str:
-    content = b""
-    while part := await request.content.readany():
-        content += part
-        if len(content) > LONGEST_REPORT:
-            raise _OopsError("The list of jobs is too long")
-    return content.decode("ascii", "replace")
 
 
 def _ranges(networks: tuple[str, ...]) -> str:

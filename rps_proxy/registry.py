@@ -187,11 +187,7 @@ class Registry:
 
     def ready(self) -> list[Session]:
         """Every session that was redeemed and is not gone, lapsed ones among them."""
-        rows = self._reader.execute(
-            f"SELECT {_COLUMNS} FROM sessions WHERE phase = ?",  # noqa: S608  (a constant)
-            (Phase.READY,),
-        ).fetchall()
-        return [_session(row) for row in rows]
+        return self.every([Phase.READY])
 
     def every(self, phases: Iterable[Phase]) -> list[Session]:
         """Every session in one of these phases, the newest first."""
