@@ -103,16 +103,14 @@ class Api:
         """Answer one call from the address `remote`."""
         try:
             return await self._dispatch(request, remote)
-        except TooFastError as refusal:
-            return error_response(refusal.code, retry_after=refusal.after)
         except RefusedError as refusal:
-            self._service.counters.count("refused", call="api", cause=refusal.code)
-            self._service.audit.note(
-                "refusal", request.get("session"), source=remote, cause=refusal.code
-            )
+            self._service.refused("api", refusal.code, remote, request.get("session"))
+            if isinstance(refusal, TooFastError):
+                return error_response(refusal.code, retry_after=refusal.after)
             return error_response(refusal.code)
         except BusyError as error:
             _log.error("registry-not-written", reason=str(error))
+            self._service.refused("api", "busy", remote, request.get("session"))
             return error_response("busy")
 
     async def _dispatch(self, request: web.BaseRequest, remote: str) -> web.Response:

@@ -108,8 +108,9 @@ class Cgi:
                 most_per_source=limits.pending_per_source,
             )
         except RefusedError as refusal:
-            self._service.counters.count("refused", call="getlink", cause=refusal.code)
+            self._service.refused("getlink", refusal.code, call.remote)
             raise _OopsError("Too many tokens, please try again later") from None
+        self._service.note("issue", self._service.registry.find(name))
         self._service.counters.count("without-claim", call="getlink")
         _log.warning("issued-without-claim", session=name, source=call.remote)
         return _text(f"Your token is \n{name}\n")
@@ -123,10 +124,11 @@ class Cgi:
         unknown = "Unknown nonce or nonce already destroyed"
         self._session(name, unknown)
         try:
-            await self._service.registry.link(name, job_id, once=True)
+            linked_to = await self._service.registry.link(name, job_id, once=True)
         except RefusedError as refusal:
             linked = "Nonce already linked to a jobid, you can do this only once!"
             raise _OopsError(linked if refusal.code == "already-linked" else unknown) from None
+        self._service.note("link", linked_to, source=call.remote)
         return _text("Success! Token linked to jobid.\n", "text/html")
 
     async def _redeemtoken(self, call: _Call) -> web.Response:

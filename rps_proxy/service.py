@@ -94,12 +94,14 @@ class Service:
         """Make a session of the old dialect ready, once; refused as `Registry.redeem`. It has no lease."""
         session = await self.registry.redeem(name, address, port, None, once=True)
         await self._go_live(session)
+        self.note("redeem", session, source=address)
         _log.warning("redeemed-without-claim", session=name, address=address, port=port)
 
     async def destroy(self, name: str, address: str) -> None:
         """End a session of the old dialect; refused as `Registry.destroy`."""
-        await self.registry.destroy(name, address)
+        session = await self.registry.destroy(name, address)
         await self._take_out(name)
+        self.note("revoke", session, source=address, cause=session.reason)
         _log.info("destroyed", session=name, address=address)
 
     async def renew(self, session: Session) -> None:
@@ -127,6 +129,11 @@ class Service:
         """
         self.counters.count("events", kind=event)
         self.audit.note(event, session, **more)
+
+    def refused(self, call: str, cause: str, source: str, session: Session | None = None) -> None:
+        """Count a call that was refused, and have it in the audit log."""
+        self.counters.count("refused", call=call, cause=cause)
+        self.audit.note("refusal", session, source=source, cause=cause)
 
     def drain(self, *, on: bool) -> None:
         """Issue no new names, or issue them again; a restart does not change it."""

@@ -110,5 +110,5 @@ def _group(settings: Settings) -> int | None:
     except KeyError:
         raise ServiceError(
             f"There is no group {name} on this machine.",
-            "Install the engine's package, or name its group (`engine_group`).",
+            f"Install the engine's package, or name its group (`{settings.engine_kind}.group`).",
         ) from None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rps_proxy import operate
 from rps_proxy.settings import load
-from tests.faults.service_stand import Service, running_service, until
+from tests.faults.service_stand import DOMAIN, Service, running_service, until
 
 SHORT = {"lease.length": 1, "lease.renew_every": 0.4, "lease.sweep_every": 0.2}
 SAMPLE = re.compile(r'([a-z_]+)(\{[a-z]+="[^"\\]*"(?:,[a-z]+="[^"\\]*")*\})? ([0-9.e+-]+)')
@@ -83,6 +83,35 @@ def test_the_audit_log_tells_who_and_where(tmp_path: Path) -> None:
         file.rename(tmp_path / "audit.log.1")
         service.issue()
         assert [line["event"] for line in lines(file)] == ["issue"]
+
+
+def test_calls_without_a_claim_are_recorded_as_the_others(tmp_path: Path) -> None:
+    file = tmp_path / "audit.log"
+    settings = {"audit.file": file, "limits.issues_per_minute": 1}
+    with running_service(tmp_path, **settings) as service:
+
+        def ask(path: str) -> bytes:
+            return service.request(f"manage.{DOMAIN}", "GET", path).body
+
+        name = ask("/getlink.cgi").split()[-1].decode()
+        for path in ("/link", "/redeem", "/destroy"):
+            assert ask(f"{path}token.cgi?token={name}&jobid=17&port=5000").startswith(b"Success!")
+        assert ask("/getlink.cgi").startswith(b"Oops!")
+        assert service.call("POST", "sessions", body={})[1]["error"] == "too-fast"
+        found = [(line["event"], line.get("name"), line.get("cause")) for line in lines(file)]
+        assert found == [
+            ("issue", name, None),
+            ("link", name, None),
+            ("redeem", name, None),
+            ("revoke", name, "destroyed"),
+            ("refusal", None, "too-fast"),
+            ("refusal", None, "too-fast"),
+        ]
+        after = metrics(service)
+        for event in ("issue", "link", "redeem", "revoke"):
+            assert after[f'rps_events_total{{kind="{event}"}}'] == 1
+        for call in ("getlink", "api"):
+            assert after[f'rps_refused_total{{call="{call}",cause="too-fast"}}'] == 1
 
 
 def test_no_claim_and_no_query_string_in_any_record(tmp_path: Path) -> None:

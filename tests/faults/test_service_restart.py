@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from rps_proxy import operate
 from rps_proxy.authority import Authority, Leaf
+from rps_proxy.settings import load
 from tests.faults.service_stand import (
     DOMAIN,
     Notebook,
@@ -146,6 +148,10 @@ def test_a_full_disk_is_said_and_passes(tmp_path: Path) -> None:
         assert service.state(session)["phase"] == "issued"
         resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
         service.issue()
+        settings = load(None, [f"directory={service.directory / 'service'}"])
+        told = operate.ask(settings, "GET", "/metrics")
+        assert told is not None
+        assert 'rps_refused_total{call="api",cause="busy"} 1.0' in told.splitlines()
 
 
 def issue_files(tmp_path: Path, leaf: Leaf) -> None:
