@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import re
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from rps_proxy.authority import Authority
+from tests.tls_server import TlsServer
 
 DOMAIN = "rps.localhost"
 NOT_FOUND = (
@@ -42,7 +40,7 @@ class Name:
     job_state: str | None = None  # Q, R or D, where somebody posts the jobs' states
 
 
-class OlderService:
+class OlderService(TlsServer):
     """The service, answering on loopback.
 
     `answers[script]` may hold a function of the query that answers in its place; `calls` lists the
@@ -57,16 +55,7 @@ class OlderService:
         self.elsewhere: Answer = (404, HTML, NOT_FOUND)
         self.outside = False  # callers count as outside the cluster's network
         self.cron_runs_by_itself = False
-        front = Authority(directory / "front", "front", DOMAIN)
-        self.ca_file = front.certificate_file
-        leaf = front.issue([f"*.{DOMAIN}"], 1)
-        pem = directory / "front.pem"
-        pem.write_bytes(leaf.certificate + leaf.key)
-        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self._context.load_cert_chain(pem)
-        self._server: ThreadingHTTPServer | None = None
-        self.port = 0
-        self.start()
+        super().__init__(directory, DOMAIN, f"*.{DOMAIN}")
 
     # What the tests do with it
 
@@ -79,8 +68,8 @@ class OlderService:
         for name in self.names.values():
             name.live = name.target is not None
 
-    def start(self) -> None:
-        """Answer, on the port it had."""
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        """Each request, whatever its method, is `_serve`'s."""
         older = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -96,26 +85,7 @@ class OlderService:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
                 pass
 
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def finish_request(self, request: Any, client_address: Any) -> None:
-                with older._context.wrap_socket(request, server_side=True) as secure:
-                    super().finish_request(secure, client_address)
-
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                pass  # a client that does not like our certificate, or was killed
-
-        self._server = Server(("127.0.0.1", self.port), Handler)
-        self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def stop(self) -> None:
-        """Refuse connections."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
+        return Handler
 
     # What it does itself
 

@@ -10,20 +10,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import ssl
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, TypeVar
 
 import rps_core
 from rps_core.node.agent import descendants, remove_sockets_directory, start_ticks
 from rps_proxy.authority import Authority
+from tests.tls_server import TlsServer
 
 DOMAIN = "rps.localhost"
 NAME = "able-baker-charlie"
@@ -36,7 +35,7 @@ T = TypeVar("T")
 Answer = tuple[int, dict[str, Any]]
 
 
-class StandIn:
+class StandIn(TlsServer):
     """`/api/v1` of the service, for the session NAME.
 
     `answers[call]` may hold a function that answers in its place; `calls` lists (call, body).
@@ -47,19 +46,10 @@ class StandIn:
         self.answers: dict[str, Callable[[dict[str, Any]], Answer]] = {}
         self.renew_every = 0.3
         self.upstream = Authority(directory / "upstream", "upstream", DOMAIN)
-        front = Authority(directory / "front", "front", DOMAIN)
-        self.ca_file = front.certificate_file
-        leaf = front.issue([f"manage.{DOMAIN}"], 1)
-        pem = directory / "front.pem"
-        pem.write_bytes(leaf.certificate + leaf.key)
-        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self._context.load_cert_chain(pem)
-        self._server: ThreadingHTTPServer | None = None
-        self.port = 0
-        self.start()
+        super().__init__(directory, DOMAIN, f"manage.{DOMAIN}")
 
-    def start(self) -> None:
-        """Answer, on the port it had."""
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        """Each call is `answer`'s."""
         stand = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -78,26 +68,7 @@ class StandIn:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
                 pass
 
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def finish_request(self, request: Any, client_address: Any) -> None:
-                with stand._context.wrap_socket(request, server_side=True) as secure:
-                    super().finish_request(secure, client_address)
-
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                pass  # an agent that was killed in the middle of a call
-
-        self._server = Server(("127.0.0.1", self.port), Handler)
-        self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def stop(self) -> None:
-        """Refuse connections."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
+        return Handler
 
     def answer(self, path: str, body: dict[str, Any], authorization: str | None) -> Answer:
         call = path.rpartition("/")[2]

@@ -1,0 +1,56 @@
+"""A small HTTPS server on loopback that a test can stop and start again on its port."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from rps_proxy.authority import Authority
+
+
+class TlsServer:
+    """Answers as `handler()` says, with a certificate for `host`, made by a CA below `directory`."""
+
+    def __init__(self, directory: Path, domain: str, host: str) -> None:
+        front = Authority(directory / "front", "front", domain)
+        self.ca_file = front.certificate_file
+        leaf = front.issue([host], 1)
+        pem = directory / "front.pem"
+        pem.write_bytes(leaf.certificate + leaf.key)
+        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._context.load_cert_chain(pem)
+        self._server: ThreadingHTTPServer | None = None
+        self.port = 0
+        self.start()
+
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        """What answers one connection."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Answer, on the port it had."""
+        context = self._context
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def finish_request(self, request: Any, client_address: Any) -> None:
+                with context.wrap_socket(request, server_side=True) as secure:
+                    super().finish_request(secure, client_address)
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                pass  # a client that does not like our certificate, or was killed in the middle of a call
+
+        self._server = Server(("127.0.0.1", self.port), self.handler())
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Refuse connections."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
