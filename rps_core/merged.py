@@ -8,7 +8,6 @@ have written, is passed over and replaced.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import stat
@@ -18,7 +17,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from rps_core import paths
+from rps_core import cache, paths
 from rps_core.config import Origin, Text
 from rps_core.version import __version__
 
@@ -62,7 +61,7 @@ def note(made_of: str, settings: Any, origins: Mapping[str, Origin]) -> None:
     lines = _read()[: 2 * _KEPT]
     pairs = [pair for pair in zip(lines[::2], lines[1::2], strict=False) if pair[0] != made_of]
     kept = [(made_of, json.dumps(found)), *pairs][:_KEPT]
-    _write("".join(f"{line}\n" for pair in kept for line in pair))
+    cache.replace(_file(), "".join(f"{line}\n" for pair in kept for line in pair))
 
 
 def _file() -> Path:
@@ -79,18 +78,6 @@ def _read() -> list[str]:
             return stream.read().splitlines() if ours and stat.S_ISREG(seen.st_mode) else []
     except (OSError, ValueError):
         return []
-
-
-def _write(text: str) -> None:
-    path = _file()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)  # of a command that was killed
-        with os.fdopen(os.open(temporary, flags, 0o600), "w", encoding="utf-8") as stream:
-            stream.write(text)
-        temporary.replace(path)
 
 
 def _built(kind: Any, value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
@@ -10,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rps_core import paths
+from rps_core import cache, paths
 from rps_core.models import Cluster
 
 DAY = 86400
@@ -53,9 +52,4 @@ def _read() -> dict[str, Any]:
 
 
 def _write(known: dict[str, Any]) -> None:
-    path = _file()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(known), "utf-8")
-        temporary.replace(path)
+    cache.replace(_file(), json.dumps(known))

@@ -231,9 +231,8 @@ def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Sessi
     reason = gone.evidence
     cancelled = gone.outcome is Outcome.CANCELLED
     if cancelled and (last is None or last.get("cause") == "signal"):
-        reason = (
-            f"it was cancelled ({gone.evidence})"  # the agent knows only that it was asked to end
-        )
+        # The agent knows only that it was asked to end.
+        reason = f"it was cancelled ({gone.evidence})"
     elif gone.outcome in _BY_THE_SCHEDULER:
         reason = f"{_BY_THE_SCHEDULER[gone.outcome]} ({gone.evidence})"
     elif last is not None:

@@ -639,9 +639,8 @@ class Satellite(Service):
     def state(self, name: str) -> str:
         """One of NAME_STATES; empty where the service does not know the name."""
         text = self.get("tokenjobstate.cgi", "", token=name)
-        state = text.rpartition(" ")[
-            2
-        ]  # earlier servers put the seconds since the last change first
+        # Earlier servers put the seconds since the last change first.
+        state = text.rpartition(" ")[2]
         if state and state not in NAME_STATES:
             raise NotTheService(200, "", text)
         return state
@@ -1485,9 +1484,8 @@ class SatelliteAgent(Agent):
             try:
                 self.service.redeem(self.claim, self.port)
             except ServiceRefused as refused:
-                if (
-                    again and refused.code == "used"
-                ):  # our call before may only just have been served
+                # Our call before may only just have been served.
+                if again and refused.code == "used":
                     raise ServiceAway("it has not told yet that the name is redeemed") from None
                 raise
 
