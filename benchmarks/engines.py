@@ -8,71 +8,20 @@ AH10400, "enablereuse/disablereuse ignored"), and over TLS that is a handshake e
 
 from __future__ import annotations
 
-import shutil
-import statistics
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks import wrk
-from benchmarks.processes import ADDRESS, free_port, server, tree_cpu
+from benchmarks.load import CONNECTIONS, Way, interleaved, nginx, one_kilobyte, tls_server
+from benchmarks.processes import ADDRESS, free_port
 from benchmarks.report import Row, at_least, beside
 from benchmarks.service import Service, localhost_certificate, service
 
 NEEDS: tuple[str, ...] = ("nginx", "wrk", "haproxy", "apache2")
-CONNECTIONS = 32
 ROUNDS = 3
-SECONDS = 5
 MANY = 10_000
 # Of nginx's requests a second; the embedded engine is measured against another proxy, in `engine`.
 SHARES = {"embedded": None, "haproxy": 0.9, "apache": 0.25}
-_NGINX = """daemon off;
-worker_processes {workers};
-{account}
-pid {directory}/nginx.pid;
-error_log stderr;
-events {{ worker_connections 1024; }}
-http {{
-    access_log off;
-    keepalive_requests 1000000000;
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
-    {http}
-}}
-"""
-
-
-@dataclass(slots=True)
-class _Way:
-    """One proxy with one kind of upstream."""
-
-    name: str
-    pid: int
-    port: int
-    host: str
-    rates: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)  # milliseconds for a request
-
-    def load(self, seconds: int) -> None:
-        before = tree_cpu(self.pid)
-        total, rate = wrk.load(
-            self.port, self.host, "/1k", connections=CONNECTIONS, seconds=seconds
-        )
-        self.rates.append(rate)
-        self.cpu.append((tree_cpu(self.pid) - before) / total * 1e3)
-
-    @property
-    def rate(self) -> float:
-        return statistics.median(self.rates)
-
-    @property
-    def cost(self) -> float:
-        """CPU seconds for 1,000 requests."""
-        return statistics.median(self.cpu)
 
 
 def measure(scratch: Path) -> list[Row]:
@@ -90,9 +39,9 @@ def measure(scratch: Path) -> list[Row]:
             for engine, session in sessions.items()
         }
         upstream = stack.enter_context(_upstream(folder / "upstream", pems))
-        nginx = stack.enter_context(_nginx(folder, upstream[""]))
+        static = stack.enter_context(_static(folder, upstream[""]))
         plain = {
-            engine: _Way(
+            engine: Way(
                 engine, running.pid, running.port,
                 f"{running.plain_route(upstream[''])}:{running.port}",
             )
@@ -102,28 +51,22 @@ def measure(scratch: Path) -> list[Row]:
         for engine, running in services.items():
             sessions[engine].redeem(upstream[engine])
             host = f"{sessions[engine].host}:{running.port}"
-            verified[engine] = _Way(engine, running.pid, running.port, host)
-        rows += _against_nginx(nginx, plain, verified, "1 route")
+            verified[engine] = Way(engine, running.pid, running.port, host)
+        rows += _against_nginx(static, plain, verified, "1 route")
         for running in services.values():
             _more_routes(running, MANY - 2)
-        rows += _against_nginx(nginx, plain, verified, f"{MANY:,} routes")
+        rows += _against_nginx(static, plain, verified, f"{MANY:,} routes")
     return rows
 
 
 def _against_nginx(
-    nginx: _Way, plain: dict[str, _Way], verified: dict[str, _Way], routes: str
+    static: Way, plain: dict[str, Way], verified: dict[str, Way], routes: str
 ) -> list[Row]:
-    ways = [nginx, *plain.values(), *verified.values()]
-    for way in ways:  # connections and caches warm
-        way.load(1)
-        way.rates.clear()
-        way.cpu.clear()
-    for _ in range(ROUNDS):
-        for way in ways:
-            way.load(SECONDS)
+    ways = [static, *plain.values(), *verified.values()]
+    interleaved(ways, ROUNDS)
     rows = [
-        beside(f"requests, nginx, beside {routes}", nginx.rate, "/s"),
-        beside(f"CPU for 1,000 requests, nginx, beside {routes}", nginx.cost, "s"),
+        beside(f"requests, nginx, beside {routes}", static.rate, "/s"),
+        beside(f"CPU for 1,000 requests, nginx, beside {routes}", static.cost, "s"),
     ]
     for engine, share in SHARES.items():
         what = f"requests, {engine}, {routes}"
@@ -131,7 +74,7 @@ def _against_nginx(
         if share is None:
             rows.append(beside(what, rate, "/s"))
         else:
-            rows.append(at_least(what, rate, share * nginx.rate, "/s", of=f"{share} of nginx"))
+            rows.append(at_least(what, rate, share * static.rate, "/s", of=f"{share} of nginx"))
         rows += [
             beside(f"CPU for 1,000 requests, {engine}, {routes}", plain[engine].cost, "s"),
             beside(
@@ -156,20 +99,17 @@ def _more_routes(running: Service, count: int) -> None:
 @contextmanager
 def _upstream(directory: Path, pems: dict[str, Path]) -> Iterator[dict[str, int]]:
     """One nginx with the 1 KB file: the ports of plain HTTP (""), and of each engine's certificate."""
-    files = directory / "files"
-    files.mkdir(parents=True)
-    (files / "1k").write_bytes(b"x" * 1024)
+    directory.mkdir()
     ports = {"": free_port(), **{engine: free_port() for engine in pems}}
-    http = f"root {files}; server {{ listen {ADDRESS}:{ports['']}; }}"
+    http = f"root {one_kilobyte(directory)}; server {{ listen {ADDRESS}:{ports['']}; }}"
     for engine, pem in pems.items():
-        http += f"""
-    server {{ listen {ADDRESS}:{ports[engine]} ssl; ssl_certificate {pem}; ssl_certificate_key {pem}; }}"""
-    with _run_nginx(directory, http, ports[""], workers=1):
+        http += tls_server(ports[engine], pem)
+    with nginx(directory, http, ports[""], _processes(directory, 1)):
         yield ports
 
 
 @contextmanager
-def _nginx(scratch: Path, upstream: int) -> Iterator[_Way]:
+def _static(scratch: Path, upstream: int) -> Iterator[Way]:
     """nginx with one static route, its upstream connections kept."""
     pem, _ = localhost_certificate(scratch)
     directory, port = scratch / "nginx", free_port()
@@ -187,22 +127,11 @@ def _nginx(scratch: Path, upstream: int) -> Iterator[_Way]:
             proxy_set_header Host $host;
         }}
     }}"""
-    with _run_nginx(directory, http, port, workers=2) as pid:
-        yield _Way("nginx", pid, port, "localhost")
+    with nginx(directory, http, port, _processes(directory, 2)) as pid:
+        yield Way("nginx", pid, port, "localhost")
 
 
-@contextmanager
-def _run_nginx(directory: Path, http: str, port: int, *, workers: int) -> Iterator[int]:
-    configuration = directory / "nginx.conf"
-    configuration.write_text(
-        _NGINX.format(
-            directory=directory,
-            http=http,
-            workers=workers,
-            account="user root;" if directory.owner() == "root" else "",
-        )
-    )
-    program = shutil.which("nginx") or "nginx"
-    command = [program, "-e", "stderr", "-p", str(directory), "-c", str(configuration)]
-    with server(command, port, directory / "nginx.log") as process:
-        yield process.pid
+def _processes(directory: Path, workers: int) -> str:
+    """So many workers; as root they stay root, else they could not enter `directory`."""
+    account = " user root;" if directory.owner() == "root" else ""
+    return f"worker_processes {workers};{account}"

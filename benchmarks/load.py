@@ -1,0 +1,96 @@
+"""Programs under a load of requests, and what each of them took."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks import wrk
+from benchmarks.processes import ADDRESS, server, tree_cpu
+
+CONNECTIONS = 32
+SECONDS = 5
+_NGINX = """daemon off;
+{processes}
+pid {directory}/nginx.pid;
+error_log stderr;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    {http}
+}}
+"""
+
+
+@dataclass(slots=True)
+class Way:
+    """One proxy with one kind of upstream, and what each round of requests for `/1k` told of it."""
+
+    name: str
+    pid: int
+    port: int
+    host: str
+    rates: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)  # milliseconds for a request
+
+    def load(self, seconds: int) -> None:
+        """One round."""
+        before = tree_cpu(self.pid)
+        total, rate = wrk.load(
+            self.port, self.host, "/1k", connections=CONNECTIONS, seconds=seconds
+        )
+        self.rates.append(rate)
+        self.cpu.append((tree_cpu(self.pid) - before) / total * 1e3)
+
+    @property
+    def rate(self) -> float:
+        """Requests a second."""
+        return statistics.median(self.rates)
+
+    @property
+    def cost(self) -> float:
+        """CPU seconds for 1,000 requests."""
+        return statistics.median(self.cpu)
+
+
+def interleaved(ways: Sequence[Way], rounds: int) -> None:
+    """Load each in turn, that many times, after a second each in which connections and caches warm."""
+    for way in ways:
+        way.load(1)
+        way.rates.clear()
+        way.cpu.clear()
+    for _ in range(rounds):
+        for way in ways:
+            way.load(SECONDS)
+
+
+def one_kilobyte(directory: Path) -> Path:
+    """A new directory, `files` in this one, with the file that is asked for."""
+    files = directory / "files"
+    files.mkdir(parents=True)
+    (files / "1k").write_bytes(b"x" * 1024)
+    return files
+
+
+def tls_server(port: int, pem: Path) -> str:
+    """A `server` of nginx on loopback with this certificate and key."""
+    return f" server {{ listen {ADDRESS}:{port} ssl; ssl_certificate {pem}; ssl_certificate_key {pem}; }}"
+
+
+@contextmanager
+def nginx(directory: Path, http: str, port: int, processes: str) -> Iterator[int]:
+    """nginx with `http` in its http block, listening on `port`; its pid. `processes`: how many there are."""
+    configuration = directory / "nginx.conf"
+    configuration.write_text(_NGINX.format(directory=directory, http=http, processes=processes))
+    command = ["nginx", "-e", "stderr", "-p", str(directory), "-c", str(configuration)]
+    with server(command, port, directory / "nginx.log") as process:
+        yield process.pid
