@@ -1,11 +1,16 @@
-"""The options of the commands; those of `rps start` each set one key of the configuration."""
+"""The options of the commands, and what the common ones lead to; those of `rps start` each set one key of
+the configuration."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from rps_core.cluster import Here
+    from rps_core.store import Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -74,6 +79,40 @@ def common(command: Command) -> Command:
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print data as JSON.")
 optional_name = click.argument("name", required=False)
+
+
+def configure_log(options: dict[str, Any]) -> None:
+    """As the common options say."""
+    import gc
+
+    from rps_core import log
+
+    # A command makes little garbage: by default Python looks for it 60 times during our imports alone.
+    gc.set_threshold(100_000)
+
+    log.configure(verbosity=options["verbose"], log_format=options["log_format"])
+
+
+def store(options: dict[str, Any]) -> Store:
+    """The sessions of this user."""
+    from rps_core import paths
+    from rps_core.store import Store
+
+    configure_log(options)
+    return Store(paths.sessions_dir())
+
+
+def find(options: dict[str, Any], given: dict[str, object] | None = None) -> tuple[Here, Store]:
+    """The cluster we are on, with the settings in `given` on top of its own, and the sessions.
+
+    Raises:
+        DetectionError, UsageError: see `cluster.find`.
+    """
+    from rps_core import cluster
+
+    sessions = store(options)
+    found = cluster.find(options["cluster"], given, options["assignments"])
+    return found, sessions
 
 
 def _name(key: str) -> str:

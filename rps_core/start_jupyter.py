@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from rps_core.cli import leave, run, start
+from rps_core.cli import leave, run
+from rps_core.commands.start import start
 from rps_core.errors import UsageError
 
 

@@ -1,0 +1,91 @@
+"""The commands about sessions that there are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from rps_core.options import as_json, common, find, optional_name, store
+
+
+@click.command("list")
+@click.option("-a", "--all", "everything", is_flag=True, help="Ended sessions too.")
+@as_json
+@common
+def list_(*, everything: bool, as_json: bool, **options: Any) -> None:
+    """List your sessions."""
+    import json
+
+    from rps_core import interface
+
+    sessions = interface.surveyed(lambda: find(options), everything=everything)
+    if as_json:
+        click.echo(json.dumps([session.as_json() for session in sessions], indent=1))
+    else:
+        interface.print_table(sessions)
+
+
+@click.command()
+@optional_name
+@as_json
+@common
+def status(*, name: str | None, as_json: bool, **options: Any) -> None:
+    """Show one session. NAME may be shortened, or left out when there is only one."""
+    import json
+
+    from rps_core import interface
+
+    session = interface.one(lambda: find(options), name)
+    if as_json:
+        click.echo(json.dumps(session.as_json(), indent=1))
+    else:
+        interface.print_session(session)
+
+
+@click.command()
+@optional_name
+@as_json
+@common
+def url(*, name: str | None, as_json: bool, **options: Any) -> None:
+    """Print the URL of a session again."""
+    import json
+
+    from rps_core import interface
+
+    session = interface.visitable(store(options), name)
+    found = {"name": session.record.name, "url": session.url}
+    click.echo(json.dumps(found) if as_json else session.url)
+
+
+@click.command()
+@optional_name
+@click.option("-f", "--follow", is_flag=True, help="Go on until the session is over.")
+@common
+def logs(*, name: str | None, follow: bool, **options: Any) -> None:
+    """Print what a session's job wrote."""
+    from rps_core import interface
+
+    interface.print_log(lambda: find(options), name, follow=follow)
+
+
+@click.command()
+@optional_name
+@click.option("--all", "everything", is_flag=True, help="Every session.")
+@as_json
+@common
+def stop(*, name: str | None, everything: bool, as_json: bool, **options: Any) -> None:
+    """End a session: its job and its route."""
+    import json
+
+    from rps_core import interface
+
+    stopped = interface.stop(lambda: find(options), name, everything=everything)
+    if as_json:
+        click.echo(json.dumps([session.as_json() for session in stopped], indent=1))
+    else:
+        for session in stopped:
+            click.echo(f"{session.record.name}: {session.reason or session.state}", err=True)
+
+
+COMMANDS = (list_, status, url, logs, stop)

@@ -1,0 +1,36 @@
+"""The commands about what there is here: the cluster, and the configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from rps_core.options import as_json, common, configure_log, find
+
+
+@click.command()
+@as_json
+@common
+def cluster(*, as_json: bool, **options: Any) -> None:
+    """Show which cluster this is, on what evidence, and which plugins are broken."""
+    from rps_core import inspection
+
+    configure_log(options)
+    inspection.print_cluster(options["cluster"], as_json=as_json)
+
+
+@click.command()
+@click.option("--origins", is_flag=True, help="Also the layer, file and line of each value.")
+@click.option("--check", is_flag=True, help="Only validate, the sections of other clusters too.")
+@as_json
+@common
+def config(*, origins: bool, check: bool, as_json: bool, **options: Any) -> None:
+    """Show the configuration as it is in force here."""
+    from rps_core import inspection
+
+    here, _ = find(options)
+    inspection.print_config(here, origins=origins, check=check, as_json=as_json)
+
+
+COMMANDS = (cluster, config)
