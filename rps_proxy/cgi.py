@@ -44,7 +44,11 @@ _log = get_logger("rps.cgi")
 
 
 class _OopsError(Exception):
-    """The call is refused, with this text."""
+    """The call is refused, with this text; `cause` is what the API would call it."""
+
+    def __init__(self, text: str, cause: str) -> None:
+        super().__init__(text)
+        self.cause = cause
 
 
 class Cgi:
@@ -87,18 +91,22 @@ class Cgi:
         call = _Call(request, remote, parse_qs(query, errors="replace"))
         try:
             if method and request.method != method:
-                raise _OopsError(f"Only {method} method is supported")
+                raise _OopsError(f"Only {method} method is supported", "wrong-method")
             return await answer(call)
         except _OopsError as error:
+            self._service.refused(_name(path), error.cause, remote)
             return _text(f"Oops! {error}\n")
         except BusyError as error:
             _log.error("registry-not-written", reason=str(error))
+            self._service.refused(_name(path), "busy", remote)
             return _text("Oops! The registry cannot be written, nothing was done\n")
 
     async def _getlink(self, call: _Call) -> web.Response:
         self._inside(call.remote, self._service.access.check_issue, self._networks.issue)
         if not self._issues:
-            raise _OopsError("This service gives names to users who prove who they are: use rps")
+            raise _OopsError(
+                "This service gives names to users who prove who they are: use rps", "no-claim"
+            )
         limits = self._service.settings.limits
         try:
             self._service.rate.take(call.remote)
@@ -108,8 +116,7 @@ class Cgi:
                 most_per_source=limits.pending_per_source,
             )
         except RefusedError as refusal:
-            self._service.refused("getlink", refusal.code, call.remote)
-            raise _OopsError("Too many tokens, please try again later") from None
+            raise _OopsError("Too many tokens, please try again later", refusal.code) from None
         self._service.note("issue", self._service.registry.find(name))
         self._service.counters.count("without-claim", call="getlink")
         _log.warning("issued-without-claim", session=name, source=call.remote)
@@ -119,7 +126,7 @@ class Cgi:
         name = call.parameter("token").lower()
         job_id = re.sub(r"[^-a-zA-Z0-9._]", "", call.parameter("jobid"))
         if not 0 < len(job_id) <= LONGEST_JOB_ID:
-            raise _OopsError("Missing 'jobid' parameter")
+            raise _OopsError("Missing 'jobid' parameter", "bad-request")
         self._inside_either(call.remote)
         unknown = "Unknown nonce or nonce already destroyed"
         self._session(name, unknown)
@@ -127,7 +134,8 @@ class Cgi:
             linked_to = await self._service.registry.link(name, job_id, once=True)
         except RefusedError as refusal:
             linked = "Nonce already linked to a jobid, you can do this only once!"
-            raise _OopsError(linked if refusal.code == "already-linked" else unknown) from None
+            text = linked if refusal.code == "already-linked" else unknown
+            raise _OopsError(text, refusal.code) from None
         self._service.note("link", linked_to, source=call.remote)
         return _text("Success! Token linked to jobid.\n", "text/html")
 
@@ -135,14 +143,14 @@ class Cgi:
         name = call.parameter("token").lower()
         port = call.parameter("port")
         if not _PORT.fullmatch(port) or not 1024 <= int(port) <= 65535:
-            raise _OopsError("'port' parameter isn't an integer between 1024 and 65535")
+            raise _OopsError("'port' parameter isn't an integer between 1024 and 65535", "bad-port")
         self._inside(call.remote, self._service.access.check_target, self._networks.redeem)
         unknown = "Unknown nonce or nonce already used"
         self._session(name, unknown)
         try:
             await self._service.redeem_without_claim(name, call.remote, int(port))
-        except RefusedError:
-            raise _OopsError(unknown) from None
+        except RefusedError as refusal:
+            raise _OopsError(unknown, refusal.code) from None
         self._service.counters.count("without-claim", call="redeemtoken")
         return _text("Success!\n", "text/html")
 
@@ -155,13 +163,14 @@ class Cgi:
             await self._service.destroy(name, call.remote)
         except RefusedError as refusal:
             elsewhere = "Nonce must be destroyed from host it was redeemed on"
-            raise _OopsError(elsewhere if refusal.code == "wrong-address" else unknown) from None
+            text = elsewhere if refusal.code == "wrong-address" else unknown
+            raise _OopsError(text, refusal.code) from None
         return _text("Success! Token destroyed.\n", "text/html")
 
     async def _tokenjobstate(self, call: _Call) -> web.Response:
         name = call.parameter("token").lower().partition(".")[0]
         if not name:
-            raise _OopsError("Missing 'token' parameter")
+            raise _OopsError("Missing 'token' parameter", "bad-request")
         # Of names with a claim as well: it tells no more than the page on the session's own host.
         session = self._service.registry.find(name) if is_name(name) else None
         response = _text("" if session is None else self._code(session))
@@ -174,14 +183,14 @@ class Cgi:
     async def _update_jobs(self, call: _Call) -> web.Response:
         try:
             text = (await content(call.request, LONGEST_REPORT)).decode("ascii", "replace")
-        except RefusedError:
-            raise _OopsError("The list of jobs is too long") from None
+        except RefusedError as refusal:
+            raise _OopsError("The list of jobs is too long", refusal.code) from None
         states = parse_qs(text, errors="replace").get("jobstates")
         if not states:
-            raise _OopsError("Missing 'jobstates' parameter")
+            raise _OopsError("Missing 'jobstates' parameter", "bad-request")
         if call.remote not in self._reporters:
             allowed = self._compat.job_states_from
-            raise _OopsError(f"Client (your) IP not in {_ranges(allowed)}")
+            raise _OopsError(f"Client (your) IP not in {_ranges(allowed)}", "outside-networks")
         registry = self._service.registry
         reports = {
             name: JobReport(state)
@@ -208,7 +217,7 @@ class Cgi:
         """The session of that name, if it was given without a claim."""
         session = self._service.registry.find(name) if is_name(name) else None
         if session is None or not session.old_dialect:
-            raise _OopsError(unknown)
+            raise _OopsError(unknown, "unknown-name")
         return session
 
     def _inside_either(self, remote: str) -> None:
@@ -221,9 +230,10 @@ class Cgi:
                 networks = self._compat.networks or ()
                 raise RefusedError("outside-networks")
             check(remote)
-        except RefusedError:
+        except RefusedError as refusal:
             raise _OopsError(
-                f"Client (your) IP not in {_ranges(networks)}, please try from within the cluster."
+                f"Client (your) IP not in {_ranges(networks)}, please try from within the cluster.",
+                refusal.code,
             ) from None
 
 
@@ -240,7 +250,7 @@ class _Call:
     def parameter(self, name: str) -> str:
         values = self._parameters.get(name)
         if not values:
-            raise _OopsError(f"Missing '{name}' parameter")
+            raise _OopsError(f"Missing '{name}' parameter", "bad-request")
         return values[0]
 
 
@@ -257,6 +267,11 @@ def _job_states(text: str) -> list[tuple[str, JobState]]:
             if state in codes:
                 found.append((re.sub(r"[^-a-zA-Z0-9._]", "", job_id), kind))
     return found
+
+
+def _name(path: str) -> str:
+    """A call as the metrics and the audit log have it."""
+    return path.removeprefix("/").removesuffix(".cgi")
 
 
 def _ranges(networks: tuple[str, ...]) -> str:

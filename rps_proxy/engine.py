@@ -31,7 +31,7 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _log = get_logger("rps.engine")
 
 
-class RefusedError(Exception):
+class UnacceptableError(Exception):
     """A request that goes no further, answered with `status`; nothing was sent upstream."""
 
     def __init__(self, status: int) -> None:
@@ -92,7 +92,7 @@ class Forwarder:
         """Carry one request, or one websocket for as long as it lasts.
 
         Raises:
-            RefusedError: the request is not one to pass on.
+            UnacceptableError: the request is not one to pass on.
             NotAnsweringError: there is no answer, and nothing was sent to the client yet.
         """
         if request.transport is None:
@@ -164,7 +164,7 @@ class _Exchange:
                 upgrade=upgrade,
             )
         except BadHeadError:
-            raise RefusedError(400) from None
+            raise UnacceptableError(400) from None
 
     async def ask(self) -> tuple[RawResponseMessage, StreamReader]:
         """Send the request; the head of the answer, and its body as it comes."""
@@ -282,7 +282,7 @@ def _wants_websocket(request: web.BaseRequest, route: Route) -> bool:
     """Whether this is the opening of a websocket; other upgrades are ignored, as HTTP allows.
 
     Raises:
-        RefusedError: it is one, but malformed, or asked for by a page of another origin.
+        UnacceptableError: it is one, but malformed, or asked for by a page of another origin.
     """
     headers = request.headers
     if [value.lower() for value in headers.getall("Upgrade")] != ["websocket"]:
@@ -301,11 +301,11 @@ def _wants_websocket(request: web.BaseRequest, route: Route) -> bool:
         and not request.body_exists
     )
     if not well_formed:
-        raise RefusedError(400)
+        raise UnacceptableError(400)
     origins = [origin.lower() for origin in headers.getall("Origin", ())]
     if origins not in ([], [f"https://{route.public_host}"]):
         _log.debug("foreign-origin", session=route.name)
-        raise RefusedError(403)
+        raise UnacceptableError(403)
     return True
 
 

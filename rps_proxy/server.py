@@ -19,11 +19,17 @@ from rps_proxy import tls
 from rps_proxy.admin import Admin, admin_socket
 from rps_proxy.api import Api, error_response
 from rps_proxy.cgi import Cgi
-from rps_proxy.engine import LONGEST_LINE, MOST_FIELDS, Forwarder, NotAnsweringError, RefusedError
+from rps_proxy.engine import (
+    LONGEST_LINE,
+    MOST_FIELDS,
+    Forwarder,
+    NotAnsweringError,
+    UnacceptableError,
+)
 from rps_proxy.engines import CALLER, LEAVES_WEBSOCKETS, Engine
 from rps_proxy.engines.external import engine_socket, external
 from rps_proxy.files import own_directory
-from rps_proxy.group_commit import RefusedError as ApiRefusedError
+from rps_proxy.group_commit import RefusedError
 from rps_proxy.hosts import MANAGEMENT, Hosts
 from rps_proxy.networks import plain
 from rps_proxy.pages import OURS, Pages, is_reserved
@@ -68,7 +74,7 @@ class Dispatcher:
         """Answer one request; the web.Server's handler."""
         try:
             response = await self._dispatch(request)
-        except RefusedError as refusal:
+        except UnacceptableError as refusal:
             response = _plain(refusal.status)
         except ConnectionError:
             raise  # the client went away
@@ -106,7 +112,7 @@ class Dispatcher:
         if is_reserved(path):
             return self._pages.reserved(request, path, state)
         if state == "ready" and self._embedded is not None:  # it came back while we looked
-            raise RefusedError(503)
+            raise UnacceptableError(503)
         # An engine sends us what it has a route for when the notebook did not answer.
         return self._pages.page(request, "not-answering" if state == "ready" else state)
 
@@ -115,7 +121,7 @@ class Dispatcher:
             return await self._api.handle(request, remote)
         try:
             return await self._cgi.handle(request, remote)
-        except ApiRefusedError as refusal:
+        except RefusedError as refusal:
             return error_response(refusal.code)
 
     def _caller(self, request: web.BaseRequest) -> str:
@@ -126,11 +132,11 @@ class Dispatcher:
             return plain(request.remote)
         callers = request.headers.getall(CALLER, ())
         if len(callers) != 1:
-            raise RefusedError(400)  # not from the engine, or from one that is set up wrongly
+            raise UnacceptableError(400)  # not from the engine, or from one that is set up wrongly
         try:
             return plain(callers[0])
         except ValueError:
-            raise RefusedError(400) from None
+            raise UnacceptableError(400) from None
 
     async def _forward(
         self, request: web.BaseRequest, forwarder: Forwarder, route: Route, remote: str

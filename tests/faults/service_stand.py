@@ -4,6 +4,7 @@ registry on disk, notebooks that are small HTTPS servers, and clients that can s
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -257,7 +258,8 @@ class Notebook:
         self.server.server_close()
         self._thread.join()
         for connection in list(self.server.connections):
-            connection.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):  # closed, and its thread has not noted that yet
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Server(ThreadingHTTPServer):

@@ -96,7 +96,8 @@ def test_calls_without_a_claim_are_recorded_as_the_others(tmp_path: Path) -> Non
         name = ask("/getlink.cgi").split()[-1].decode()
         for path in ("/link", "/redeem", "/destroy"):
             assert ask(f"{path}token.cgi?token={name}&jobid=17&port=5000").startswith(b"Success!")
-        assert ask("/getlink.cgi").startswith(b"Oops!")
+        for path in ("/getlink", f"/redeemtoken.cgi?token={name}&port=5000&a=", "/linktoken"):
+            assert ask(f"{path}.cgi").startswith(b"Oops!")
         assert service.call("POST", "sessions", body={})[1]["error"] == "too-fast"
         found = [(line["event"], line.get("name"), line.get("cause")) for line in lines(file)]
         assert found == [
@@ -105,13 +106,16 @@ def test_calls_without_a_claim_are_recorded_as_the_others(tmp_path: Path) -> Non
             ("redeem", name, None),
             ("revoke", name, "destroyed"),
             ("refusal", None, "too-fast"),
+            ("refusal", None, "gone"),
+            ("refusal", None, "bad-request"),
             ("refusal", None, "too-fast"),
         ]
         after = metrics(service)
         for event in ("issue", "link", "redeem", "revoke"):
             assert after[f'rps_events_total{{kind="{event}"}}'] == 1
-        for call in ("getlink", "api"):
-            assert after[f'rps_refused_total{{call="{call}",cause="too-fast"}}'] == 1
+        refused = {"getlink": "too-fast", "redeemtoken": "gone", "linktoken": "bad-request"}
+        for call, cause in (*refused.items(), ("api", "too-fast")):
+            assert after[f'rps_refused_total{{call="{call}",cause="{cause}"}}'] == 1
 
 
 def test_no_claim_and_no_query_string_in_any_record(tmp_path: Path) -> None:
