@@ -93,7 +93,7 @@ def _listener(directory: Path, settings: Settings) -> socket.socket:
     Raises:
         ServiceError: another program has the port by which notebooks that still run are reached.
     """
-    from rps_proxy.server import listen
+    from rps_proxy.listener import listen
 
     last = local.last(directory)
     ports = [settings.listen.port, 0] if last is None else [last.port, settings.listen.port, 0]
