@@ -14,6 +14,7 @@ from rps_core.log import get_logger
 from rps_proxy import tls
 from rps_proxy.admin import Admin, admin_socket
 from rps_proxy.api import Api
+from rps_proxy.contexts import upstream_context
 from rps_proxy.dispatch import Dispatcher
 from rps_proxy.engine import Forwarder
 from rps_proxy.engines import LEAVES_WEBSOCKETS, Engine
@@ -55,7 +56,7 @@ async def serve(
             port = settings.listen.port
         raise_file_limit()
         hosts = Hosts(settings.domain, settings.listen.public_port or port)
-        context = tls.upstream_context(authority)
+        context = upstream_context(authority.certificate)
         websocket = settings.websocket
         routes = Routes(hosts, context, settings.upstream.connect_timeout)
         carries = routes, Forwarder(websocket.ping_every, websocket.dead_after)

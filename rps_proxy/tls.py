@@ -16,6 +16,7 @@ from cryptography import x509
 from rps_core.errors import UsageError
 from rps_core.log import get_logger
 from rps_proxy.authority import Authority, Leaf
+from rps_proxy.contexts import Shown, front_context
 from rps_proxy.engines import EngineError
 from rps_proxy.files import own_directory, write_private
 from rps_proxy.settings import Settings
@@ -44,7 +45,7 @@ class GivenCertificate:
         """
         self._seen = self._state()
         try:
-            context = _server_context(self._certificate, self._key)
+            context = front_context(self._certificate, self._key)
             certificate = x509.load_pem_x509_certificate(self._certificate.read_bytes())
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise UsageError(
@@ -103,7 +104,7 @@ class OwnCertificate:
         """A context with a new certificate."""
         self._leaf = self._authority.issue(self._hosts, self._days)
         write_private(self._file, self._leaf.key + self._leaf.certificate)
-        return _server_context(self._file, self._file)
+        return front_context(self._file, self._file)
 
     def pem(self) -> bytes:
         """Certificate and key in one, as engines read them."""
@@ -128,18 +129,17 @@ class Front:
 
     def __init__(self, source: GivenCertificate | OwnCertificate) -> None:
         self._source = source
-        self._current = source.load()
+        self._shown = Shown(source.load())
+        self.context = self._shown.context
         self.told: Callable[[bytes], Awaitable[None]] | None = None  # an engine that has it too
         self._telling = False  # it does not have the last one yet
-        self.context = _bare_context()
-        self.context.sni_callback = self._choose
 
     def refresh(self) -> None:
         """Take up a certificate that changed; a broken one is logged, and the old one stays."""
         if not self._source.changed():
             return
         try:
-            self._current = self._source.load()
+            self._shown.current = self._source.load()
         except UsageError as error:
             _log.error("certificate-not-loaded", reason=error.message)
         else:
@@ -167,11 +167,6 @@ class Front:
                     _log.error("certificate-not-taken", reason=str(error))
                 else:
                     self._telling = False
-
-    def _choose(
-        self, connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _base: ssl.SSLContext
-    ) -> None:
-        connection.context = self._current
 
 
 def front(settings: Settings, service_directory: Path) -> Front:
@@ -201,26 +196,3 @@ def upstream_authority(settings: Settings, service_directory: Path) -> Authority
     """The CA for the notebooks' certificates, private to this service."""
     directory = own_directory(service_directory / "upstream")
     return Authority(directory, f"rps upstream for {settings.domain}", settings.domain)
-
-
-def upstream_context(authority: Authority) -> ssl.SSLContext:
-    """A client context that trusts the upstream CA alone and checks the host name."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies, and checks the name
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_verify_locations(cadata=authority.certificate.decode())
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-def _bare_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-def _server_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    context = _bare_context()
-    # Without a password of ours, OpenSSL would ask for a passphrase on the terminal.
-    context.load_cert_chain(certificate, key, password="")
-    return context

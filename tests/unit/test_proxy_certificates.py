@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization as pem
 from rps_core.errors import ServiceError, UsageError
 from rps_proxy import tls
 from rps_proxy.authority import Authority, Leaf
+from rps_proxy.contexts import upstream_context
 
 DOMAIN = "rps.localhost"
 
@@ -33,7 +34,7 @@ def server(tmp_path: Path, leaf: Leaf) -> ssl.SSLContext:
 
 def handshake(server: ssl.SSLContext, authority: Authority, host: str) -> bytes:
     """Shake hands in memory; the certificate that was shown, or the client's error."""
-    context = tls.upstream_context(authority)
+    context = upstream_context(authority.certificate)
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     client_side = context.wrap_bio(to_client, to_server, server_hostname=host)
     server_side = server.wrap_bio(to_server, to_client, server_side=True)
