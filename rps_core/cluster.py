@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rps_core import settings
 from rps_core.plugins import Plugins, Site, this_host
-from rps_core.settings import Loaded
+from rps_core.settings import Given, Loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +18,14 @@ class Here:
     reasons: tuple[str, ...]
     loaded: Loaded
 
+    def given(self, given: Given) -> Here:
+        """The same, as if this had been given to the command."""
+        return replace(self, loaded=_load(self.site, given))
+
 
 def find(
     wanted: str | None,
-    options: Mapping[str, object] | None = None,
-    assignments: Sequence[str] = (),
+    given: Given | None = None,
 ) -> Here:
     """Detect the cluster (or take `wanted`, or RPS_CLUSTER) and load its configuration.
 
@@ -34,12 +36,14 @@ def find(
     plugins = Plugins.load()
     detection = plugins.detect(this_host(), wanted or os.environ.get("RPS_CLUSTER"))
     site = plugins.site(detection.cluster)
-    loaded = settings.load(
-        detection.cluster.name,
+    return Here(site, detection.reasons, _load(site, given or Given()))
+
+
+def _load(site: Site, given: Given) -> Loaded:
+    return settings.load(
+        site.cluster.name,
         site.scheduler_config(),
         site.site_config(),
         environment=os.environ,
-        options=options or {},
-        assignments=assignments,
+        given=given,
     )
-    return Here(site, detection.reasons, loaded)

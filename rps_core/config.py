@@ -43,17 +43,22 @@ class Layer:
     def section(self, key: str) -> Layer:
         """The layer that a nested mapping makes, as in `sites: {<cluster>: {...}}`."""
         values: Any = self.values
+        above = ""
         for part in key.split("."):
-            values = (values or {}).get(part)
+            values = self._mapping(above, values).get(part)
+            above = f"{above}.{part}" if above else part
         prefix = f"{key}."
         lines = {
             name.removeprefix(prefix): line
             for name, line in self.lines.items()
             if name.startswith(prefix)
         }
+        return Layer(f"{self.name}, {key}", self.source, self._mapping(key, values), lines)
+
+    def _mapping(self, key: str, values: Any) -> dict[str, Any]:
         if values is not None and not isinstance(values, dict):
             raise UsageError(f"{self.where(key)}: `{key}` must be a mapping of keys to values")
-        return Layer(f"{self.name}, {key}", self.source, values or {}, lines)
+        return values or {}
 
     def without(self, key: str) -> Layer:
         """The same layer less one top-level key."""
@@ -151,6 +156,14 @@ def put(values: dict[str, Any], key: str, value: object) -> None:
     values[leaf] = value
 
 
+def value(values: Mapping[str, Any], key: str) -> Any:
+    """The value of a dotted key in nested mappings."""
+    found: Any = values
+    for part in key.split("."):
+        found = found[part]
+    return found
+
+
 def merge(schema: type[Schema], layers: Sequence[Layer]) -> tuple[Schema, dict[str, Origin]]:
     """Merge the layers, lowest first, onto a dataclass; also the origin of each dotted key.
 
@@ -213,12 +226,15 @@ def _checked_fields(
             raise _unknown_key(key, name, prefix, list(kinds), layer)
         kind = kinds[name]
         entry = get_args(kind)[1] if get_origin(kind) is dict else None
-        if not _is_section(kind) and not _is_section(entry):
+        free = get_origin(entry) is dict  # mappings of what keys they like, each checked elsewhere
+        if not _is_section(kind) and not _is_section(entry) and not free:
             checked[name] = _escaped(value)
         elif value is None:  # all its keys are commented out
             continue
         elif not isinstance(value, dict):
             raise UsageError(f"{layer.where(key)}: `{key}` must be a mapping of keys to values")
+        elif free:
+            checked[name] = {item: _escaped(found) for item, found in value.items() if found}
         elif _is_section(kind):
             checked[name] = _checked(kind, value, layer, f"{key}.")
         else:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from rps_core import settings, yaml_text
+from rps_core import config, settings, yaml_text
 from rps_core.cluster import Here
 from rps_core.errors import DetectionError
 from rps_core.plugins import Detection, Plugins, this_host
@@ -67,7 +67,9 @@ def print_config(here: Here, *, origins: bool, check: bool, as_json: bool) -> No
             click.echo(f"Note: no plugin here serves the cluster `{name}` of `sites`.", err=True)
         click.echo("The configuration is valid.", err=True)
     elif origins:
-        flat = {key: (_at(values, key), origin) for key, origin in here.loaded.origins.items()}
+        flat = {
+            key: (config.value(values, key), origin) for key, origin in here.loaded.origins.items()
+        }
         if as_json:
             found = {
                 key: {"value": value, "layer": origin.layer, "where": origin.where}
@@ -81,13 +83,6 @@ def print_config(here: Here, *, origins: bool, check: bool, as_json: bool) -> No
         click.echo(json.dumps(values, indent=1))
     else:
         click.echo(yaml_text.dump(json.loads(json.dumps(values))), nl=False)
-
-
-def _at(values: dict[str, Any], key: str) -> Any:
-    found: Any = values
-    for part in key.split("."):
-        found = found[part]
-    return found
 
 
 def _as_json(plugins: Plugins, detection: Detection | None) -> dict[str, Any]:

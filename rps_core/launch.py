@@ -13,7 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from rps_core import remembered, sessions
+from rps_core import again, remembered, sessions
 from rps_core.account import login_name
 from rps_core.client import Client, Issued, configured_client
 from rps_core.cluster import Here
@@ -168,6 +168,7 @@ def _new_record(here: Here, plan: Plan, issued: Issued, endpoint: Endpoint) -> R
         directory=str(plan.directory),
         walltime=int(plan.allocation.walltime.total_seconds()),
         created=time.time(),
+        settings=again.settings_to_keep(here.loaded, plan),
     )
 
 

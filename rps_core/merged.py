@@ -31,13 +31,12 @@ def inputs(
     cluster: str,
     texts: Sequence[Text],
     variables: Mapping[str, str],
-    options: Mapping[str, object],
-    assignments: Sequence[str],
+    command: Mapping[str, object],
 ) -> str:
     """All that a configuration is made of, as one line. In a clone the code changes between versions."""
     sources = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in code]
     layers = [(text.layer, text.source, text.text) for text in texts]
-    given = [cluster, layers, dict(variables), dict(options), list(assignments)]
+    given = [cluster, layers, dict(variables), command]
     return json.dumps([__version__, sys.version_info[:2], sources, *given])
 
 

@@ -10,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from rps_core.cluster import Here
+    from rps_core.settings import Given
     from rps_core.store import Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -102,17 +103,19 @@ def store(options: dict[str, Any]) -> Store:
     return Store(paths.sessions_dir())
 
 
-def find(options: dict[str, Any], given: dict[str, object] | None = None) -> tuple[Here, Store]:
-    """The cluster we are on, with the settings in `given` on top of its own, and the sessions.
+def find(options: dict[str, Any], given: Given | None = None) -> tuple[Here, Store]:
+    """The cluster we are on, with what was given to the command (`given`: more than `--set`) on top of its
+    configuration, and the sessions.
 
     Raises:
         DetectionError, UsageError: see `cluster.find`.
     """
     from rps_core import cluster
+    from rps_core.settings import Given
 
     sessions = store(options)
-    found = cluster.find(options["cluster"], given, options["assignments"])
-    return found, sessions
+    given = given or Given(assignments=options["assignments"])
+    return cluster.find(options["cluster"], given), sessions
 
 
 def _name(key: str) -> str:

@@ -100,14 +100,21 @@ def _with_default_account(found: Plan, here: Here, shell: Shell) -> Plan:
     return replace(found, allocation=replace(found.allocation, account=account), account_note=note)
 
 
+def packaged_template(text: str) -> Path | None:
+    """A packaged batch script by its name, `slurm/jupyterlab.sh`."""
+    packaged = _BATCH / text
+    ours = packaged.is_file() and packaged.resolve().is_relative_to(_BATCH.resolve())
+    return packaged if ours else None
+
+
 def find_template(text: str, scheduler: str) -> Path:
     """A packaged script by name (`slurm/jupyterlab.sh`), or the user's own by path.
 
     Raises:
         UsageError: there is no such script, or it is another scheduler's.
     """
-    packaged = _BATCH / text
-    if packaged.is_file() and packaged.resolve().is_relative_to(_BATCH.resolve()):
+    packaged = packaged_template(text)
+    if packaged:
         if packaged.parent.name != scheduler:
             raise UsageError(
                 f"The batch script {text} is for {packaged.parent.name}; this cluster runs {scheduler}",

@@ -325,9 +325,20 @@ def come_back(record: Record) -> str:
     )
 
 
+def latest(records: Iterable[Record]) -> dict[str, Record]:
+    """The last session of each cluster whose job the scheduler took."""
+    found: dict[str, Record] = {}
+    for record in sorted(records, key=lambda record: record.created):
+        if record.job_id is not None:
+            found[record.cluster] = record
+    return found
+
+
 def prune(store: Store, keep_days: float) -> None:
-    """Forget sessions that ended long ago."""
+    """Forget sessions that ended long ago, but for the last of each cluster: `rps start --last`."""
     limit = time.time() - keep_days * 86400
-    for record in store.records():
-        if record.ended is not None and record.ended < limit:
+    records = list(store.records())
+    kept = {record.name for record in latest(records).values()}
+    for record in records:
+        if record.name not in kept and record.ended is not None and record.ended < limit:
             store.remove(record.name)

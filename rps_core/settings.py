@@ -1,8 +1,9 @@
 """The launcher's configuration: its schema and its seven layers.
 
-defaults < scheduler < site < /etc/rps < ~/.config/rps < RPS_* variables < options. The two files may
-also have a section `sites: {<cluster>: {…}}`, which counts on that cluster only, above the rest of its
-file. What each key means stands in `conf/rps_conf/defaults.yaml`, once.
+defaults < scheduler < site < /etc/rps < ~/.config/rps < RPS_* variables < options. A profile, and the
+settings of an earlier session, go between the last two (`Given`). The two files may also have a section
+`sites: {<cluster>: {…}}`, which counts on that cluster only, above the rest of its file. What each key
+means stands in `conf/rps_conf/defaults.yaml`, once.
 
 Merging costs more than the rest of a start, so the result is remembered (`merged`) beside all that it
 was made of. The files are read each time.
@@ -12,13 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import rps_conf
 
-from rps_core import config, merged, paths
+from rps_core import config, merged, paths, profiles
 from rps_core.config import Layer, Origin, Text
 from rps_core.errors import UsageError
 
@@ -40,7 +41,9 @@ RESERVED_VARIABLES = frozenset(
     }
 )
 _DOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,250})")
-
+# Layers that are no file's.
+EARLIER = "earlier session"
+OPTIONS = "options"
 
 _DEFAULTS = Path(rps_conf.__file__).with_name("defaults.yaml")
 
@@ -135,6 +138,23 @@ class Settings:
     node_domain: str | None
     allow_root: bool
     keep_ended: float
+    profiles: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What a command was given, above all files and variables.
+
+    `earlier` holds the settings of the session `session` by dotted key, `options` the values of options by
+    dotted key, `assignments` those of `--set`. A profile beats what an earlier session had, and an option
+    beats both.
+    """
+
+    options: Mapping[str, object] = field(default_factory=dict)
+    assignments: Sequence[str] = ()
+    profile: str | None = None
+    earlier: Mapping[str, object] = field(default_factory=dict)
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +175,12 @@ def load(
     site_config: Traversable | None,
     *,
     environment: Mapping[str, str],
-    options: Mapping[str, object],
-    assignments: Sequence[str] = (),
+    given: Given | None = None,
 ) -> Loaded:
     """Read and merge all layers for one cluster.
 
-    `options` are values of command line options by dotted key, `assignments` those of `--set`.
-
     Raises:
-        UsageError: see `config.merge`.
+        UsageError: see `config.merge`; or there is no such profile.
     """
     texts = [config.packaged_text("defaults", _DEFAULTS)]
     if scheduler_config is not None:
@@ -172,24 +189,26 @@ def load(
         texts.append(config.packaged_text("site", site_config))
     own = [("system", paths.system_config_file()), ("user", paths.config_file())]
     texts += [text for name, path in own if (text := config.file_text(name, path)) is not None]
-    given = _variables(environment)
-    inputs = merged.inputs(_CODE, cluster, texts, given, options, assignments)
+    given = given or Given()
+    variables = _variables(environment)
+    inputs = merged.inputs(_CODE, cluster, texts, variables, asdict(given))
     known = merged.recall(Settings, inputs)
     if known is not None:
         return Loaded(*known)
-    layers = _file_layers(cluster, texts) + _environment_layers(given)
-    chosen: dict[str, object] = {}
-    for key, value in options.items():
-        config.put(chosen, key, value)
-    layers += [Layer("options", "the command line", chosen), config.option_layer(assignments)]
-    loaded = Loaded(*config.merge(Settings, layers))
+    layers = _file_layers(cluster, texts) + _environment_layers(variables)
+    above = [_flat_layer(OPTIONS, "the command line", given.options)]
+    above.append(config.option_layer(given.assignments, OPTIONS))
+    _check_profiles([*layers, *above])
+    earlier = _flat_layer(EARLIER, f"the settings of {given.session}", given.earlier)
+    profile = profiles.chosen(given.profile, [*layers, *above]) if given.profile else []
+    loaded = Loaded(*config.merge(Settings, [*layers, earlier, *profile, *above]))
     _check_ranges(loaded)
     merged.note(inputs, loaded.settings, loaded.origins)
     return loaded
 
 
 # What a layer's texts are read by: other code may have other rules.
-_CODE = tuple(Path(name) for name in (__file__, config.__file__))
+_CODE = tuple(Path(name) for name in (__file__, config.__file__, profiles.__file__))
 
 
 def _file_layers(cluster: str, texts: Sequence[Text]) -> list[Layer]:
@@ -201,6 +220,23 @@ def _file_layers(cluster: str, texts: Sequence[Text]) -> list[Layer]:
         else:
             layers.append(layer)
     return layers
+
+
+def _flat_layer(name: str, source: str, values: Mapping[str, object]) -> Layer:
+    """A layer of values by dotted key."""
+    nested: dict[str, object] = {}
+    for key, value in values.items():
+        config.put(nested, key, value)
+    return Layer(name, source, nested)
+
+
+def _check_profiles(layers: Sequence[Layer]) -> None:
+    """Each profile alone, on top of the defaults: one that nobody uses today is used tomorrow."""
+    for name in profiles.names(layers):
+        profile = profiles.chosen(name, layers)
+        if profile:
+            base = config.packaged_layer("defaults", _DEFAULTS)
+            _check_ranges(Loaded(*config.merge(Settings, [base, *profile])))
 
 
 def _check_ranges(loaded: Loaded) -> None:
@@ -266,7 +302,9 @@ def check_other_sites() -> set[str]:
         layer = config.file_layer(name, path)
         if layer is not None:
             for cluster in layer.section("sites").values:
-                config.merge(Settings, [base, layer.section(f"sites.{cluster}")])
+                section = layer.section(f"sites.{cluster}")
+                config.merge(Settings, [base, section])
+                _check_profiles([section])
                 found.add(cluster)
     return found
 

@@ -23,12 +23,15 @@ def _start(*, minutes: str | None, **options: Any) -> None:
     if options["notebook__app"] is None and options["notebook__template"] is None:
         options["notebook__app"] = "notebook"  # what start-jupyter started
     if start.callback is not None:
-        start.callback(**options)
+        start.callback(profile=None, **options)
 
 
 command = click.Command(
     "start-jupyter",
-    params=[*start.params, click.Argument(["minutes"], required=False)],
+    params=[
+        *(parameter for parameter in start.params if not isinstance(parameter, click.Argument)),
+        click.Argument(["minutes"], required=False),
+    ],
     callback=_start,
     help=_start.__doc__,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -14,9 +14,9 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from rps_core.errors import NotFoundError, RpsError, UsageError
 from rps_core.log import get_logger
@@ -48,7 +48,8 @@ class Record:
 
     `submitting` is set before the scheduler is asked: from then on there may be a job, even if `job_id`
     was never noted. `ended` is null while the session may still live; `outcome` is then null too,
-    else `ended` or `failed`, and `reason` says why.
+    else `ended` or `failed`, and `reason` says why. `settings`: what it was started with, by dotted key,
+    for another like it (`again`).
     """
 
     name: str
@@ -68,6 +69,7 @@ class Record:
     ended: float | None = None
     outcome: str | None = None
     reason: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def is_called(self, prefix: str) -> bool:
         """Whether the session's name begins so, or the host in its URL: at the older service they differ."""
@@ -370,7 +372,9 @@ def _make_private(directory: Path) -> None:
 
 @functools.cache
 def _kinds() -> dict[str, Any]:
-    return get_type_hints(Record)
+    """Of each field the types that `isinstance` takes."""
+    hints = get_type_hints(Record)
+    return {key: dict if get_origin(kind) is dict else kind for key, kind in hints.items()}
 
 
 def _is_word(text: object) -> bool:

@@ -200,7 +200,7 @@ class SiteContract:
             site.scheduler_config(),
             site.site_config(),
             environment={},
-            options={"job.account": "abc123", **(options or {})},
+            given=settings.Given(options={"job.account": "abc123", **(options or {})}),
         )
         return Here(site, (), loaded)
 

@@ -113,14 +113,14 @@ class OrdinaryUser:
         """Like `subprocess.run`, as this user; `env` is added to the clean environment."""
         if "input" not in options:
             options.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.run(command, **self._options(env), **options)
+        return subprocess.run(command, **self._options(env) | options)
 
     def popen(
         self, command: list[str], *, env: Mapping[str, str] | None = None, **options: Any
     ) -> subprocess.Popen[str]:
         """Like `subprocess.Popen`, as this user; `env` is added to the clean environment."""
         options.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.Popen(command, **self._options(env), **options)
+        return subprocess.Popen(command, **self._options(env) | options)
 
     def _options(self, env: Mapping[str, str] | None) -> dict[str, Any]:
         options: dict[str, Any] = {
@@ -247,6 +247,7 @@ class Installed:
         env: Mapping[str, str] | None = None,
         timeout: float = 120,
         check: bool = True,
+        **options: Any,
     ) -> subprocess.CompletedProcess[str]:
         """Runs `./rps` as the user; with `check`, an exit code but 0 fails the test."""
         done = self.user.run(
@@ -254,6 +255,7 @@ class Installed:
             env=env,
             timeout=timeout,
             capture_output=True,
+            **options,
         )
         if check and done.returncode != 0:
             pytest.fail(f"rps {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}")

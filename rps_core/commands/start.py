@@ -1,4 +1,4 @@
-"""`rps start`, and what starts a session otherwise."""
+"""`rps start` and `rps again`: what starts a session."""
 
 from __future__ import annotations
 
@@ -7,33 +7,95 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rps_core.errors import InterruptedByUserError
-from rps_core.options import as_json, chosen, common, find, settings
+from rps_core.errors import InterruptedByUserError, UsageError
+from rps_core.options import Command, as_json, chosen, common, find, optional_name, settings
 
 if TYPE_CHECKING:
+    from rps_core.cluster import Here
     from rps_core.sessions import Session
+    from rps_core.settings import Given
+    from rps_core.store import Store
+
+
+def _flags(command: Command) -> Command:
+    """The options that say how to start, rather than what."""
+    for option in (
+        as_json,
+        click.option("-q", "--quiet", is_flag=True, help="Print the URL alone."),
+        click.option("-i", "--info", is_flag=True, help="Say more about the job, on stderr."),
+        click.option(
+            "--wait/--no-wait",
+            default=None,
+            help="Return when the notebook answers, or after submission. On a terminal: --wait.",
+        ),
+        click.option("--dry-run", is_flag=True, help="Print the batch script, and do nothing."),
+    ):
+        command = option(command)
+    return command
 
 
 @click.command()
+@click.argument("profile", required=False)
 @settings
-@click.option("--dry-run", is_flag=True, help="Print the batch script, and do nothing.")
-@click.option(
-    "--wait/--no-wait",
-    default=None,
-    help="Return when the notebook answers, or after submission. On a terminal: --wait.",
-)
-@click.option("-i", "--info", is_flag=True, help="Say more about the job, on stderr.")
-@click.option("-q", "--quiet", is_flag=True, help="Print the URL alone.")
-@as_json
+@click.option("--profile", "named_profile", metavar="NAME", help="As PROFILE.")
+@click.option("--last", is_flag=True, help="Take the settings of your last session here.")
+@_flags
 @common
 def start(
-    *, dry_run: bool, wait: bool | None, info: bool, quiet: bool, as_json: bool, **options: Any
-) -> None:
-    """Start a notebook and print its URL."""
+    *, profile: str | None, named_profile: str | None, last: bool, dry_run: bool, wait: bool | None,
+    info: bool, quiet: bool, as_json: bool, **options: Any,
+) -> None:  # fmt: skip
+    """Start a notebook and print its URL.
+
+    PROFILE names a set of settings in your configuration (`profiles`); options beat it.
+    """
+    if profile and named_profile and profile != named_profile:
+        raise UsageError(
+            f"Two profiles were given: {named_profile} and {profile}", "Give one of them."
+        )
+    given = _given(options, profile or named_profile)
+    if last:
+        from rps_core import again
+
+        here, store = again.as_before(find(options), None, given)
+    else:
+        here, store = find(options, given)
+    _start(here, store, dry_run=dry_run, wait=wait, info=info, quiet=quiet, as_json=as_json)
+
+
+@click.command()
+@optional_name
+@settings
+@click.option("--profile", metavar="NAME", help="Take the settings of a profile on top.")
+@_flags
+@common
+def again(
+    *, name: str | None, profile: str | None, dry_run: bool, wait: bool | None, info: bool, quiet: bool,
+    as_json: bool, **options: Any,
+) -> None:  # fmt: skip
+    """Start a session like NAME anew, with all its settings; options beat them.
+
+    NAME may be shortened, and be of a session that has ended; left out, it is your last one here.
+    """
+    from rps_core import again as earlier
+
+    given = _given(options, profile)
+    here, store = earlier.as_before(find(options), name, given)
+    _start(here, store, dry_run=dry_run, wait=wait, info=info, quiet=quiet, as_json=as_json)
+
+
+def _given(options: dict[str, Any], profile: str | None) -> Given:
+    from rps_core.settings import Given
+
+    return Given(options=chosen(options), assignments=options["assignments"], profile=profile)
+
+
+def _start(
+    here: Here, store: Store, *, dry_run: bool, wait: bool | None, info: bool, quiet: bool, as_json: bool
+) -> None:  # fmt: skip
     from rps_core import interface, launch, planning, sessions, shell
     from rps_core.interrupts import Held
 
-    here, store = find(options, chosen(options))
     plan = planning.plan(here, shell.run, dry_run=dry_run)
     if dry_run:
         if plan.account_note:
@@ -65,4 +127,4 @@ def _print(session: Session, as_json: bool) -> None:
     click.echo(json.dumps(session.as_json()) if as_json else session.url)
 
 
-COMMANDS = (start,)
+COMMANDS = (start, again)

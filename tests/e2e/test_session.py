@@ -220,6 +220,37 @@ def test_a_prologue_makes_the_jobs_environment(installed: Any, start: Start, vis
     assert printed == 'hello, $(id) "there"\n'
 
 
+def test_a_session_is_started_again_with_all_its_settings(
+    installed: Any, start: Start, visit: Visit
+) -> None:
+    """From another directory, after the first has ended, by name and as the last one."""
+    work = installed.user.make(Path(installed.user.home) / "work")
+    path = f"export PATH={installed.directory}/.venv/bin:$PATH"
+    (work / "before.sh").write_text(f"{path}\nexport GREETING=hello\n")
+    options = (
+        "-d",
+        ".",
+        "--prologue",
+        "before.sh",
+        "-t",
+        "20",
+        "--set",
+        "notebook.start_timeout=200",
+    )
+    first = start(*options, cwd=work)
+    installed.rps("stop", first["name"])
+    again = json.loads(installed.rps("again", first["name"], "--wait", "--json").stdout)
+    assert again["name"] != first["name"]
+    assert (again["directory"], again["app"]) == (str(work), "lab")
+    assert 0 < again["time_left"] <= 20 * 60
+    printed = visit(again["url"]).run_cell("import os\nprint(os.environ['GREETING'])")
+    assert printed == "hello\n"
+    kept = json.loads((session_dir(installed, again["name"]) / "session.json").read_text())[
+        "settings"
+    ]
+    assert (kept["job.walltime"], kept["notebook.start_timeout"]) == ("20", 200.0)
+
+
 def test_a_module_that_cannot_be_loaded_is_told(installed: Any) -> None:
     done = installed.rps("start", "--wait", "--modules", "no/such,$(touch x)", check=False)
     assert done.returncode == 6

@@ -129,8 +129,9 @@ def test_an_unreadable_file_is_an_error(tmp_path: Path) -> None:
 
 
 def load(**arguments: object) -> settings.Loaded:
-    given: dict[str, object] = {"environment": {}, "options": {}, "assignments": (), **arguments}
-    return settings.load("here", None, None, **given)  # type: ignore[arg-type]
+    environment = arguments.pop("environment", {})
+    given = settings.Given(**arguments)  # type: ignore[arg-type]
+    return settings.load("here", None, None, environment=environment, given=given)  # type: ignore[arg-type]
 
 
 def user_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> Path:
@@ -160,7 +161,7 @@ def test_the_seven_layers_in_their_order(monkeypatch: pytest.MonkeyPatch, tmp_pa
         scheduler,
         site,
         environment={"RPS_JOB_ACCOUNT": "environment", "RPS_JOB_PARTITION": "environment"},
-        options={"job.account": "option"},
+        given=settings.Given(options={"job.account": "option"}),
     )
     job = loaded.settings.job
     assert [getattr(job, key) for key in keys] == [
@@ -222,7 +223,7 @@ def test_every_key_is_in_defaults_yaml_with_a_comment() -> None:
     document = yaml_text.parse(text, "defaults.yaml")
     lines = text.splitlines()
     assert {key for key in document.lines if key not in document.values or "." in key} | {
-        key for key in document.values if not isinstance(document.values[key], dict)
+        key for key, value in document.values.items() if not (isinstance(value, dict) and value)
     } == set(config.keys(Settings))
     for key, line in document.lines.items():
         assert lines[line - 2].lstrip().startswith("#"), f"no comment above {key}"

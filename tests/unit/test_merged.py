@@ -10,8 +10,9 @@ from rps_core.errors import UsageError
 
 
 def load(**arguments: object) -> settings.Loaded:
-    given: dict[str, object] = {"environment": {}, "options": {}, "assignments": (), **arguments}
-    return settings.load("here", None, None, **given)  # type: ignore[arg-type]
+    environment = arguments.pop("environment", {})
+    given = settings.Given(**arguments)  # type: ignore[arg-type]
+    return settings.load("here", None, None, environment=environment, given=given)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_packaged_files_variables_and_options_count_too(merges: list[int], tmp_p
     site = tmp_path / "site.yaml"
     for account in ("one", "two"):
         site.write_text(f"job: {{account: {account}}}\n")
-        found = settings.load("here", None, site, environment={}, options={})
+        found = settings.load("here", None, site, environment={})
         assert found.settings.job.account == account
     for number in ("2", "3"):
         assert load(environment={"RPS_JOB_NODES": number}).settings.job.nodes == int(number)

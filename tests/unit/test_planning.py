@@ -22,7 +22,11 @@ def plan(**options: object) -> planning.Plan:
     site = plugins.site(cluster)
     keys = {key.replace("__", "."): value for key, value in options.items()}
     loaded = settings.load(
-        "local", site.scheduler_config(), site.site_config(), environment={}, options=keys
+        "local",
+        site.scheduler_config(),
+        site.site_config(),
+        environment={},
+        given=settings.Given(options=keys),
     )
     return planning.plan(Here(site, (), loaded), no_shell)
 

@@ -140,13 +140,13 @@ def test_a_node_has_the_name_that_other_hosts_know(
     store = Store(tmp_path)
     store.create(RECORD, Secrets("claim", "token"))
     for site in ("comet", "stratus", "tscc"):
-        here = find(site, {}, [])
+        here = find(site)
         for spelled in ("comet-14-01", "comet-14-01.sdsc.edu", "comet-14-01.local"):
             status = Known(phase=JobPhase.RUNNING, node=spelled)
             shown = sessions.inspect(RECORD, status, here, store)
             assert (shown.node, shown.node_name) == (spelled, "comet-14-01.local")
     status = Known(phase=JobPhase.RUNNING, node="n1")
-    assert sessions.inspect(RECORD, status, find("generic", {}, []), store).node_name is None
+    assert sessions.inspect(RECORD, status, find("generic"), store).node_name is None
 
 
 def test_a_site_is_a_file_and_wants_an_allocation(
