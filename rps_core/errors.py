@@ -58,13 +58,17 @@ class ServiceError(RpsError):
 
 
 class SchedulerError(RpsError):
-    """The scheduler refused, or could not be asked. `transient`: as for `ServiceError`."""
+    """The scheduler refused, or could not be asked. `transient`: as for `ServiceError`; `cause`: the word
+    for it (`rps_core.causes.OVER`), empty where none is known."""
 
     exit_code = 5
 
-    def __init__(self, message: str, hint: str = "", *, transient: bool = False) -> None:
+    def __init__(
+        self, message: str, hint: str = "", *, transient: bool = False, cause: str = ""
+    ) -> None:
         super().__init__(message, hint)
         self.transient = transient
+        self.cause = cause
 
 
 class JobError(RpsError):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
     from pathlib import Path
 
-    from rps_core.models import Claim, Cluster, Host, Job, JobStatus, SessionSpec
+    from rps_core.models import Claim, Cluster, Evidence, Host, Job, JobStatus, SessionSpec
     from rps_core.shell import Shell
     from rps_core.store import Record
 
@@ -84,6 +84,15 @@ def rps_poll(cluster: Cluster, jobs: Sequence[Job], shell: Shell) -> Mapping[str
     """The status of each job, by id, from one call of the scheduler for all of them.
 
     What the scheduler does not answer for is `Unknown` with the reason; `Gone` needs evidence.
+    """
+
+
+@hookspec(firstresult=True)
+def rps_testimony(cluster: Cluster, job: Job, shell: Shell) -> Sequence[Evidence] | None:
+    """All that the scheduler and its accounting tell of one job, living or over, for `rps why`: its state
+    and limits, what it used, who ended it. A line each, with the command that it comes from.
+
+    A command that is not there is left out; one that does not answer is a line that says so.
     """
 
 

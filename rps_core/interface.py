@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -106,16 +106,6 @@ def raise_if_failed(session: Session, store: Store) -> None:
     )
 
 
-def surveyed(find: FindHere, *, everything: bool) -> list[Session]:
-    """Sessions for `rps list`: the living, with `everything` the ended too."""
-    store = Store(paths.sessions_dir())
-    records = [r for r in store.records() if everything or r.ended is None]
-    if not any(record.ended is None for record in records):
-        return sessions.survey(records, None, store, shell.run)
-    here, store = find()
-    return sessions.survey(records, here, store, shell.run)
-
-
 def one(find: FindHere, name: str | None) -> Session:
     """One session by a prefix of its name, as it is now."""
     store = Store(paths.sessions_dir())
@@ -170,25 +160,6 @@ def stop(find: FindHere, name: str | None, *, everything: bool) -> list[Session]
     return stopped
 
 
-def print_table(found: Sequence[Session]) -> None:
-    """The sessions, a line each; reasons and URLs of the living below."""
-    if not found:
-        click.echo("No sessions. `rps start` starts one.", err=True)
-        return
-    rows = [("NAME", "STATE", "CLUSTER", "JOB", "NODE", "LEFT", "REASON")]
-    for session in found:
-        left = "" if session.time_left is None else duration(session.time_left)
-        record = session.record
-        rows.append(
-            (record.name, session.state, record.cluster, record.job_id or "", session.node or "",
-             left, plain(reason_in_full(session)))
-        )  # fmt: skip
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = [text.ljust(width) for text, width in zip(row, widths, strict=True)]
-        click.echo("  ".join(cells).rstrip())
-
-
 def print_info(record: Record, here: Here, store: Store) -> None:
     """What `start -i` adds: the session as the scheduler has it by now, and its batch script."""
     print_session(sessions.survey([record], here, store, shell.run)[0], err=True)
@@ -204,6 +175,8 @@ def print_session(session: Session, *, err: bool = False) -> None:
         ("name", record.name),
         ("state", session.state),
         ("reason", reason_in_full(session)),
+        ("cause", None if session.cause == session.state else session.cause),
+        ("service", session.service_away),
         ("url", session.url),
         ("cluster", f"{record.cluster} ({record.scheduler})"),
         ("job", record.job_id),

@@ -149,7 +149,7 @@ def _stopped_meanwhile(here: Here, store: Store, record: Record, shell: Shell) -
     directory = store.files(record.name).directory
     here.site.cancel(Job(id=str(record.job_id), tag=record.tag, session_dir=directory), shell)
     reason = "stopped while it was being started"
-    store.end(record, now=time.time(), outcome="ended", reason=reason)
+    store.end(record, now=time.time(), outcome="ended", reason=reason, cause="stopped")
     return JobError(f"{record.name} was {reason}", "Nothing is left of it.")
 
 
@@ -223,7 +223,8 @@ def _give_up(
     if interrupted or isinstance(error, OSError) or not _recorded(store, record):
         store.remove(record.name)
         return
-    ended = store.end(record, now=time.time(), outcome="failed", reason=reason)
+    cause = (error.cause if isinstance(error, SchedulerError) else "") or "refused"
+    ended = store.end(record, now=time.time(), outcome="failed", reason=reason, cause=cause)
     if not isinstance(error, RpsError):
         log.error("defect while starting", name=ended.name, kind=type(error).__name__)
 

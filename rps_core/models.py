@@ -128,22 +128,25 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """The scheduler has this job. `reason` is in plain words, `raw_reason` the scheduler's own."""
+    """The scheduler has this job. `reason` is in plain words, `raw_reason` the scheduler's own, and `cause`
+    is the word for it (`rps_core.causes.WAITING`) where the job waits."""
 
     phase: JobPhase
     node: str | None = None
     reason: str | None = None
     raw_reason: str | None = None
+    cause: str | None = None
     estimated_start: datetime | None = None
     time_left: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gone:
-    """The job is over, and `evidence` says how we know."""
+    """The job is over, and `evidence` says how we know; `by` is who cancelled it, as far as that is told."""
 
     outcome: Outcome
     evidence: str
+    by: str | None = None
     exit_code: int | None = None
 
 
@@ -151,10 +154,20 @@ class Gone:
 class Unknown:
     """The scheduler could not be asked, or its answer not be read; `reason` says why.
 
-    Unknown ends nothing: a session goes on until there is evidence.
+    Unknown ends nothing: a session goes on until there is evidence. `cause` is the word for it
+    (`rps_core.causes.LIVING`): `scheduler-away` where the scheduler gave no answer.
     """
 
     reason: str
+    cause: str | None = None
 
 
 JobStatus = Known | Gone | Unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """A line that speaks for a cause, and where it comes from: `sacct`, `agent`, `job.log`."""
+
+    source: str
+    line: str

@@ -20,7 +20,7 @@ from rps_core import hookspecs
 from rps_core.entry_points import Found, entry_points
 from rps_core.errors import DetectionError, RpsError
 from rps_core.log import get_logger
-from rps_core.models import Claim, Cluster, Host, Job, JobStatus, SessionSpec
+from rps_core.models import Claim, Cluster, Evidence, Host, Job, JobStatus, SessionSpec
 from rps_core.shell import Shell, run
 from rps_core.store import Record
 
@@ -237,6 +237,11 @@ class Site:
         """The status of each job by id."""
         answer = self._answer("rps_poll", jobs=jobs, shell=shell)
         return cast("Mapping[str, JobStatus]", answer)
+
+    def testimony(self, job: Job, shell: Shell) -> Sequence[Evidence]:
+        """What the scheduler tells of one job; nothing where its plugin has no word for it."""
+        answer = self._call("rps_testimony", job=job, shell=shell)
+        return cast("Sequence[Evidence] | None", answer) or ()
 
     def cancel(self, job: Job, shell: Shell) -> bool:
         """End a job; False where it was over already."""

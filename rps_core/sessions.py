@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from rps_core import why
 from rps_core.client import ServiceState, client_of
 from rps_core.errors import RpsError, SchedulerError, ServiceError
 from rps_core.log import get_logger
 from rps_core.models import Gone, JobPhase, JobStatus, Known, Outcome, Unknown
 from rps_core.shell import Shell
-from rps_core.store import Record, Store
+from rps_core.store import Endpoint, Record, Secrets, Store
 
 if TYPE_CHECKING:
     from rps_core.cluster import Here
@@ -27,6 +28,11 @@ _BY_THE_SCHEDULER = {
     Outcome.OUT_OF_MEMORY: "it ran out of memory",
     Outcome.NODE_FAILED: "its node failed",
     Outcome.PREEMPTED: "another job took its place",
+}
+_FROM_THE_LOG = {
+    "no-module": "a module could not be loaded",
+    "no-environment": "its environment could not be activated",
+    "no-python": "the node has no Python that could run the agent",
 }
 PHASE_STATES = {
     JobPhase.PENDING: "pending",
@@ -45,6 +51,8 @@ class Session:
     visit. `raw_reason` is the scheduler's own code for `reason`. `time_left` is in seconds.
     `node_name` is what other hosts of the cluster call the node, where the site says (`node_domain`).
     `estimated_start` is the scheduler's guess, which moves; `estimated_at` says when it gave it.
+    `cause` is why it is so, in a word of `rps_core.causes`. `scheduler_away` and `service_away` are the
+    words in which these did not answer.
     """
 
     record: Record
@@ -57,6 +65,9 @@ class Session:
     raw_reason: str | None = None
     estimated_start: datetime | None = None
     estimated_at: datetime | None = None
+    cause: str | None = None
+    scheduler_away: str | None = None
+    service_away: str | None = None
 
     @property
     def over(self) -> bool:
@@ -73,6 +84,7 @@ class Session:
             "job_id": self.record.job_id,
             "state": self.state,
             "reason": self.reason,
+            "cause": self.cause,
             "raw_reason": self.raw_reason,
             "estimated_start": _utc(self.estimated_start),
             "estimated_at": _utc(self.estimated_at),
@@ -95,7 +107,8 @@ def survey(
     found = [adopt(record, store) for record in records]
     asked = datetime.now(UTC)
     statuses = poll([record for record in found if record.ended is None], here, store, shell)
-    return [inspect(record, statuses.get(record.name), here, store, asked) for record in found]
+    silent: dict[Endpoint, str] = {}
+    return [inspect(r, statuses.get(r.name), here, store, asked, silent) for r in found]
 
 
 def adopt(record: Record, store: Store) -> Record:
@@ -117,14 +130,17 @@ def poll(
         if job is None:
             statuses[record.name] = _without_a_job(record)
         elif here is None or record.cluster != here.site.cluster.name:
-            statuses[record.name] = Unknown(reason=f"its job is on {record.cluster}: ask there")
+            statuses[record.name] = Unknown(
+                reason=f"its job is on {record.cluster}: ask there", cause="elsewhere"
+            )
         else:
             jobs[record.name] = job
     if jobs and here is not None:
         try:
             answers = here.site.poll(list(jobs.values()), shell)
         except SchedulerError as error:
-            answers = {job.id: Unknown(reason=error.message) for job in jobs.values()}
+            away = Unknown(reason=error.message, cause="scheduler-away")
+            answers = dict.fromkeys((job.id for job in jobs.values()), away)
         silent = Unknown(reason="the scheduler said nothing of it")
         statuses.update({name: answers.get(job.id, silent) for name, job in jobs.items()})
     return statuses
@@ -136,7 +152,7 @@ def _without_a_job(record: Record) -> JobStatus:
             reason="its launcher was ended while it submitted the job; `rps stop` ends it"
         )
     if time.time() - record.created < _LAUNCH_TIME:
-        return Unknown(reason="it is being submitted")
+        return Unknown(reason="it is being submitted", cause="submitting")
     return Gone(
         outcome=Outcome.FAILED, evidence="its launcher was ended before it submitted the job"
     )
@@ -148,25 +164,20 @@ def inspect(
     here: Here | None,
     store: Store,
     asked: datetime | None = None,
+    silent: dict[Endpoint, str] | None = None,
 ) -> Session:
     """One session, from its job's status and what the service says; settled if it is over. `asked` is
-    when the scheduler gave the status."""
+    when the scheduler gave the status. A service that does not answer is noted in `silent`, and not asked
+    again: each may take its time to say nothing."""
     if record.ended is not None:
-        return Session(
-            record=record, state=record.outcome or "ended", reason=record.reason, url=None
-        )
+        return _over(record)
     status = status or Unknown(reason="not asked")
     files = store.files(record.name)
     try:
         secrets = files.secrets()
     except RpsError as error:  # it harms this session only, and `rps stop` still ends it
         return Session(record=record, state="unknown", reason=error.message, url=None)
-    service: ServiceState | None = None
-    if secrets is not None:
-        try:
-            service = client_of(record, _timeout(here)).state(record.name, secrets.claim)
-        except ServiceError as error:
-            log.warning("service not asked", name=record.name, reason=error.message)
+    service, silence = _ask_service(record, secrets, here, {} if silent is None else silent)
     if isinstance(status, Gone):
         return settle(record, status, here, store)
     events = files.events()
@@ -191,6 +202,9 @@ def inspect(
         record=record,
         state=state,
         reason=reason,
+        cause=why.cause_of_the_state(state, status, why.Facts(events=events)),
+        scheduler_away=_silence(status),
+        service_away=silence,
         url=record.visit_url(secrets),
         node=node,
         node_name=_name_in_the_cluster(node, here),
@@ -199,6 +213,27 @@ def inspect(
         estimated_start=estimate,
         estimated_at=asked if estimate else None,
     )
+
+
+def _ask_service(
+    record: Record, secrets: Secrets | None, here: Here | None, silent: dict[Endpoint, str]
+) -> tuple[ServiceState | None, str | None]:
+    """What the service says, or why it says nothing; neither where there is nothing to ask with."""
+    if secrets is None:
+        return None, None
+    if record.endpoint in silent:
+        return None, silent[record.endpoint]
+    try:
+        return client_of(record, _timeout(here)).state(record.name, secrets.claim), None
+    except ServiceError as error:
+        if error.transient:
+            silent[record.endpoint] = error.message
+        return None, error.message
+
+
+def _silence(status: JobStatus) -> str | None:
+    away = isinstance(status, Unknown) and status.cause == "scheduler-away"
+    return status.reason if away and isinstance(status, Unknown) else None
 
 
 def judge(
@@ -229,10 +264,13 @@ def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Sessi
     last = next((e for e in reversed(events) if e.get("event") == "ended"), None)
     failed = gone.outcome not in _PEACEFUL
     reason = gone.evidence
+    facts = why.Facts(events=events, log=files.last_lines(), gone=gone)
+    cause = "never-submitted" if record.job_id is None else why.cause_of_the_end(facts)
     cancelled = gone.outcome is Outcome.CANCELLED
     if cancelled and (last is None or last.get("cause") == "signal"):
         # The agent knows only that it was asked to end.
-        reason = f"it was cancelled ({gone.evidence})"
+        by = f" by {gone.by}" if gone.by else ""
+        reason = f"it was cancelled{by} ({gone.evidence})"
     elif gone.outcome in _BY_THE_SCHEDULER:
         reason = f"{_BY_THE_SCHEDULER[gone.outcome]} ({gone.evidence})"
     elif last is not None:
@@ -240,16 +278,28 @@ def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Sessi
         reason = str(last.get("reason") or reason)
     elif gone.outcome is Outcome.COMPLETED:
         failed, reason = True, f"the job ended before the notebook was started ({gone.evidence})"
+    if last is None and cause in _FROM_THE_LOG:
+        failed, reason = True, f"{_FROM_THE_LOG[cause]} ({gone.evidence})"
     revoked = revoke(record, store, reason, here)
     if record.endpoint.protocol == "satellite":
         from rps_core import satellite
 
         reason += satellite.what_is_left(events, revoked=revoked)
     outcome = "failed" if failed else "ended"
-    ended = store.end(record, now=time.time(), outcome=outcome, reason=reason)
+    ended = store.end(record, now=time.time(), outcome=outcome, reason=reason, cause=cause)
     if here is not None:
         here.site.session_ended(ended)
-    return Session(record=ended, state=outcome, reason=reason, url=None)
+    return _over(ended)
+
+
+def _over(record: Record) -> Session:
+    return Session(
+        record=record,
+        state=record.outcome or "ended",
+        reason=record.reason,
+        cause=record.cause,
+        url=None,
+    )
 
 
 def revoke(record: Record, store: Store, reason: str, here: Here | None) -> bool:
@@ -312,9 +362,11 @@ def stop(record: Record, here: Here, store: Store, shell: Shell) -> Session:
             )
         here.site.cancel(job, shell)
     gone = Gone(outcome=Outcome.CANCELLED, evidence="stopped with rps stop")
-    ended = store.end(record, now=time.time(), outcome="ended", reason=gone.evidence)
+    ended = store.end(
+        record, now=time.time(), outcome="ended", reason=gone.evidence, cause="stopped"
+    )
     here.site.session_ended(ended)
-    return Session(record=ended, state="ended", reason=gone.evidence, url=None)
+    return _over(ended)
 
 
 def come_back(record: Record) -> str:

@@ -26,6 +26,7 @@ log = get_logger(__name__)
 
 _SESSION_SIZE = 192 * 1024  # bytes, more than the files of a session take at its start
 _HOUR = 3600.0
+_TAIL = 32 * 1024  # bytes of a log in which its end is told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +49,8 @@ class Record:
 
     `submitting` is set before the scheduler is asked: from then on there may be a job, even if `job_id`
     was never noted. `ended` is null while the session may still live; `outcome` is then null too,
-    else `ended` or `failed`, and `reason` says why. `settings`: what it was started with, by dotted key,
-    for another like it (`again`).
+    else `ended` or `failed`, `reason` says why, and `cause` is the word for it (`causes.OVER`).
+    `settings`: what it was started with, by dotted key, for another like it (`again`).
     """
 
     name: str
@@ -70,6 +71,7 @@ class Record:
     outcome: str | None = None
     reason: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    cause: str | None = None
 
     def is_called(self, prefix: str) -> bool:
         """Whether the session's name begins so, or the host in its URL: at the older service they differ."""
@@ -185,6 +187,16 @@ class SessionFiles:
                 if isinstance(event, dict) and isinstance(event.get("time"), int | float):
                     found.append(event)
         return found
+
+    def last_lines(self) -> list[str]:
+        """The end of all that the job wrote: of `job.log`, and of what Torque and PBS deliver at the end."""
+        lines: list[str] = []
+        for name in ("spool.log", self.log_file.name):
+            with contextlib.suppress(OSError), (self.directory / name).open("rb") as stream:
+                stream.seek(0, os.SEEK_END)
+                stream.seek(max(0, stream.tell() - _TAIL))
+                lines += stream.read().decode("utf-8", "replace").splitlines()
+        return lines
 
     def noted_job_id(self) -> str | None:
         """The job's id as the job itself noted it, for a launcher that was killed before it could."""
@@ -347,10 +359,22 @@ class Store:
         names = ", ".join(record.name for record in matching)
         raise UsageError(f"Which session? {names}", "Give a name, or as much of it as is unique.")
 
-    def end(self, record: Record, *, now: float, outcome: str, reason: str) -> Record:
+    def find_last(self, prefix: str | None) -> Record:
+        """As `find`; without a prefix, where none lives, the one that ended last."""
+        if prefix is None:
+            records = list(self.records())
+            if records and all(record.ended is not None for record in records):
+                return max(records, key=lambda record: record.ended or 0.0)
+        return self.find(prefix)
+
+    def end(
+        self, record: Record, *, now: float, outcome: str, reason: str, cause: str | None = None
+    ) -> Record:
         """Note that a session is over, and remove its secrets (first: on a full disk it makes room)."""
         self.files(record.name).remove_secrets()
-        ended = replace(record, ended=now, outcome=outcome, reason=reason, submitting=False)
+        ended = replace(
+            record, ended=now, outcome=outcome, reason=reason, cause=cause, submitting=False
+        )
         try:
             return self.save(ended)
         except OSError as error:

@@ -10,20 +10,21 @@ from rps_core.options import as_json, common, find, optional_name, store
 
 
 @click.command("list")
-@click.option("-a", "--all", "everything", is_flag=True, help="Ended sessions too.")
+@click.option("-a", "--all", "everything", is_flag=True, help="All that ended, too.")
 @as_json
 @common
 def list_(*, everything: bool, as_json: bool, **options: Any) -> None:
-    """List your sessions."""
+    """List your sessions: those that live, and those that ended in the last days, with the cause."""
     import json
 
-    from rps_core import interface
+    from rps_core import listing
 
-    sessions = interface.surveyed(lambda: find(options), everything=everything)
     if as_json:
+        sessions = listing.surveyed(lambda: find(options), everything=everything)
         click.echo(json.dumps([session.as_json() for session in sessions], indent=1))
     else:
-        interface.print_table(sessions)
+        store(options)
+        listing.print_list(lambda: find(options), everything=everything)
 
 
 @click.command()
@@ -41,6 +42,26 @@ def status(*, name: str | None, as_json: bool, **options: Any) -> None:
         click.echo(json.dumps(session.as_json(), indent=1))
     else:
         interface.print_session(session)
+
+
+@click.command()
+@optional_name
+@as_json
+@common
+def why(*, name: str | None, as_json: bool, **options: Any) -> None:
+    """Tell why a session is as it is: why it waits, does not get ready, or ended. NAME may be shortened; left
+    out, it is the only one that lives, or else the last."""
+    import json
+
+    from rps_core import inquiry
+
+    sessions = store(options)
+    record = sessions.find_last(name)
+    answer = inquiry.inquire(record, lambda: find(options)[0], sessions)
+    if as_json:
+        click.echo(json.dumps(answer.as_json(), indent=1))
+    else:
+        inquiry.print_answer(answer)
 
 
 @click.command()
@@ -88,4 +109,4 @@ def stop(*, name: str | None, everything: bool, as_json: bool, **options: Any) -
             click.echo(f"{session.record.name}: {session.reason or session.state}", err=True)
 
 
-COMMANDS = (list_, status, url, logs, stop)
+COMMANDS = (list_, status, why, url, logs, stop)

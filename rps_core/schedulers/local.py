@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from rps_core.node.agent import descendants, send, start_ticks
 from rps_core.node.supervisor import boot
 from rps_core.plugin import (
+    Evidence,
     Gone,
     Job,
     JobPhase,
@@ -109,6 +110,13 @@ def rps_submit(spec: SessionSpec, script: Path) -> str:
 def rps_poll(jobs: Sequence[Job]) -> Mapping[str, JobStatus]:
     """Look at each job's supervisor, and at what it left behind."""
     return {job.id: _poll(job) for job in jobs}
+
+
+@hookimpl(trylast=True)
+def rps_testimony(job: Job) -> Sequence[Evidence]:
+    """What the job's keeper noted of its end, or that there is none."""
+    status = _poll(job)
+    return [Evidence(source="supervisor", line=status.evidence)] if isinstance(status, Gone) else []
 
 
 @hookimpl(trylast=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rps_core.plugin import (
+    Evidence,
     Job,
     JobStatus,
     SchedulerError,
@@ -137,6 +138,12 @@ def rps_poll(jobs: Sequence[Job], shell: Shell) -> Mapping[str, JobStatus]:
     found = answers.text_jobs(done.stdout)
     denied = answers.denied(done.stderr)
     return {**torque.not_ids(jobs), **torque.sort_out(asked, found, denied, done, shell)}
+
+
+@hookimpl(trylast=True)
+def rps_testimony(job: Job, shell: Shell) -> Sequence[Evidence]:
+    """As Torque's, from PBS's own `qstat` and `tracejob`."""
+    return torque.rps_testimony(job, shell)
 
 
 @hookimpl(trylast=True)

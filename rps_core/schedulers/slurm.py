@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rps_core.plugin import (
+    Evidence,
     Gone,
     Job,
     JobStatus,
@@ -120,6 +121,29 @@ def rps_poll(jobs: Sequence[Job], shell: Shell) -> Mapping[str, JobStatus]:
 
 
 @hookimpl(trylast=True)
+def rps_testimony(job: Job, shell: Shell) -> Sequence[Evidence]:
+    """Accounting, with the job's steps, for these alone tell what was used; and of a job that waits what
+    the controller has.
+    """
+    if not answers.is_job_id(job.id):
+        return []
+    told = []
+    for command, timeout, read in (
+        (commands.waiting(job.id), QUEUE_TIME, answers.told_of_waiting),
+        (commands.story(job.id), ACCOUNTING_TIME, answers.told_by_accounting),
+    ):
+        done = _ask(shell, command, timeout)
+        if not isinstance(done, Unknown):
+            lines = read(done.stdout)
+        elif "Invalid job id" in done.reason:  # it has been forgotten
+            lines = []
+        else:
+            lines = [done.reason]
+        told += [Evidence(source=command[0], line=line) for line in lines]
+    return told
+
+
+@hookimpl(trylast=True)
 def rps_cancel(job: Job, shell: Shell) -> bool:
     """Run scancel, which says only with --verbose that a job was over already."""
     if not answers.is_job_id(job.id):
@@ -171,6 +195,7 @@ def _sbatch(spec: SessionSpec, script: Path, shell: Shell) -> str | _Lost:
         f"Slurm refused the job: {told}",
         refusals.hint(told),
         transient=refusals.is_passing(done.stderr),
+        cause=refusals.cause(told),
     )
     killed = 128 < done.code < 255
     if killed or refusals.may_have_worked(done.stderr):
@@ -200,6 +225,7 @@ def _look_up(spec: SessionSpec, lost: _Lost, shell: Shell) -> str | None:
         f"If it was, it ends by itself when it starts; `squeue --name={name}` would show it, and "
         f"`scancel --name={name}` ends it.",
         transient=True,
+        cause="scheduler-away",
     )
 
 
@@ -210,11 +236,11 @@ def _ask(shell: Shell, command: Sequence[str], timeout: float) -> Finished | Unk
     try:
         done = shell(*command, timeout=timeout)
     except SchedulerError as error:
-        return Unknown(reason=error.message)
+        return Unknown(reason=error.message, cause="scheduler-away")
     if done.code == 0 and (done.stdout.strip() or not done.stderr.strip()):
         return done
     told = refusals.telling(done.stderr, done.stdout) or f"it exits with {done.code}"
-    return Unknown(reason=f"{command[0]} does not answer: {told}")
+    return Unknown(reason=f"{command[0]} does not answer: {told}", cause="scheduler-away")
 
 
 def _is_doubtful(status: JobStatus | None) -> bool:

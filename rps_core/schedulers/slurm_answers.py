@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rps_core.plugin import Gone, JobPhase, JobStatus, Known, Outcome, Unknown
-from rps_core.schedulers.slurm_reasons import in_plain_words
+from rps_core.schedulers.slurm_reasons import cause_of, in_plain_words
 
 UNIT = "\x1f"
 RECORD = "\x1e"
@@ -24,6 +24,7 @@ QUEUE_FORMAT = UNIT.join(("%i", "%T", "%S", "%L", "%B", "%r")) + RECORD
 TAG_FORMAT = UNIT.join(("%i", "%k")) + RECORD
 ACCOUNTING_FIELDS = "JobIDRaw,State,ExitCode"
 SUBMITTED_FIELDS = "JobIDRaw,Comment"
+STORY_FIELDS = "JobID,State,ExitCode,Elapsed,Timelimit,ReqMem,MaxRSS,NodeList"
 
 _PHASES = {
     "PENDING": JobPhase.PENDING,
@@ -66,6 +67,10 @@ _OUTCOMES = {
 _NOTHING = frozenset(
     {"", "n/a", "none", "(null)", "null", "unknown", "none assigned", "not_set", "invalid"}
 )
+_WHY_WAITING = frozenset(
+    {"JobState", "Reason", "Dependency", "Priority", "EligibleTime", "StartTime", "Partition", "Account",
+     "QOS", "TimeLimit", "SchedNodeList"}
+)  # fmt: skip
 _CANCELLED_BY = re.compile(r"CANCELLED by (\d+)", re.ASCII)
 
 
@@ -140,6 +145,7 @@ def status_in_queue(job: Queued) -> JobStatus:
             node=None if pending or job.node.strip().lower() in _NOTHING else job.node.strip(),
             reason=in_plain_words(reason) if reason else _WAITING.get(state),
             raw_reason=reason,
+            cause=cause_of(reason or state) if pending else None,
             estimated_start=read_time(job.start) if pending else None,
             time_left=None if pending else read_duration(job.time_left),
         )
@@ -164,9 +170,37 @@ def status_in_accounting(job: Accounted) -> JobStatus:
         return Gone(
             outcome=outcome,
             evidence=f"sacct says {f'CANCELLED by {_user(int(by[1]))}' if by else state}",
+            by=_name(int(by[1])) if by else None,
             exit_code=read_exit_code(job.exit_code) if ended_itself else None,
         )
     return Unknown(reason=f"squeue shows it no more, and sacct still says {state!r}")
+
+
+def told_by_accounting(stdout: str) -> list[str]:
+    """A `sacct --format=STORY_FIELDS`, a line for each step, fields by name and without the empty ones."""
+    names = STORY_FIELDS.split(",")
+    lines = []
+    for row in stdout.splitlines():
+        fields = row.split(UNIT)
+        if len(fields) == len(names):
+            told = (f"{n}={f}" for n, f in zip(names[1:], fields[1:], strict=True) if f)
+            lines.append(f"{fields[0]} {' '.join(told)}")
+    return [_naming(line) for line in lines]
+
+
+def told_of_waiting(stdout: str) -> list[str]:
+    """Of a `scontrol --oneliner show job` what tells why the job waits; nothing once it does not."""
+    line = stdout.strip().rpartition("\n")[2]
+    if " JobState=PENDING " not in line:
+        return []
+    # A reason may hold blanks; what follows is the next name with its `=`.
+    found = re.findall(r"(\w[\w:/]*)=(.*?)(?= \w[\w:/*]*=|$)", line)
+    return [" ".join(f"{n}={v}" for n, v in found if n in _WHY_WAITING and v not in ("", "(null)"))]
+
+
+def _naming(line: str) -> str:
+    """Who cancelled it by name."""
+    return re.sub(r"CANCELLED by (\d+)", lambda found: f"CANCELLED by {_user(int(found[1]))}", line)
 
 
 def read_time(text: str) -> datetime | None:
@@ -210,7 +244,12 @@ def _records(text: str, end: str, width: int) -> Iterator[list[str]]:
 
 
 def _user(uid: int) -> str:
+    name = _name(uid)
+    return name if name.startswith("uid ") else f"{name} (uid {uid})"
+
+
+def _name(uid: int) -> str:
     try:
-        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"uid {uid}"

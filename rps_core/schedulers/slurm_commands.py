@@ -9,6 +9,7 @@ from rps_core.plugin import login_name
 from rps_core.schedulers.slurm_answers import (
     ACCOUNTING_FIELDS,
     QUEUE_FORMAT,
+    STORY_FIELDS,
     SUBMITTED_FIELDS,
     UNIT,
 )
@@ -36,6 +37,17 @@ def queue(format_: str = QUEUE_FORMAT) -> list[str]:
 def accounting(job_ids: Sequence[str]) -> list[str]:
     """The jobs without their steps."""
     return [*_sacct(ACCOUNTING_FIELDS), f"--jobs={','.join(job_ids)}"]
+
+
+def story(job_id: str) -> list[str]:
+    """A job with its steps, to be read by people."""
+    separators = ["--parsable2", f"--delimiter={UNIT}"]
+    return ["sacct", "--noheader", *separators, f"--format={STORY_FIELDS}", f"--jobs={job_id}"]
+
+
+def waiting(job_id: str) -> list[str]:
+    """What the controller has of a job, as one line."""
+    return ["scontrol", "--oneliner", "show", "job", job_id]
 
 
 def submitted(spec: SessionSpec) -> list[str]:

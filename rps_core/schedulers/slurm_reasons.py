@@ -50,9 +50,37 @@ _ADDED = {
     "Reserved for maintenance": "the nodes are reserved for maintenance before it could end",
     "May be reserved for other job": "the node may be reserved for another job",
 }
+# The word for it (`rps_core.causes`); what is not named here is told by its ending, or is a limit.
+_CAUSES = {
+    "resources": ("Resources", "Licenses", "BurstBufferResources"),
+    "priority": ("Priority", "SchedDefer"),
+    "held": (
+        "JobHeldAdmin", "JobHeldUser", "JobLaunchFailure", "job requeued in held state",
+        "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD",
+    ),
+    "dependency": ("Dependency",),
+    "begin-time": ("BeginTime", "Reservation"),
+    "no-account": ("AccountNotAllowed", "InvalidAccount"),
+    "queue-limit": ("JobArrayTaskLimit", "QOSTimeLimit"),
+    "nodes-unavailable": ("ReqNodeNotAvail", "NodeDown", "FrontEndDown"),
+    "partition-down": ("PartitionDown", "PartitionInactive"),
+}  # fmt: skip
+_CAUSE_OF = {code: cause for cause, codes in _CAUSES.items() for code in codes}
 _LIMIT = re.compile(r"(QOS|Assoc)(Grp|Max)\w+")
 _WHOSE = {"QOS": "its QoS", "Assoc": "its account"}
 _WHAT = {"Grp": "all its jobs together may use", "Max": "one user or one job may use"}
+
+
+def cause_of(raw: str) -> str | None:
+    """The word for a `%r` of squeue, or for a state in which a job waits; None where there is none."""
+    code = raw.partition(",")[0].strip()
+    if code in _CAUSE_OF:
+        return _CAUSE_OF[code]
+    if _LIMIT.fullmatch(code):
+        return "queue-limit"
+    if code.startswith("Nodes required for job"):
+        return "nodes-unavailable"
+    return "never" if _REASONS.get(code, "").endswith(_NOT_AS_IT_IS) else None
 
 
 def in_plain_words(raw: str) -> str:

@@ -1,4 +1,5 @@
-"""Why Slurm's commands fail: the line that tells, and what to do about it."""
+"""Why Slurm's commands fail: the line that tells, the word for it (`rps_core.causes.OVER`), and what to do
+about it."""
 
 from __future__ import annotations
 
@@ -25,59 +26,83 @@ _SUMMARY = "Batch job submission failed: "
 _HINTS = (
     (
         r"invalid account or account/partition",
+        "no-account",
         "Name an allocation of yours with -A; `sacctmgr show associations user=$USER "
         "format=account,partition` lists them.",
     ),
-    (r"invalid partition", "Name a partition with -p; `sinfo --summarize` lists them."),
+    (r"invalid partition", "no-partition", "Name a partition with -p; `sinfo --summarize` lists them."),
     (
         r"partition not available",
+        "no-partition",
         "Its administrators have switched it off: take another with -p; `sinfo --summarize` lists them.",
     ),
     (
         r"group not permitted to use this partition|access/permission denied",
+        "no-partition",
         "Take another partition with -p, or another account with -A.",
     ),
     (
         r"invalid qos",
+        "refused",
         "Leave --qos out, or name one that your account may use; `sacctmgr show associations "
         "user=$USER format=account,qos` lists them.",
     ),
     (
         r"time limit",
+        "queue-limit",
         "Ask for less with -t; `sinfo --format='%P %l'` shows the limit of each partition.",
     ),
     (
         r"generic resource|gres",
+        "too-much",
         "Take a partition that has GPUs with -p; `sinfo --format='%P %G'` shows them.",
     ),
     (
         r"node configuration is not available|can not be satisfied|memory specification",
+        "too-much",
         "No node of the partition has so many cores (-c), so much memory (-m) or so many GPUs (-g): ask "
         "for less, or take another with -p; `sinfo --format='%P %c %m %G'` shows what they have.",
     ),
     (
         r"node count|more processors requested",
+        "too-much",
         "Ask for fewer nodes or cores; `sinfo --summarize` shows how many a partition has.",
     ),
-    (r"invalid feature", "`sinfo --format='%P %f'` shows the features that --constraint can name."),
-    (r"reservation", "`scontrol show reservation` lists them; leave --reservation out for none."),
+    (
+        r"invalid feature",
+        "too-much",
+        "`sinfo --format='%P %f'` shows the features that --constraint can name.",
+    ),
+    (
+        r"reservation",
+        "refused",
+        "`scontrol show reservation` lists them; leave --reservation out for none.",
+    ),
     (
         r"job violates accounting/qos policy|submit ?limit",
+        "queue-limit",
         "You have as many jobs as you may, or ask for more than you may. `rps list` shows your sessions.",
     ),
     (
         r"munge|authentication error",
+        "scheduler-away",
         "The authentication service of this host (munge) does not work: tell its administrators.",
     ),
     (
         r"configuration source",
+        "scheduler-away",
         "This host is not set up for Slurm. Is it a login node of the cluster?",
     ),
     (
         r"unable to contact|socket timed out",
+        "scheduler-away",
         "Slurm's controller does not answer. Try again in a while; `scontrol ping` tells when it is back.",
     ),
-    (r"unrecognized option|invalid directive", "See `man sbatch`; `rps start --dry-run` shows the script."),
+    (
+        r"unrecognized option|invalid directive",
+        "refused",
+        "See `man sbatch`; `rps start --dry-run` shows the script.",
+    ),
 )  # fmt: skip
 
 
@@ -107,8 +132,19 @@ def telling(stderr: str, stdout: str = "") -> str:
 
 def hint(told: str) -> str:
     """What the user can do about it; empty where Slurm's words must do."""
-    found = (text for pattern, text in _HINTS if re.search(pattern, told, re.IGNORECASE))
-    return next(found, "")
+    return _looked_up(told)[1]
+
+
+def cause(told: str) -> str:
+    """The word for it."""
+    return _looked_up(told)[0]
+
+
+def _looked_up(told: str) -> tuple[str, str]:
+    found = (
+        (word, text) for pattern, word, text in _HINTS if re.search(pattern, told, re.IGNORECASE)
+    )
+    return next(found, ("refused", ""))
 
 
 def _bare(line: str) -> str:

@@ -8,12 +8,13 @@ They are recognised by their first answer (`qstat -x`: "Unknown option"), and re
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakSet
 
 from rps_core.plugin import (
+    Evidence,
     Finished,
     Job,
     JobStatus,
@@ -54,6 +55,20 @@ _HINTS = {
 }
 # Torque's server or its helper on this host does not answer.
 AWAY = frozenset({31, 33, 111, 113, 162, 214})
+# The words for refusals (`rps_core.causes.OVER`), Torque's and PBS's, by exit code.
+_CAUSES = {
+    **dict.fromkeys((159, 170, 172, 173, 175), "no-partition"),
+    **dict.fromkeys((188, 190), "too-much"),
+    **dict.fromkeys((38, 228), "queue-limit"),
+    **dict.fromkeys(AWAY, "scheduler-away"),
+}
+# What tells something of a job, of all that `qstat -f` has.
+_TELLING = (
+    "job_state", "Exit_status", "exit_status", "comment", "Hold_Types", "depend", "queue", "Account_Name",
+    "exec_host", "Resource_List.walltime", "Resource_List.mem", "resources_used.walltime",
+    "resources_used.mem", "resources_used.vmem",
+)  # fmt: skip
+_TRACED_DAYS = 3
 
 
 @hookimpl(trylast=True)
@@ -105,10 +120,13 @@ def submit(
     if done.code == 0:
         unclear = SchedulerError("qsub printed no id of a job", transient=True)
         return _found_again(name, find(name, shell), unclear)
+    told = answers.complaint(done.stdout, done.stderr)
+    account = "no-account" if "invalid account" in told.lower() else "refused"
     raise SchedulerError(
-        f"qsub refused the job: {answers.complaint(done.stdout, done.stderr)} (exit {done.code})",
+        f"qsub refused the job: {told} (exit {done.code})",
         hints.get(done.code, "") if done.stderr else "",
         transient=done.code in AWAY,
+        cause=_CAUSES.get(done.code, account),
     )
 
 
@@ -120,6 +138,7 @@ def _found_again(name: str, found: list[str] | None, error: SchedulerError) -> s
         f"{error.message}, {told}",
         f"If a job {name} appears later (`qselect -N {name}`), end it with qdel.",
         transient=True,
+        cause="scheduler-away",
     )
 
 
@@ -192,7 +211,8 @@ def sort_out(
             forgotten.append(job)
         else:
             told = answers.complaint("", done.stderr) or "its answer says nothing of this job"
-            statuses[job.id] = Unknown(reason=f"qstat: {told} (exit {done.code})")
+            away = "scheduler-away" if done.code in AWAY else None
+            statuses[job.id] = Unknown(reason=f"qstat: {told} (exit {done.code})", cause=away)
     if forgotten:
         statuses.update(_forgotten(forgotten, shell))
     return statuses
@@ -216,6 +236,34 @@ def _forgotten(jobs: Sequence[Job], shell: Shell) -> dict[str, JobStatus]:
         else:
             statuses[job.id] = conclude(job, "qselect does not list it" if clear else None)
     return statuses
+
+
+@hookimpl(trylast=True)
+def rps_testimony(job: Job, shell: Shell) -> Sequence[Evidence]:
+    """`qstat -f`, as long as the server remembers the job; and `tracejob`, which reads the logs of the host
+    it runs on and is therefore of use where the server is, or keeps them on a shared disk.
+    """
+    if not answers.is_id(job.id):
+        return []
+    return [*_shown(job, shell), *_traced(job, shell)]
+
+
+def _shown(job: Job, shell: Shell) -> Iterator[Evidence]:
+    done = shell("qstat", "-f", "-1", job.id, timeout=TIMEOUT)
+    found = answers.matching(job.id, answers.text_jobs(done.stdout))
+    if found is not None:
+        told = " ".join(f"{name}={found[name]}" for name in _TELLING if found.get(name))
+        yield Evidence(source="qstat", line=f"{job.id} {told}")
+    elif done.stderr.strip() and not answers.denied(done.stderr):
+        yield Evidence(source="qstat", line=answers.complaint("", done.stderr))
+
+
+def _traced(job: Job, shell: Shell) -> list[Evidence]:
+    try:
+        done = shell("tracejob", "-q", "-n", str(_TRACED_DAYS), job.id, timeout=TIMEOUT)
+    except SchedulerError:  # it is not there, on most login nodes
+        return []
+    return [Evidence(source="tracejob", line=line) for line in answers.traced(done.stdout)]
 
 
 @hookimpl(trylast=True)

@@ -106,6 +106,14 @@ def text_jobs(text: str) -> list[Attributes]:
     return list(jobs)
 
 
+def traced(stdout: str) -> list[str]:
+    """The lines of a `tracejob` that tell of a job's fate: requests, its run, its end."""
+    telling = re.compile(r"at request of|Job Run|Exit_status=|job was terminated|walltime|deleted")
+    lines = (line.strip() for line in stdout.split("\n"))
+    # Those of accounting repeat what the others say, at length.
+    return [line for line in lines if telling.search(line) and not re.search(r"\d  A ", line)]
+
+
 def matching(job_id: str, jobs: Iterable[Attributes]) -> Attributes | None:
     """The job of this id among those of an answer, which may hold others."""
     return next((job for job in jobs if same_job(job_id, job.get("Job_Id", ""))), None)

@@ -31,24 +31,35 @@ _HOLDS = {
     "s": "it is held by the system: it waits for another job, or an administrator stopped it",
     "p": "it is held because its password is wrong",
 }
-# What schedulers write into `comment`; the first that fits counts.
+# What schedulers write into `comment`, the word for it (`rps_core.causes`), and plain words; the first
+# that fits counts.
 _COMMENTS = (
-    ("can never run", "it can never run as it was asked for"),
+    ("can never run", "never", "it can never run as it was asked for"),
     (
         "queue not started",
+        "partition-down",
         "its queue is stopped: no job of it starts until an administrator allows",
     ),
-    ("not enough of the right type", "no node that fits is free yet"),
-    ("insufficient amount", "what it asks for is not free yet"),
-    ("no available resources", "what it asks for is not free yet"),
-    ("not enough free nodes", "not enough nodes are free yet"),
-    ("draining system", "the scheduler keeps nodes free for a job that waited longer"),
-    ("dedicated time", "the cluster is kept for something else at this time"),
-    ("per-user limit", "you have as many jobs running as you may"),
-    ("user has reached", "you have as many jobs running as you may"),
-    ("limit", "a limit of the queue or the cluster is reached"),
-    ("reservation", "the nodes are reserved for others"),
+    ("not enough of the right type", "resources", "no node that fits is free yet"),
+    ("insufficient amount", "resources", "what it asks for is not free yet"),
+    ("no available resources", "resources", "what it asks for is not free yet"),
+    ("not enough free nodes", "resources", "not enough nodes are free yet"),
+    (
+        "draining system",
+        "priority",
+        "the scheduler keeps nodes free for a job that waited longer",
+    ),
+    (
+        "dedicated time",
+        "nodes-unavailable",
+        "the cluster is kept for something else at this time",
+    ),
+    ("per-user limit", "queue-limit", "you have as many jobs running as you may"),
+    ("user has reached", "queue-limit", "you have as many jobs running as you may"),
+    ("limit", "queue-limit", "a limit of the queue or the cluster is reached"),
+    ("reservation", "nodes-unavailable", "the nodes are reserved for others"),
 )
+_CAUSES = {"H": "held", "W": "begin-time"}
 
 
 _NEGATIVE = {
@@ -73,11 +84,12 @@ def status_of(job: Attributes) -> JobStatus:
         # The wrapper has a letter for every end that Slurm knows but this one (and a missed deadline).
         return Gone(outcome=Outcome.OUT_OF_MEMORY, evidence="Slurm's qstat shows it in state U")
     if state in _PENDING:
-        reason, raw = _pending_reason(job, state)
+        cause, reason, raw = _pending_reason(job, state)
         return Known(
             phase=JobPhase.PENDING,
             reason=reason,
             raw_reason=raw,
+            cause=cause,
             estimated_start=_time(job.get("estimated.start_time") or job.get("Execution_Time")),
         )
     if state in _ALIVE:
@@ -87,15 +99,19 @@ def status_of(job: Attributes) -> JobStatus:
     return Unknown(reason=f"qstat shows the job in a state that rps does not know: {state!r}")
 
 
-def _pending_reason(job: Attributes, state: str) -> tuple[str, str | None]:
+def _pending_reason(job: Attributes, state: str) -> tuple[str | None, str, str | None]:
+    """The word for it, plain words, and the scheduler's own."""
     raw = job.get("comment")
     if state == "H":
         held = [told for letter, told in _HOLDS.items() if letter in job.get("Hold_Types", "")]
-        return "; ".join(held) or _PENDING["H"], raw
+        # Whoever waits for another job is held by the system too.
+        waits = job.get("depend") and job.get("Hold_Types") == "s"
+        return "dependency" if waits else "held", "; ".join(held) or _PENDING["H"], raw
     if state == "Q" and raw:
-        told = (words for part, words in _COMMENTS if part in raw.lower())
-        return next(told, _PENDING["Q"]), raw
-    return _PENDING[state], raw
+        told = ((word, words) for part, word, words in _COMMENTS if part in raw.lower())
+        cause, reason = next(told, (None, _PENDING["Q"]))
+        return cause, reason, raw
+    return _CAUSES.get(state), _PENDING[state], raw
 
 
 def _node(job: Attributes) -> str | None:

@@ -244,20 +244,23 @@ LIVING: list[tuple[str, Known]] = [
     ),
 ]  # fmt: skip
 WAITING = [
-    ("big", "Resources", "it is next, as soon as nodes are free", "2026-11-22T22:10:58"),
-    ("next", "Priority", "other jobs are before it", "2026-11-22T22:40:00"),
-    ("begin", "BeginTime", "it is not to start before a certain time", "2026-11-22T22:51:19"),
-    ("dependency", "Dependency", "it waits for another job", None),
-    ("never", "DependencyNeverSatisfied",
+    ("big", "resources", "Resources", "it is next, as soon as nodes are free", "2026-11-22T22:10:58"),
+    ("next", "priority", "Priority", "other jobs are before it", "2026-11-22T22:40:00"),
+    ("begin", "begin-time", "BeginTime", "it is not to start before a certain time", "2026-11-22T22:51:19"),
+    ("dependency", "dependency", "Dependency", "it waits for another job", None),
+    ("never", "never", "DependencyNeverSatisfied",
      "it depends on a job that has failed; as it is, it will never start", None),
-    ("held-user", "JobHeldUser", "you hold it back (`scontrol release` lets it go)", None),
-    ("held-admin", "JobHeldAdmin", "an administrator holds it back", None),
-    ("partition-down", "PartitionDown", "its partition is switched off", None),
-    ("het", "JobHeldUser", "you hold it back (`scontrol release` lets it go)", None),
-    ("requeued", "BeginTime", "it is not to start before a certain time", "2026-11-22T21:53:20"),
-    ("requeue-hold", "job requeued in held state", "it was put back into the queue, and is held there",
+    ("held-user", "held", "JobHeldUser", "you hold it back (`scontrol release` lets it go)", None),
+    ("held-admin", "held", "JobHeldAdmin", "an administrator holds it back", None),
+    ("partition-down", "partition-down", "PartitionDown", "its partition is switched off", None),
+    ("het", "held", "JobHeldUser", "you hold it back (`scontrol release` lets it go)", None),
+    ("requeued", "begin-time", "BeginTime", "it is not to start before a certain time",
+     "2026-11-22T21:53:20"),
+    ("requeue-hold", "held", "job requeued in held state",
+     "it was put back into the queue, and is held there",
      "2026-11-22T21:53:21"),
-    ("special", "job requeued in held state", "it was put back into the queue, and is held there",
+    ("special", "held", "job requeued in held state",
+     "it was put back into the queue, and is held there",
      "2026-11-22T21:53:21"),
 ]  # fmt: skip
 ENDED = [
@@ -281,15 +284,16 @@ def test_a_job_that_lives(name: str, expected: Known) -> None:
     assert poll([number(name)], SQUEUE["jobs of all kinds"].answer) == {number(name): expected}
 
 
-@pytest.mark.parametrize(("name", "raw", "reason", "start"), WAITING)
+@pytest.mark.parametrize(("name", "cause", "raw", "reason", "start"), WAITING)
 def test_a_job_that_waits_says_why_and_until_when(
-    name: str, raw: str, reason: str, start: str | None
+    name: str, cause: str, raw: str, reason: str, start: str | None
 ) -> None:
     assert poll([number(name)], SQUEUE["jobs of all kinds"].answer) == {
         number(name): Known(
             phase=JobPhase.PENDING,
             reason=reason,
             raw_reason=raw,
+            cause=cause,
             estimated_start=datetime.fromisoformat(start).astimezone() if start else None,
         )
     }
@@ -329,7 +333,11 @@ def test_who_cancelled_a_job_is_asked_of_accounting(
     monkeypatch.setattr(pwd, "getpwuid", nobody_but_root)
     ended = SACCT["jobs that have ended"].answer
     found = poll([number(name)], SQUEUE["jobs of all kinds"].answer, ended)
-    assert found[number(name)] == Gone(outcome=Outcome.CANCELLED, evidence=f"sacct says {by}")
+    assert found[number(name)] == Gone(
+        outcome=Outcome.CANCELLED,
+        evidence=f"sacct says {by}",
+        by=by.removeprefix("CANCELLED by ").removesuffix(" (uid 0)"),
+    )
 
 
 def nobody_but_root(uid: int) -> object:

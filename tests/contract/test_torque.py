@@ -218,6 +218,7 @@ def test_job_names_are_what_every_torque_takes_and_differ() -> None:
                 phase=JobPhase.PENDING,
                 reason="its queue is stopped: no job of it starts until an administrator allows",
                 raw_reason="Not Running: Queue not started.",
+                cause="partition-down",
             ),
         ),
         (
@@ -226,11 +227,16 @@ def test_job_names_are_what_every_torque_takes_and_differ() -> None:
                 phase=JobPhase.PENDING,
                 reason="no node that fits is free yet",
                 raw_reason="Not Running: Not enough of the right type of nodes are available",
+                cause="resources",
             ),
         ),
         (
             "state H",
-            Known(phase=JobPhase.PENDING, reason="it is held by you (`qrls` lets it go)"),
+            Known(
+                phase=JobPhase.PENDING,
+                reason="it is held by you (`qrls` lets it go)",
+                cause="held",
+            ),
         ),
         (
             "state dep",
@@ -238,12 +244,14 @@ def test_job_names_are_what_every_torque_takes_and_differ() -> None:
                 phase=JobPhase.PENDING,
                 reason="it is held by the system: it waits for another job, or an administrator "
                 "stopped it",
+                cause="dependency",
             ),
         ),
         (
             "state W",
             Known(
                 phase=JobPhase.PENDING,
+                cause="begin-time",
                 reason="it waits for its start time",
                 estimated_start=datetime(2026, 11, 25, 23, 59, tzinfo=UTC),
             ),

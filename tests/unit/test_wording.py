@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from rps_core import interface, sessions
+from rps_core import interface, listing, sessions
 from rps_core.client import ServiceState
 from rps_core.models import JobPhase, JobStatus, Known
 from rps_core.sessions import Session
@@ -80,7 +80,7 @@ def test_lists_and_the_page_of_one_session_tell_it(capsys: pytest.CaptureFixture
         estimated_start=datetime(2031, 5, 7, 21, 5, tzinfo=UTC), node="n1", node_name="n1.local"
     )
     told = "it is next, as soon as nodes are free (Resources); estimated start Wed 07 May 14:05"
-    interface.print_table([far])
+    listing.print_table([far])
     assert told in capsys.readouterr().out
     interface.print_session(far)
     shown = capsys.readouterr().out

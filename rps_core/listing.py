@@ -1,0 +1,89 @@
+"""`rps list`: the records at once, the living sessions' states as soon as they are known."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from rps_core import paths, sessions, shell
+from rps_core.screen import Area
+from rps_core.sessions import Session
+from rps_core.store import Record, Store
+from rps_core.wording import duration, plain, reason_in_full
+
+if TYPE_CHECKING:
+    from rps_core.cluster import Here
+
+LAST_DAYS = 3.0  # for how long a session that is over is shown without being asked for
+_UNKNOWN_YET = "..."
+
+
+def print_list(find: Callable[[], tuple[Here, Store]], *, everything: bool) -> None:
+    """The table. On a terminal what the records tell stands there first, and is then filled in."""
+    store = Store(paths.sessions_dir())
+    since = None if everything else time.time() - LAST_DAYS * 86400
+    records = [r for r in store.records() if r.ended is None or since is None or r.ended > since]
+    if not records:
+        click.echo("No sessions. `rps start` starts one.", err=True)
+        return
+    if all(record.ended is not None for record in records):
+        print_table(sessions.survey(records, None, store, shell.run))
+        return
+    area = Area(sys.stdout)
+    if area.live:
+        area.draw(_lines([_from_the_record(record) for record in records]), clip=True)
+    try:
+        found = sessions.survey(records, find()[0], store, shell.run)
+    finally:
+        area.clear()
+    print_table(found)
+
+
+def surveyed(find: Callable[[], tuple[Here, Store]], *, everything: bool) -> list[Session]:
+    """The living sessions, with `everything` the ended too, as `--json` gives them."""
+    store = Store(paths.sessions_dir())
+    records = [r for r in store.records() if everything or r.ended is None]
+    if all(record.ended is not None for record in records):
+        return sessions.survey(records, None, store, shell.run)
+    here, store = find()
+    return sessions.survey(records, here, store, shell.run)
+
+
+def print_table(found: Sequence[Session]) -> None:
+    """The sessions, a line each; on a terminal no longer than that is wide."""
+    width = Area(sys.stdout).columns
+    for line in _lines(found):
+        click.echo(line if width is None else line[:width].rstrip())
+    silent = {session.service_away: session for session in found if session.service_away}
+    for words in silent:
+        click.echo(f"Not known is what the service would say: {words}", err=True)
+
+
+def _from_the_record(record: Record) -> Session:
+    state = record.outcome or "ended" if record.ended else _UNKNOWN_YET
+    return Session(record=record, state=state, reason=record.reason, cause=record.cause, url=None)
+
+
+def _lines(found: Sequence[Session]) -> list[str]:
+    rows: list[tuple[str, ...]] = [
+        ("NAME", "STATE", "CAUSE", "CLUSTER", "JOB", "NODE", "LEFT", "REASON")
+    ]
+    for session in found:
+        left = "" if session.time_left is None else duration(session.time_left)
+        record = session.record
+        cause = "" if session.cause in (None, session.state) else str(session.cause)
+        rows.append(
+            (record.name, session.state, cause, record.cluster, record.job_id or "",
+             session.node or "", left, plain(reason_in_full(session)))
+        )  # fmt: skip
+    told = [column for column in range(len(rows[0])) if any(row[column] for row in rows[1:])]
+    rows = [tuple(row[column] for column in told) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
