@@ -6,6 +6,7 @@ file is opened for each line, so that it may be moved away (logrotate) at any ti
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -102,7 +103,11 @@ class Audit:
         try:
             handle = os.open(self._file, flags, 0o600)
             try:
-                os.write(handle, line.encode() + b"\n")  # in one piece, whoever else appends
+                whole = line.encode() + b"\n"
+                written = os.write(handle, whole)  # in one piece, whoever else appends
+                if written < len(whole):  # the disk is full: half a line would spoil the next
+                    os.ftruncate(handle, os.lseek(handle, 0, os.SEEK_CUR) - written)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             finally:
                 os.close(handle)
         except OSError as error:

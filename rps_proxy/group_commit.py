@@ -7,6 +7,7 @@ one fsync, not for one each, and every one of them is answered only after it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -51,11 +52,11 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._run, name="registry", daemon=True)
         self._thread.start()
 
-    async def write(self, change: Callable[[sqlite3.Connection], Result]) -> Result:
+    def write(self, change: Callable[[sqlite3.Connection], Result]) -> asyncio.Future[Result]:
         """Run `change` within a transaction; its result, once that is on disk.
 
-        `change` runs in the writer's thread. It must refuse before it writes: the changes of others
-        are in the same transaction.
+        Changes are carried out in the order of these calls, awaited or not. `change` runs in the writer's
+        thread. It must refuse before it writes: the changes of others are in the same transaction.
 
         Raises:
             RefusedError: `change` raised it.
@@ -64,8 +65,7 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         write = _Write(change, loop, loop.create_future())
         self._queue.put(write)
-        result: Result = await write.done
-        return result
+        return write.done
 
     def close(self) -> None:
         """Commit what is under way and close the connection."""
@@ -94,8 +94,9 @@ class GroupCommit:
                     write.refusal = refusal
             self._db.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - if this thread ended, nobody were answered again
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error):  # the next BEGIN then says it
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
             for write in batch:
                 write.refusal = BusyError(str(error)) if isinstance(error, sqlite3.Error) else error
         batch[0].loop.call_soon_threadsafe(_answer, batch)

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from pathlib import Path
@@ -324,8 +324,8 @@ class Registry:
 
         return await self._writer.write(change)
 
-    async def lapse(self, names: Iterable[str]) -> None:
-        """Note that the leases of these sessions ran out."""
+    def lapse(self, names: Iterable[str]) -> Awaitable[None]:
+        """Note that the leases of these sessions ran out: before all that is asked for after this call."""
         rows = [(time.time(), name) for name in names]
 
         def change(db: sqlite3.Connection) -> None:
@@ -334,7 +334,7 @@ class Registry:
                 rows,
             )
 
-        await self._writer.write(change)
+        return self._writer.write(change)
 
     async def revive(self, name: str) -> Session:
         """Note that a lapsed session was heard of again. Refused: `gone`."""
@@ -388,17 +388,34 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version > SCHEMA_VERSION:
-        raise ServiceError(
-            f"The registry {path} was written by a later version of rps (format {version}; "
-            f"this one reads up to {SCHEMA_VERSION}).",
-            "Run the version that wrote it, or give the service another directory.",
-        )
-    steps = [_SCHEMA] if version == 0 else []
-    steps += [step for to, step in _MIGRATIONS.items() if to > version]
-    if steps:  # all of them or, after a crash, none
-        db.executescript(f"BEGIN; {''.join(steps)} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+    db.execute("BEGIN IMMEDIATE")  # two processes must not both do this
+    try:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise ServiceError(
+                f"The registry {path} was written by a later version of rps (format {version}; "
+                f"this one reads up to {SCHEMA_VERSION}).",
+                "Run the version that wrote it, or give the service another directory.",
+            )
+        steps = [_SCHEMA] if version == 0 else []
+        steps += [step for to, step in _MIGRATIONS.items() if to > version]
+        for statement in _statements("".join(steps)):  # all of them or, after a crash, none
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Its statements one by one: `executescript` would commit what is open."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def _session(row: tuple[Any, ...]) -> Session:

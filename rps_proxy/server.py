@@ -84,20 +84,20 @@ async def serve(
             accepting = await loop.create_unix_server(
                 server, sock=engine_socket(settings), backlog=BACKLOG
             )
-        administering = await loop.create_unix_server(
-            web.Server(Admin(service, front).handle, access_log=None), sock=admin_listener
-        )
+        admin = web.Server(Admin(service, front).handle, access_log=None)
+        administering = await loop.create_unix_server(admin, sock=admin_listener)
         _log.info("listening", address=settings.listen.address, port=port, domain=settings.domain,
                   engine=kind)  # fmt: skip
         if ready is not None:
             ready(port)
         try:
-            await _until_told_to_stop(service.run(), front.watch())
+            await _until_told_to_stop(*service.tasks(), front.watch())
         finally:
             accepting.close()
             administering.close()
-            service.close()
-            await server.shutdown(timeout=1)
+            routes.close()  # what is under way ends; calls of the API that are get their answer
+            await asyncio.gather(server.shutdown(timeout=1), admin.shutdown(timeout=1))
+            await service.end()
             await accepting.wait_closed()
             _log.info("stopped")
 

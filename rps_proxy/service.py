@@ -7,8 +7,9 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Coroutine, Iterable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 from rps_core.errors import ServiceError
 from rps_core.log import get_logger
@@ -30,6 +31,8 @@ RECONCILE_EVERY = 30.0  # seconds; an engine that was restarted may have lost ro
 LOCK_TRIES = 30  # tenths of a second: a service that was told to stop may still be at it
 _DAY = 86400
 
+_T = TypeVar("_T")
+
 _log = get_logger("rps.service")
 
 
@@ -37,7 +40,8 @@ class Service:
     """One service on its directory. A route is live exactly while its session holds a lease.
 
     The registry is the truth, and answers do not wait for an engine that is away: what it did not
-    take, it gets with `reconcile` once it is back.
+    take, it gets with `reconcile` once it is back. A change that was begun is carried through, whether or
+    not who asked for it is still there: else a session could be revoked, and its route stay.
     """
 
     def __init__(self, settings: Settings, directory: Path, hosts: Hosts, engine: Engine) -> None:
@@ -62,7 +66,9 @@ class Service:
         self._live: dict[str, Target] = {}
         self._not_taken: set[str] = set()  # of the live: the engine does not have them yet
         self._in_step: bool | None = None  # whether the engine has all; None: not asked yet
-        self._reconciled = 0.0
+        self._refusals = 0  # changes that the engine did not take
+        self._behind = asyncio.Event()  # the engine is to be looked at now
+        self._changes: set[asyncio.Task[Any]] = set()  # under way
         self._leases = Leases(settings.lease.length, settings.lease.sweep_every)
         self._idle_since = time.monotonic()
 
@@ -83,44 +89,73 @@ class Service:
     async def redeem(self, name: str, address: str, port: int, run_id: str | None) -> None:
         """Make a session ready and its route live; see `Registry.redeem`."""
         began = time.monotonic()
-        session = await self.registry.redeem(name, address, port, run_id)
-        if name not in self._live:
-            self._redeemed_at[name] = began
-        await self._go_live(session)
-        self.note("redeem", session, source=address)
-        _log.info("redeemed", session=name, address=address, port=port)
+
+        async def change() -> None:
+            session = await self.registry.redeem(name, address, port, run_id)
+            if name not in self._live:
+                self._redeemed_at[name] = began
+            await self._go_live(session)
+            self.note("redeem", session, source=address)
+            _log.info("redeemed", session=name, address=address, port=port)
+
+        await self._whole(change())
 
     async def redeem_without_claim(self, name: str, address: str, port: int) -> None:
         """Make a session of the old dialect ready, once; refused as `Registry.redeem`. It has no lease."""
-        session = await self.registry.redeem(name, address, port, None, once=True)
-        await self._go_live(session)
-        self.note("redeem", session, source=address)
-        _log.warning("redeemed-without-claim", session=name, address=address, port=port)
+
+        async def change() -> None:
+            session = await self.registry.redeem(name, address, port, None, once=True)
+            await self._go_live(session)
+            self.note("redeem", session, source=address)
+            _log.warning("redeemed-without-claim", session=name, address=address, port=port)
+
+        await self._whole(change())
 
     async def destroy(self, name: str, address: str) -> None:
         """End a session of the old dialect; refused as `Registry.destroy`."""
-        session = await self.registry.destroy(name, address)
-        await self._take_out(name)
-        self.note("revoke", session, source=address, cause=session.reason)
-        _log.info("destroyed", session=name, address=address)
+
+        async def change() -> None:
+            session = await self.registry.destroy(name, address)
+            await self._take_out(name)
+            self.note("revoke", session, source=address, cause=session.reason)
+            _log.info("destroyed", session=name, address=address)
+
+        await self._whole(change())
 
     async def renew(self, session: Session) -> None:
         """Put a lease back to its full length; a lapsed session gets its route back."""
-        if session.name not in self._live:
-            session = await self.registry.revive(session.name)
-            self.note("back", session, source=session.address)
-            _log.info("back", session=session.name)
-        await self._go_live(session)
+
+        async def bring_back() -> None:
+            revived = await self.registry.revive(session.name)
+            self.note("back", revived, source=revived.address)
+            _log.info("back", session=revived.name)
+            await self._go_live(revived)
+
+        if session.name in self._live:
+            self._grant(session)
+        else:
+            await self._whole(bring_back())
         self.counters.count("events", kind="renew")
 
     async def revoke(self, name: str, reason: str, source: str | None = None) -> Session:
         """End a session, and everything under way on its route; `source` is who asked, for the audit log."""
-        session = await self.registry.revoke(name, reason)
-        self._leases.drop(name)
-        await self._take_out(name)
-        self.note("revoke", session, source=source, cause=session.reason)
-        _log.info("revoked", session=name, reason=session.reason)
-        return session
+
+        async def change() -> Session:
+            session = await self.registry.revoke(name, reason)
+            self._leases.drop(name)
+            await self._take_out(name)
+            self.note("revoke", session, source=source, cause=session.reason)
+            _log.info("revoked", session=name, reason=session.reason)
+            return session
+
+        return await self._whole(change())
+
+    async def _whole(self, change: Coroutine[Any, Any, _T]) -> _T:
+        """The change's result; it goes on where its caller is cancelled."""
+        task = asyncio.get_running_loop().create_task(change)
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+        return await asyncio.shield(task)
 
     def note(self, event: str, session: Session | None, **more: str | None) -> None:
         """Count what was done, to a session or by the operator, and have it in the audit log.
@@ -168,21 +203,39 @@ class Service:
             return "ended"
         return "lapsed" if session.phase is Phase.READY else "pending"
 
-    async def run(self) -> None:
-        """Sweep until cancelled, or until there was nothing to do for `idle_exit` seconds."""
-        expired = float("-inf")
+    def tasks(self) -> list[Coroutine[Any, Any, None]]:
+        """What runs as long as the service does. One of them ends where there was nothing to do for
+        `idle_exit` seconds; each is kept from waiting for the others.
+        """
+        return [self._watch_leases(), self._keep_in_step(), self._clean_up()]
+
+    async def end(self) -> None:
+        """Carry out what was begun, and close engine and registry. The sessions stay as they are in it."""
+        if self._changes:
+            await asyncio.wait(self._changes)
+        self._engine.close()
+        self.registry.close()
+
+    async def _watch_leases(self) -> None:
         while not self._idle_for_long():
-            await self._sweep()
-            if time.monotonic() - expired >= EXPIRE_EVERY:
-                await self._expire()
-                expired = time.monotonic()
+            self._sweep()
             await asyncio.sleep(self.settings.lease.sweep_every)
         _log.info("idle", seconds=self.settings.idle_exit)
 
-    def close(self) -> None:
-        """End every connection and close the registry. The sessions stay as they are in it."""
-        self._engine.close()
-        self.registry.close()
+    async def _keep_in_step(self) -> None:
+        while True:
+            if self._in_step:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(RECONCILE_EVERY):
+                        await self._behind.wait()
+            else:
+                await asyncio.sleep(self.settings.lease.sweep_every)
+            await self._reconcile()
+
+    async def _clean_up(self) -> None:
+        while True:
+            await self._expire()
+            await asyncio.sleep(EXPIRE_EVERY)
 
     async def _go_live(self, session: Session) -> None:
         self._grant(session)
@@ -219,22 +272,26 @@ class Service:
                 self._out_of_step(error)
 
     async def _reconcile(self) -> None:
-        targets = dict(self._live)
+        self._behind.clear()
+        targets, refusals = dict(self._live), self._refusals
         try:
             await self._engine.reconcile(targets)
         except EngineError as error:
             self._out_of_step(error)
             return
+        if refusals != self._refusals:  # of a change that came meanwhile: once more
+            return
         if not self._in_step:
             _log.info("engine-in-step", routes=len(targets))
         self._in_step = True
-        self._reconciled = time.monotonic()
         self._taken(targets)
 
     def _out_of_step(self, error: EngineError) -> None:
         if self._in_step is not False:  # said once, not every two seconds
             _log.error("engine-not-answering", reason=str(error))
         self._in_step = False
+        self._refusals += 1
+        self._behind.set()
 
     def _target(self, session: Session) -> Target:
         if session.address is None or session.port is None:
@@ -243,24 +300,33 @@ class Service:
         verified = not session.old_dialect
         return Target(session.name, host, session.address, session.port, verified)
 
-    async def _sweep(self) -> None:
+    def _sweep(self) -> None:
+        """Take out the routes whose lease ran out; neither the disk nor the engine is waited for."""
         over = self._leases.sweep()
         for name in over:
-            # What is under way ends, too: behind the address may soon be somebody else.
-            await self._take_out(name)
+            self._live.pop(name, None)
+            self._not_taken.discard(name)
+            self._redeemed_at.pop(name, None)
+        if over:
+            # At once: a renewal that comes now finds the session lapsed, and its own note must be the later.
+            noted = self.registry.lapse(over)
+            self._behind.set()  # what is under way ends, too: behind the address may soon be another
+            task = asyncio.get_running_loop().create_task(self._lapsed(over, noted))
+            self._changes.add(task)
+            task.add_done_callback(self._changes.discard)
+        self._engine.sweep()
+        self.audit.sweep()
+
+    async def _lapsed(self, names: list[str], noted: Awaitable[None]) -> None:
+        for name in names:
             session = self.registry.find(name)
             self.note("lapse", session, source=session.address if session else None)
             _log.info("lapsed", session=name)
-        self._engine.sweep()
-        self.audit.sweep()
-        if not self._in_step or time.monotonic() - self._reconciled >= RECONCILE_EVERY:
-            await self._reconcile()
-        if over:
-            try:
-                await self.registry.lapse(over)
-            except BusyError as error:
-                # After a restart these would get a fresh lease, and lose it again: harmless.
-                _log.error("registry-not-written", reason=str(error))
+        try:
+            await noted
+        except BusyError as error:
+            # After a restart these would get a fresh lease, and lose it again: harmless.
+            _log.error("registry-not-written", reason=str(error))
 
     async def _expire(self) -> None:
         keep = self.settings.keep

@@ -12,6 +12,7 @@ import contextlib
 import os
 import signal
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from ipaddress import ip_address
@@ -25,7 +26,7 @@ from rps_proxy.files import write_for_group
 from rps_proxy.settings import Settings
 
 WANTED = "Apache 2.4.60 or newer"
-TIMEOUT = 1.5  # seconds that a change waits for readers
+TIMEOUT = 1.5  # seconds that a change waits, for those before it and for readers
 CONFIG, SITE, ROUTES, PID = "apache.conf", "apache-site.conf", "routes.db", "run/apache.pid"
 CERTIFICATE, UPSTREAM_CA = "front.pem", "upstream-ca.pem"
 MODULES = (
@@ -157,13 +158,26 @@ class Apache:
         self._database.close()
 
     async def _change(self, change: Callable[[], _T]) -> _T:
-        async with self._lock:
-            try:
-                return await asyncio.to_thread(change)
-            except sqlite3.Error as error:
-                raise EngineError(
-                    f"Apache's routes in {self._directory / ROUTES} cannot be changed: {error}"
-                ) from error
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                await self._lock.acquire()
+        except TimeoutError:  # or each would wait for as long as all before it
+            raise EngineError(f"Apache's routes are not changed within {TIMEOUT:g} s") from None
+
+        def in_time() -> _T:
+            left = max(0.0, began + TIMEOUT - time.monotonic())
+            self._database.execute(f"PRAGMA busy_timeout = {round(left * 1000)}").fetchone()
+            return change()
+
+        try:
+            return await asyncio.to_thread(in_time)
+        except sqlite3.Error as error:
+            raise EngineError(
+                f"Apache's routes in {self._directory / ROUTES} cannot be changed: {error}"
+            ) from error
+        finally:
+            self._lock.release()
 
     def _put(self, targets: list[Target]) -> None:
         with self._transaction():
@@ -192,7 +206,8 @@ class Apache:
             yield
             self._database.execute("COMMIT")
         except BaseException:
-            self._database.execute("ROLLBACK")
+            if self._database.in_transaction:  # SQLite ends it itself where the disk is full
+                self._database.execute("ROLLBACK")
             raise
 
 

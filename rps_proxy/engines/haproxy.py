@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from importlib.resources import files
+from ipaddress import ip_address
 from pathlib import Path
 from string import Template
 
@@ -113,6 +115,8 @@ class HAProxy:
         self._lock = asyncio.Lock()  # asyncio's is first come, first served
         self._writing: asyncio.Task[None] | None = None
         self._dirty = False
+        self._file_lock = threading.Lock()
+        self._strays = True  # streams may be open to where no route leads any more
 
     async def add(self, target: Target) -> None:
         """See `Engine`; a route that is there already is replaced."""
@@ -127,8 +131,9 @@ class HAProxy:
         self._wanted.pop(target.host, None)
         self._write_soon()
         async with self._channel():
+            self._strays = True
             await self._delete([target.host])
-            await self._end_streams([target])
+            await self._end_strays()
 
     async def reconcile(self, targets: Mapping[str, Target]) -> None:
         """See `Engine`: HAProxy's map is read, and what differs is changed."""
@@ -138,6 +143,8 @@ class HAProxy:
             wanted = dict(self._wanted)
             held: dict[str, str] = {}
             wrong: set[str] = set()
+            # We may have been killed, or HAProxy have stopped answering, with a route out of the map and its
+            # streams still open; those that it has after a start of ours are looked at in any case.
             for line in (await self._ask(f"show map {self._map}")).split("\n"):
                 if not line:
                     continue
@@ -148,9 +155,11 @@ class HAProxy:
                 if host in held or host not in wanted or value != _value(wanted[host]):
                     wrong.add(host)
                 held[host] = value
+            self._strays |= bool(wrong)
             await self._delete(wrong)
             await self._add([t for h, t in wanted.items() if h not in held or h in wrong])
-            await self._end_streams([_target(host, held[host]) for host in wrong])
+            if self._strays:
+                await self._end_strays()
 
     async def certificate(self, pem: bytes) -> None:
         """Take up a new front certificate: PEM, with its key and chain."""
@@ -170,8 +179,10 @@ class HAProxy:
         """HAProxy goes on with the routes that it has, after a restart too."""
         if self._writing is not None:
             self._writing.cancel()
-        if self._dirty:
-            write_for_group(self._map, _file(self._wanted))
+        try:
+            self._write_file()
+        except OSError as error:
+            _log.error("routes-not-written", reason=str(error))
 
     @contextlib.asynccontextmanager
     async def _channel(self) -> AsyncIterator[None]:
@@ -209,20 +220,21 @@ class HAProxy:
             if said:
                 raise EngineError(f"HAProxy did not give up routes: {said}")
 
-    async def _end_streams(self, targets: Iterable[Target]) -> None:
-        """End what is under way to these addresses.
+    async def _end_strays(self) -> None:
+        """End the streams that lead where no route does any more.
 
         An address that another route has by now is left alone: the port is that session's, so the process
         that had it before is gone, and its streams with it.
         """
-        taken = {(target.address, target.port) for target in self._wanted.values()}
-        ending = {_place(t) for t in targets if (t.address, t.port) not in taken}
-        if not ending:
-            return
-        streams = _streams(await self._ask("show sess all"))
-        ids = [stream for stream, place in streams if place in ending]
+        wanted = {(ip_address(t.address), t.port) for t in self._wanted.values()}
+        ids = [
+            stream
+            for stream, address, port in _streams(await self._ask("show sess all"))
+            if (ip_address(address), port) not in wanted
+        ]
         for batch in _batches((f"shutdown session {stream}" for stream in ids), ";"):
             await self._ask(batch)
+        self._strays = False
 
     def _write_soon(self) -> None:
         self._dirty = True
@@ -234,24 +246,21 @@ class HAProxy:
             await asyncio.sleep(WRITE_AFTER)
             self._dirty = False
             try:
-                await asyncio.to_thread(write_for_group, self._map, _file(dict(self._wanted)))
+                await asyncio.to_thread(self._write_file)
             except OSError as error:
                 _log.error("routes-not-written", reason=str(error))
-                self._dirty = True  # tried again with the next change
+                self._dirty = (
+                    True  # tried again with the next change, or when it is next reconciled
+                )
                 return
+
+    def _write_file(self) -> None:
+        with self._file_lock:
+            write_for_group(self._map, _file(dict(self._wanted)))
 
 
 def _value(target: Target) -> str:
     return f"{target.address}|{target.port}|{'tls' if target.verified else 'plain'}"
-
-
-def _target(host: str, value: str) -> Target:
-    address, port, kind = value.split("|")
-    return Target(host.partition(".")[0], host, address, int(port), kind == "tls")
-
-
-def _place(target: Target) -> str:
-    return f"{target.address}:{target.port}"
 
 
 def _file(targets: Mapping[str, Target]) -> bytes:
@@ -272,9 +281,9 @@ def _batches(parts: Iterable[str], separator: str) -> Iterator[str]:
         yield separator.join(batch)
 
 
-def _streams(listing: str) -> Iterator[tuple[str, str]]:
-    """Each stream of `show sess all` that leads to a notebook: its id and the address it leads to."""
+def _streams(listing: str) -> Iterator[tuple[str, str, int]]:
+    """Each stream of `show sess all` that leads to a notebook: its id, and where it leads."""
     for stream in re.split(r"^(?=0x)", listing, flags=re.MULTILINE):
-        found = re.search(r"\bserver=notebook \(id=\d+\) addr=(\S+)", stream)
+        found = re.search(r"\bserver=notebook \(id=\d+\) addr=([0-9a-fA-F:.]+):(\d+)", stream)
         if found:
-            yield stream.partition(":")[0], found[1]
+            yield stream.partition(":")[0], found[1], int(found[2])

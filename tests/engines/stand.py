@@ -4,6 +4,8 @@ program beside it, in the foreground, on loopback and in a directory of the test
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import shutil
 import signal
@@ -14,8 +16,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from tests.faults.service_stand import Service, until
+from tests.faults.service_stand import DOMAIN, Service, until
 
 PROGRAMS = {"embedded": None, "haproxy": "haproxy", "apache": "apache2"}
 
@@ -79,6 +82,49 @@ class Stand(Service):
             os.killpg(self.engine.pid, signal.SIGKILL)
             self.engine.wait()
             until(lambda: not listens("127.0.0.1", self.port), "its port is free")
+
+    def signal_engine(self, number: int) -> None:
+        """Stop all of its processes where they are, or let them go on."""
+        assert self.engine
+        os.killpg(self.engine.pid, number)
+
+    def past_the_engine(
+        self, path: str, claim: str | None = None, body: object = None, timeout: float = 15
+    ) -> tuple[int, dict[str, Any]]:
+        """A POST of the API on the socket on which the engine reaches the service, as one that hangs or is
+        gone would pass it on: status and answer."""
+        if self.kind == "embedded":
+            return self.call("POST", path, claim, body)
+        client = self._behind(timeout)
+        try:
+            client.request("POST", f"/api/v1/{path}", *self._call(claim, body))
+            response = client.getresponse()
+            return response.status, json.loads(response.read())
+        finally:
+            client.close()
+
+    @contextmanager
+    def unanswered(self, path: str, claim: str, body: object = None) -> Iterator[None]:
+        """The same call, made by who goes away without the answer."""
+        client = self._behind(15)
+        client.request("POST", f"/api/v1/{path}", *self._call(claim, body))
+        try:
+            yield
+        finally:
+            client.close()
+
+    def _behind(self, timeout: float) -> http.client.HTTPConnection:
+        client = http.client.HTTPConnection("service")
+        client.sock = socket.socket(socket.AF_UNIX)
+        client.sock.settimeout(timeout)
+        client.sock.connect(str(self.meeting / "service.sock"))
+        return client
+
+    def _call(self, claim: str | None, body: object) -> tuple[bytes | None, dict[str, str]]:
+        headers = {"Host": f"manage.{DOMAIN}:{self.port}", "X-Rps-Caller": "127.0.0.1"}
+        if claim is not None:
+            headers["Authorization"] = f"Bearer {claim}"
+        return (None if body is None else json.dumps(body).encode()), headers
 
     def remove(self) -> None:
         """Leave nothing behind."""

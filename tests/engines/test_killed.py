@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
-import socket
-
 from tests.engines.stand import Stand
-from tests.faults.service_stand import DOMAIN, Session, until
+from tests.faults.service_stand import Session, until
 
 
 def answers(stand: Stand, session: Session, status: int) -> bool:
@@ -16,21 +13,6 @@ def answers(stand: Stand, session: Session, status: int) -> bool:
         return False
 
 
-def revoke_past_the_engine(stand: Stand, session: Session) -> None:
-    """On the socket on which an engine reaches the service, as one that is not there would."""
-    client = http.client.HTTPConnection("service")
-    client.sock = socket.socket(socket.AF_UNIX)
-    client.sock.connect(str(stand.meeting / "service.sock"))
-    headers = {
-        "Host": f"manage.{DOMAIN}:{stand.port}",
-        "Authorization": f"Bearer {session.claim}",
-        "X-Rps-Caller": "127.0.0.1",
-    }
-    client.request("POST", f"/api/v1/sessions/{session.name}/revoke", None, headers)
-    assert client.getresponse().status == 200
-    client.close()
-
-
 def test_the_engine_is_killed(stand: Stand) -> None:
     if stand.kind == "embedded":
         return  # it is the service
@@ -38,7 +20,8 @@ def test_the_engine_is_killed(stand: Stand) -> None:
         assert answers(stand, session, 200)
         assert answers(stand, ended, 200)
         stand.kill_engine()
-        revoke_past_the_engine(stand, ended)
+        revoke = f"sessions/{ended.name}/revoke"
+        assert stand.past_the_engine(revoke, ended.claim)[0] == 200
         stand.start_engine()
         until(lambda: answers(stand, session, 200), "the route is back")
         until(lambda: answers(stand, ended, 410), "what was revoked meanwhile is out", 60)
