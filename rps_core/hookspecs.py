@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
     from pathlib import Path
 
-    from rps_core.models import Claim, Cluster, Evidence, Host, Job, JobStatus, SessionSpec
+    from rps_core.models import (
+        Claim,
+        Cluster,
+        Evidence,
+        Host,
+        Job,
+        JobStatus,
+        SessionSpec,
+        Submission,
+    )
     from rps_core.shell import Shell
     from rps_core.store import Record
 
@@ -93,6 +102,30 @@ def rps_testimony(cluster: Cluster, job: Job, shell: Shell) -> Sequence[Evidence
     and limits, what it used, who ended it. A line each, with the command that it comes from.
 
     A command that is not there is left out; one that does not answer is a line that says so.
+    """
+
+
+@hookspec(firstresult=True)
+def rps_find_jobs(
+    cluster: Cluster, submissions: Sequence[Submission], shell: Shell
+) -> Mapping[str, str] | None:
+    """The ids of the jobs that came of `submissions`, by their tags, ended ones too as far as they are known.
+
+    One that is left out has no job, on the scheduler's word: its session is called over when it is old
+    enough. Asked only where a launcher was killed while it submitted.
+
+    Raises:
+        SchedulerError: the scheduler does not answer. Nothing is concluded then.
+    """
+
+
+@hookspec(firstresult=True)
+def rps_tagged_jobs(cluster: Cluster, shell: Shell) -> Sequence[str] | None:
+    """The ids of this user's jobs that rps submitted, by their tags or names, as long as they have not
+    ended. `rps doctor` looks among them for jobs without a session.
+
+    Raises:
+        SchedulerError: the scheduler does not answer.
     """
 
 

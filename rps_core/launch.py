@@ -118,9 +118,13 @@ def _submitted(here: Here, store: Store, record: Record, job_id: str, shell: She
         JobError: it was; the job is cancelled.
     """
     submitted = replace(record, job_id=job_id, submitting=False)
-    if store.load(record.name).ended is not None:
+    try:
+        submitted = store.save(submitted)
+    except OSError as error:  # a full disk: the job is there all the same, and is found by its tag
+        log.warning("job's id not noted", name=record.name, job_id=job_id, reason=error.strerror)
+    if submitted.ended is not None:
         raise _stopped_meanwhile(here, store, submitted, shell)
-    return store.save(submitted)
+    return submitted
 
 
 def _link(

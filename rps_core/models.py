@@ -104,6 +104,19 @@ class Job:
     session_dir: Path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A submission of which no job's id was noted, because its launcher was ended meanwhile.
+
+    `name` and `tag` are those of its `SessionSpec`; it is not older than `since`.
+    """
+
+    name: str
+    tag: str
+    session_dir: Path
+    since: datetime
+
+
 class JobPhase(StrEnum):
     """Where a job that the scheduler knows stands."""
 

@@ -25,6 +25,7 @@ from rps_core.models import (
     Known,
     Outcome,
     SessionSpec,
+    Submission,
     Unknown,
 )
 from rps_core.quantities import format_walltime
@@ -52,6 +53,7 @@ __all__ = [
     "SchedulerError",
     "SessionSpec",
     "Shell",
+    "Submission",
     "Unknown",
     "UsageError",
     "format_walltime",

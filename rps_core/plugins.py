@@ -20,7 +20,16 @@ from rps_core import hookspecs
 from rps_core.entry_points import Found, entry_points
 from rps_core.errors import DetectionError, RpsError
 from rps_core.log import get_logger
-from rps_core.models import Claim, Cluster, Evidence, Host, Job, JobStatus, SessionSpec
+from rps_core.models import (
+    Claim,
+    Cluster,
+    Evidence,
+    Host,
+    Job,
+    JobStatus,
+    SessionSpec,
+    Submission,
+)
 from rps_core.shell import Shell, run
 from rps_core.store import Record
 
@@ -242,6 +251,17 @@ class Site:
         """What the scheduler tells of one job; nothing where its plugin has no word for it."""
         answer = self._call("rps_testimony", job=job, shell=shell)
         return cast("Sequence[Evidence] | None", answer) or ()
+
+    def find_jobs(
+        self, submissions: Sequence[Submission], shell: Shell
+    ) -> Mapping[str, str] | None:
+        """The ids of the jobs that came of these, by tag; None where the plugin cannot say."""
+        answer = self._call("rps_find_jobs", submissions=submissions, shell=shell)
+        return cast("Mapping[str, str] | None", answer)
+
+    def tagged_jobs(self, shell: Shell) -> Sequence[str] | None:
+        """The ids of all living jobs that rps submitted for this user; None as above."""
+        return cast("Sequence[str] | None", self._call("rps_tagged_jobs", shell=shell))
 
     def cancel(self, job: Job, shell: Shell) -> bool:
         """End a job; False where it was over already."""

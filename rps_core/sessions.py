@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from rps_core import why
+from rps_core import recovery, why
 from rps_core.client import ServiceState, client_of
 from rps_core.errors import RpsError, SchedulerError, ServiceError
 from rps_core.log import get_logger
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-_LAUNCH_TIME = 300.0  # seconds after which a launcher that noted no job is not at it any more
 _PEACEFUL = frozenset({Outcome.COMPLETED, Outcome.CANCELLED, Outcome.TIMEOUT, Outcome.ENDED})
 _BY_THE_SCHEDULER = {
     Outcome.TIMEOUT: "its walltime was over",
@@ -104,19 +103,12 @@ def survey(
 
     `here` may be None where every record is of an ended session.
     """
-    found = [adopt(record, store) for record in records]
+    found, judged = recovery.adopt(records, here, store, shell)
     asked = datetime.now(UTC)
-    statuses = poll([record for record in found if record.ended is None], here, store, shell)
+    open_ones = [record for record in found if record.ended is None and record.name not in judged]
+    statuses = {**judged, **poll(open_ones, here, store, shell)}
     silent: dict[Endpoint, str] = {}
     return [inspect(r, statuses.get(r.name), here, store, asked, silent) for r in found]
-
-
-def adopt(record: Record, store: Store) -> Record:
-    """The record with the job's id, where its launcher was killed before it could note that."""
-    if record.job_id is not None or record.ended is not None:
-        return record
-    job_id = store.files(record.name).noted_job_id()
-    return store.save(replace(record, job_id=job_id, submitting=False)) if job_id else record
 
 
 def poll(
@@ -128,7 +120,7 @@ def poll(
     for record in records:
         job = store.files(record.name).job(record)
         if job is None:
-            statuses[record.name] = _without_a_job(record)
+            statuses[record.name] = recovery.without_a_job(record)
         elif here is None or record.cluster != here.site.cluster.name:
             statuses[record.name] = Unknown(
                 reason=f"its job is on {record.cluster}: ask there", cause="elsewhere"
@@ -144,18 +136,6 @@ def poll(
         silent = Unknown(reason="the scheduler said nothing of it")
         statuses.update({name: answers.get(job.id, silent) for name, job in jobs.items()})
     return statuses
-
-
-def _without_a_job(record: Record) -> JobStatus:
-    if record.submitting:
-        return Unknown(
-            reason="its launcher was ended while it submitted the job; `rps stop` ends it"
-        )
-    if time.time() - record.created < _LAUNCH_TIME:
-        return Unknown(reason="it is being submitted", cause="submitting")
-    return Gone(
-        outcome=Outcome.FAILED, evidence="its launcher was ended before it submitted the job"
-    )
 
 
 def inspect(
@@ -342,7 +322,7 @@ def stop(record: Record, here: Here, store: Store, shell: Shell) -> Session:
         SchedulerError, ServiceError: the job could not be ended; the record stays, so that it can be
             tried again.
     """
-    record = adopt(record, store)
+    (record,), _ = recovery.adopt([record], here, store, shell)
     if record.ended is not None:
         return inspect(record, None, here, store)
     revoked = revoke(record, store, "stopped with rps stop", here)

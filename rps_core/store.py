@@ -1,22 +1,25 @@
 """The records of sessions: one directory each, below `$XDG_STATE_HOME/rps/sessions/`.
 
-The home directory may be NFS: a record is replaced whole, by rename, and nothing is locked. The
-launcher alone writes `session.json`; the agent on the node writes `events.jsonl` (docs/sessions.md).
+The home directory may be NFS: a file is replaced whole, by rename, and nothing is locked. Two commands may
+write at once, so that one of them writes what it read before the other wrote: the end of a session
+therefore stands in a file of its own, which is never taken back. The launcher alone writes these two,
+`session.json` and `end.json`; the agent on the node writes `events.jsonl` (docs/sessions.md).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from rps_core.errors import NotFoundError, RpsError, UsageError
 from rps_core.log import get_logger
@@ -27,6 +30,12 @@ log = get_logger(__name__)
 _SESSION_SIZE = 192 * 1024  # bytes, more than the files of a session take at its start
 _HOUR = 3600.0
 _TAIL = 32 * 1024  # bytes of a log in which its end is told
+# NFS: another host replaced a file between our look at its name and at its content.
+_STALE_TRIES = 3
+# The fields of a record that end.json holds.
+_AT_THE_END = ("ended", "outcome", "reason", "cause")
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +110,7 @@ class SessionFiles:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.record_file = directory / "session.json"
+        self.end_file = directory / "end.json"
         self.log_file = directory / "job.log"
         self.script = directory / "batch.sh"
 
@@ -139,7 +149,7 @@ class SessionFiles:
         """
         path = self.directory / "claim.json"
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            descriptor = _unless_stale(lambda: os.open(path, os.O_RDONLY | os.O_NOFOLLOW))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -174,7 +184,8 @@ class SessionFiles:
     def events(self) -> list[dict[str, Any]]:
         """What the agent wrote, oldest first; a line that is still being written is left out."""
         try:
-            text = (self.directory / "events.jsonl").read_text("utf-8", "replace")
+            events = self.directory / "events.jsonl"
+            text = _unless_stale(lambda: events.read_text("utf-8", "replace"))
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -276,7 +287,9 @@ class Store:
         return session
 
     def save(self, record: Record) -> Record:
-        """Write the record; answers it."""
+        """Write the record, and answer it with what another command has noted meanwhile: its job, its end."""
+        with contextlib.suppress(RpsError):  # there is none yet, or it is damaged and now mended
+            record = _merged(self.load(record.name), record)
         self.files(record.name).write("session.json", json.dumps(asdict(record), indent=1))
         return record
 
@@ -289,8 +302,8 @@ class Store:
         """
         path = self.files(name).record_file
         try:
-            found = json.loads(path.read_text("utf-8"))
-            values = {**found, "endpoint": Endpoint(**found["endpoint"])}
+            found = json.loads(_unless_stale(lambda: path.read_text("utf-8")))
+            values = {**found, "endpoint": Endpoint(**found["endpoint"]), **self._end_of(name)}
             kinds = _kinds()
             record = Record(**{key: value for key, value in values.items() if key in kinds})
             for key, kind in kinds.items():
@@ -311,6 +324,14 @@ class Store:
                 f"{path} is not a record of a session: {error}",
                 f"If its job is over, remove {path.parent}",
             ) from None
+
+    def _end_of(self, name: str) -> dict[str, Any]:
+        """What end.json says (ValueError and its like: nothing that can be read)."""
+        try:
+            found = json.loads(_unless_stale(lambda: self.files(name).end_file.read_text("utf-8")))
+        except FileNotFoundError:
+            return {}
+        return {"submitting": False, **{key: found[key] for key in _AT_THE_END}}
 
     def records(self) -> Iterator[Record]:
         """Every record that can be read, oldest first; of the others the log tells."""
@@ -370,16 +391,20 @@ class Store:
     def end(
         self, record: Record, *, now: float, outcome: str, reason: str, cause: str | None = None
     ) -> Record:
-        """Note that a session is over, and remove its secrets (first: on a full disk it makes room)."""
-        self.files(record.name).remove_secrets()
+        """Note that a session is over, and remove its secrets (first: on a full disk it makes room). The
+        first end counts, where two commands find it over at once."""
+        files = self.files(record.name)
+        files.remove_secrets()
         ended = replace(
             record, ended=now, outcome=outcome, reason=reason, cause=cause, submitting=False
         )
+        with contextlib.suppress(RpsError):
+            ended = _merged(self.load(record.name), ended)
         try:
-            return self.save(ended)
+            files.write("end.json", json.dumps({key: getattr(ended, key) for key in _AT_THE_END}))
         except OSError as error:
             log.warning("end not noted", name=record.name, reason=error.strerror)
-            return ended
+        return ended
 
     def remove(self, name: str) -> None:
         """Forget a session altogether."""
@@ -392,6 +417,27 @@ def _make_private(directory: Path) -> None:
     for path in reversed(missing):
         with contextlib.suppress(FileExistsError):  # two commands at once
             path.mkdir(mode=0o700)
+
+
+def _merged(known: Record, record: Record) -> Record:
+    """`record`, with nothing undone that is `known`: neither its job nor its end."""
+    if record.job_id is None and known.job_id is not None:
+        record = replace(record, job_id=known.job_id, submitting=False)
+    if known.ended is not None:
+        end = {key: getattr(known, key) for key in _AT_THE_END}
+        record = replace(record, submitting=False, **end)
+    return record
+
+
+def _unless_stale(read: Callable[[], Read]) -> Read:
+    """What `read` answers; asked again where NFS had handed out a file that was replaced just then."""
+    for _ in range(_STALE_TRIES):
+        try:
+            return read()
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+    return read()
 
 
 @functools.cache

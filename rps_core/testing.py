@@ -24,7 +24,7 @@ import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TypeAlias
@@ -41,6 +41,7 @@ from rps_core.models import (
     JobStatus,
     Known,
     SessionSpec,
+    Submission,
     Unknown,
 )
 from rps_core.plugins import GROUP, Plugins, Site
@@ -384,6 +385,21 @@ class SchedulerContract:
             return  # sessions.poll makes it Unknown for each
         for job in odd:
             assert not isinstance(answers.get(job.id), Known | Gone), job.id
+
+    def test_of_a_submission_nobody_answers_for_nothing_is_concluded(self, tmp_path: Path) -> None:
+        """That a job is not found is the end of its session: silence must not look like it."""
+        submission = Submission(
+            name="one-two-three",
+            tag="rps:one-two-three:0a0b0c0d",
+            session_dir=tmp_path,
+            since=datetime.now(UTC),
+        )
+        for reply in (TIMEOUT, MISSING, Answer(1, "", "cannot connect to server\n")):
+            try:
+                found = self.site().find_jobs([submission], every_command(reply))
+            except SchedulerError:
+                continue
+            assert found is None, reply  # a plugin that does not look for jobs
 
     def test_what_cannot_be_cancelled_is_an_error(self, tmp_path: Path) -> None:
         """Else a session would be called over whose job goes on."""

@@ -6,6 +6,7 @@ daemon and without taking another process for the job. See `rps_core.node.superv
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -16,8 +17,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rps_core.node import supervisor
 from rps_core.node.agent import descendants, send, start_ticks
-from rps_core.node.supervisor import boot
 from rps_core.plugin import (
     Evidence,
     Gone,
@@ -27,10 +28,12 @@ from rps_core.plugin import (
     Known,
     Outcome,
     SchedulerError,
+    Submission,
     Unknown,
     hookimpl,
     render,
 )
+from rps_core.store import SessionFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,6 +123,28 @@ def rps_testimony(job: Job) -> Sequence[Evidence]:
 
 
 @hookimpl(trylast=True)
+def rps_find_jobs(submissions: Sequence[Submission]) -> Mapping[str, str]:
+    """As they noted it: a supervisor does so before its job begins."""
+    noted = {
+        submission.tag: SessionFiles(submission.session_dir).noted_job_id()
+        for submission in submissions
+    }
+    return {tag: job_id for tag, job_id in noted.items() if job_id}
+
+
+@hookimpl(trylast=True)
+def rps_tagged_jobs() -> Sequence[str]:
+    """The supervisors that run on this machine for this user."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile, or is hidden from us
+            command = (entry / "cmdline").read_bytes().split(b"\0")
+            if b"rps_core.node.supervisor" in command and entry.stat().st_uid == os.geteuid():
+                found.append(supervisor.job_id(int(entry.name)))
+    return found
+
+
+@hookimpl(trylast=True)
 def rps_cancel(job: Job) -> bool:
     """Ask the supervisor to end the job; where it does not, end everything below it, and it."""
     process = _Process.of(job.id)
@@ -156,7 +181,7 @@ class _Process:
         return cls(int(found[1]), int(found[2]), found[3], found[4]) if found else None
 
     def lives(self) -> bool:
-        return self.boot == boot() and start_ticks(self.pid) == self.ticks
+        return self.boot == supervisor.boot() and start_ticks(self.pid) == self.ticks
 
     def supervises(self, session: Path) -> bool:
         """It lives, and is the supervisor of this session: a record that names any other process of
@@ -239,7 +264,7 @@ def _recorded_end(job: Job) -> Gone | None:
 
 
 def _unrecorded_end(process: _Process) -> Gone:
-    if process.boot != boot():
+    if process.boot != supervisor.boot():
         evidence = "the machine was rebooted since"
     elif start_ticks(process.pid) is not None:
         evidence = f"process {process.pid} is another one by now, and there is no exit.json"

@@ -17,6 +17,7 @@ from rps_core.plugin import (
     SchedulerError,
     SessionSpec,
     Shell,
+    Submission,
     UsageError,
     hookimpl,
     render,
@@ -123,6 +124,18 @@ def _find(name: str, shell: Shell) -> list[str] | None:
         if done.code == 0:
             return [line.strip() for line in done.stdout.split("\n") if answers.is_id(line.strip())]
     return None
+
+
+@hookimpl(trylast=True)
+def rps_find_jobs(submissions: Sequence[Submission], shell: Shell) -> Mapping[str, str]:
+    """By the jobs' names, ended ones too where PBS keeps a history."""
+    return torque.find_jobs(submissions, shell, _find)
+
+
+@hookimpl(trylast=True)
+def rps_tagged_jobs(shell: Shell) -> Sequence[str]:
+    """By the jobs' names."""
+    return torque.tagged_jobs(shell)
 
 
 @hookimpl(trylast=True)

@@ -21,6 +21,7 @@ from rps_core.plugin import (
     SchedulerError,
     SessionSpec,
     Shell,
+    Submission,
     Unknown,
     hookimpl,
     render,
@@ -144,6 +145,28 @@ def rps_testimony(job: Job, shell: Shell) -> Sequence[Evidence]:
 
 
 @hookimpl(trylast=True)
+def rps_find_jobs(submissions: Sequence[Submission], shell: Shell) -> Mapping[str, str]:
+    """By the comments that squeue shows, and in accounting where squeue shows no such job (any more)."""
+    tags = {submission.tag for submission in submissions}
+    queue = _answered(shell, commands.queue(answers.TAG_FORMAT))
+    found = {tag: job_id for tag in tags if (job_id := answers.queued_with_tag(queue.stdout, tag))}
+    missing = [submission for submission in submissions if submission.tag not in found]
+    if missing:
+        # Where there is no accounting squeue's word counts: it has every job that waits or runs.
+        ended = _ask(shell, commands.submitted_since(missing), ACCOUNTING_TIME)
+        if not isinstance(ended, Unknown):
+            by_name = {job_name(one.name): one.tag for one in missing}
+            found |= answers.accounted_with_tags(ended.stdout, by_name)
+    return found
+
+
+@hookimpl(trylast=True)
+def rps_tagged_jobs(shell: Shell) -> Sequence[str]:
+    """By the comments that squeue shows."""
+    return answers.living_tagged(_answered(shell, commands.queue(answers.TAGGED_FORMAT)).stdout)
+
+
+@hookimpl(trylast=True)
 def rps_cancel(job: Job, shell: Shell) -> bool:
     """Run scancel, which says only with --verbose that a job was over already."""
     if not answers.is_job_id(job.id):
@@ -241,6 +264,18 @@ def _ask(shell: Shell, command: Sequence[str], timeout: float) -> Finished | Unk
         return done
     told = refusals.telling(done.stderr, done.stdout) or f"it exits with {done.code}"
     return Unknown(reason=f"{command[0]} does not answer: {told}", cause="scheduler-away")
+
+
+def _answered(shell: Shell, command: Sequence[str]) -> Finished:
+    """The answer.
+
+    Raises:
+        SchedulerError: there is none.
+    """
+    done = _ask(shell, command, QUEUE_TIME)
+    if isinstance(done, Unknown):
+        raise SchedulerError(done.reason, transient=True)
+    return done
 
 
 def _is_doubtful(status: JobStatus | None) -> bool:

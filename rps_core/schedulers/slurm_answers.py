@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pwd
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -22,9 +22,12 @@ RECORD = "\x1e"
 # %B is the node of the batch script, %r the raw reason, which is free text and therefore last.
 QUEUE_FORMAT = UNIT.join(("%i", "%T", "%S", "%L", "%B", "%r")) + RECORD
 TAG_FORMAT = UNIT.join(("%i", "%k")) + RECORD
+TAGGED_FORMAT = UNIT.join(("%i", "%T", "%k")) + RECORD
 ACCOUNTING_FIELDS = "JobIDRaw,State,ExitCode"
 SUBMITTED_FIELDS = "JobIDRaw,Comment"
 STORY_FIELDS = "JobID,State,ExitCode,Elapsed,Timelimit,ReqMem,MaxRSS,NodeList"
+NAMED_FIELDS = "JobIDRaw,JobName,Comment"
+TAG_PREFIX = "rps:"  # as launch.py makes them
 
 _PHASES = {
     "PENDING": JobPhase.PENDING,
@@ -123,6 +126,27 @@ def queued_with_tag(stdout: str, tag: str) -> str | None:
     """The id of the job with this tag in a `squeue --format=TAG_FORMAT`."""
     found = (job_id for job_id, comment in _records(stdout, RECORD, 2) if comment == tag)
     return next(found, None)
+
+
+def living_tagged(stdout: str) -> list[str]:
+    """The ids in a `squeue --format=TAGGED_FORMAT` of the jobs that rps submitted and that have not ended."""
+    rows = _records(stdout, RECORD, 3)
+    return [
+        job_id
+        for job_id, state, comment in rows
+        if comment.startswith(TAG_PREFIX) and state.strip() not in _OUTCOMES
+    ]
+
+
+def accounted_with_tags(stdout: str, tags: Mapping[str, str]) -> dict[str, str]:
+    """The ids in a `sacct --name=… --format=NAMED_FIELDS` by tag; `tags` are by the jobs' names. Where
+    comments are not accounted the name decides."""
+    rows = _records(stdout, "\n", 3)
+    return {
+        tags[name]: job_id
+        for job_id, name, comment in rows
+        if name in tags and comment in ("", tags[name])
+    }
 
 
 def accounted_with_tag(stdout: str, tag: str) -> str | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rps_core.plugin import login_name
 from rps_core.schedulers.slurm_answers import (
     ACCOUNTING_FIELDS,
+    NAMED_FIELDS,
     QUEUE_FORMAT,
     STORY_FIELDS,
     SUBMITTED_FIELDS,
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from rps_core.plugin import SessionSpec
+    from rps_core.plugin import SessionSpec, Submission
 
 
 def submit(spec: SessionSpec, script: Path) -> list[str]:
@@ -57,6 +58,17 @@ def submitted(spec: SessionSpec) -> list[str]:
         f"--user={os.getuid()}",
         f"--name={job_name(spec.name)}",
         "--starttime=now-1hours",
+    ]
+
+
+def submitted_since(submissions: Sequence[Submission]) -> list[str]:
+    """Jobs that squeue has forgotten, by their names."""
+    first = min(submission.since for submission in submissions).astimezone()
+    return [
+        *_sacct(NAMED_FIELDS),
+        f"--user={os.getuid()}",
+        f"--name={','.join(job_name(submission.name) for submission in submissions)}",
+        f"--starttime={first:%Y-%m-%dT%H:%M:%S}",
     ]
 
 

@@ -21,13 +21,19 @@ from rps_core.plugin import (
     SchedulerError,
     SessionSpec,
     Shell,
+    Submission,
     Unknown,
     hookimpl,
     login_name,
     render,
 )
 from rps_core.schedulers import torque_answers as answers
-from rps_core.schedulers.torque_directives import directives, fixed_options, job_name
+from rps_core.schedulers.torque_directives import (
+    directives,
+    fixed_options,
+    is_job_name,
+    job_name,
+)
 from rps_core.schedulers.torque_forgotten import conclude
 from rps_core.schedulers.torque_gold import default_account
 from rps_core.schedulers.torque_states import status_of
@@ -155,6 +161,64 @@ def _find(name: str, shell: Shell) -> list[str] | None:
             jobs = answers.text_jobs(done.stdout)
             return [job["Job_Id"] for job in jobs if job.get("Job_Name") == name]
     return None
+
+
+@hookimpl(trylast=True)
+def rps_find_jobs(submissions: Sequence[Submission], shell: Shell) -> Mapping[str, str]:
+    """By the jobs' names, which are made of the tags."""
+    return find_jobs(submissions, shell, _find)
+
+
+def find_jobs(submissions: Sequence[Submission], shell: Shell, find: Find) -> dict[str, str]:
+    """The ids of the jobs of these submissions by their tags, for Torque and PBS.
+
+    Raises:
+        SchedulerError: nobody says.
+    """
+    ids: dict[str, str] = {}
+    for submission in submissions:
+        found = find(job_name(submission.tag), shell)
+        if found is None:
+            raise SchedulerError("neither qselect nor qstat answers", transient=True)
+        if found:
+            ids[submission.tag] = found[0]
+    return ids
+
+
+@hookimpl(trylast=True)
+def rps_tagged_jobs(shell: Shell) -> Sequence[str]:
+    """By the jobs' names: qselect lists the user's jobs, qstat shows them. Slurm has no qselect, and its
+    qstat shows those of everybody."""
+    return tagged_jobs(shell)
+
+
+def tagged_jobs(shell: Shell) -> list[str]:
+    """As `rps_tagged_jobs`, for Torque and PBS."""
+    ids: list[str] = []
+    try:
+        selected = shell("qselect", "-u", login_name(), timeout=TIMEOUT)
+    except SchedulerError as error:
+        if error.transient:
+            raise
+    else:
+        if selected.code != 0:
+            told = answers.complaint(selected.stdout, selected.stderr)
+            raise SchedulerError(f"qselect: {told} (exit {selected.code})", transient=True)
+        ids = [line.strip() for line in selected.stdout.split("\n") if answers.is_id(line.strip())]
+        if not ids:
+            return []
+    options = ["-f", *ids] if ids else ["-f", "-1"]
+    done = shell("qstat", *options, timeout=TIMEOUT)
+    if done.code not in (0, 153) and not done.stdout.strip():
+        told = answers.complaint(done.stdout, done.stderr)
+        raise SchedulerError(f"qstat: {told} (exit {done.code})", transient=True)
+    return [
+        job["Job_Id"]
+        for job in answers.text_jobs(done.stdout)
+        if is_job_name(job.get("Job_Name", ""))
+        and job.get("job_state") not in ("C", "F")
+        and job.get("Job_Owner", "").partition("@")[0] == login_name()
+    ]
 
 
 @hookimpl(trylast=True)

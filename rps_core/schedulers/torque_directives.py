@@ -78,6 +78,11 @@ def job_name(tag: str) -> str:
     return f"rps-{hashlib.sha256(tag.encode()).hexdigest()[:10]}"
 
 
+def is_job_name(text: str) -> bool:
+    """Whether it is one that `job_name` makes."""
+    return re.fullmatch(r"rps-[0-9a-f]{10}", text, re.ASCII) is not None
+
+
 def walltime(spec: SessionSpec) -> str:
     """`HH:MM:SS`, with as many hours as there are: qsub reads no days as Slurm writes them."""
     total = int(spec.allocation.walltime.total_seconds())

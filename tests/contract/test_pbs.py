@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from rps_core.account import login_name
 from rps_core.errors import SchedulerError
-from rps_core.models import Gone, Job, JobPhase, JobStatus, Known, Outcome, Unknown
+from rps_core.models import Gone, Job, JobPhase, JobStatus, Known, Outcome, Submission, Unknown
 from rps_core.schedulers import pbs
 from rps_core.schedulers.torque_directives import job_name
 from rps_core.schedulers.torque_states import status_of
@@ -207,6 +207,18 @@ def test_submitting(tmp_path: Path) -> None:
         submit(tmp_path, TIMEOUT)
     with pytest.raises(SchedulerError, match="could not be looked up"):
         submit(tmp_path, TIMEOUT, history=TIMEOUT)
+
+
+def test_a_job_whose_launcher_was_killed_is_found_by_its_name_ended_or_not() -> None:
+    looked_for = Submission(
+        name="a-b-c", tag="rps:a-b-c:00000000", session_dir=Path("/nowhere"),
+        since=datetime(2026, 11, 22, 18, 0, tzinfo=UTC),
+    )  # fmt: skip
+    selected = f"qselect -x -N {job_name(looked_for.tag)}"
+    for answer, found in (Answer(0, f"{ID}\n"), {looked_for.tag: ID}), (Answer(), {}):
+        assert pbs.rps_find_jobs([looked_for], RecordedShell({selected: answer})) == found
+    with pytest.raises(SchedulerError):
+        pbs.rps_find_jobs([looked_for], RecordedShell({selected: TIMEOUT}))
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,23 @@ from __future__ import annotations
 import json
 import pwd
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from rps_core.errors import SchedulerError
-from rps_core.models import Gone, Job, JobPhase, JobStatus, Known, Outcome, SessionSpec, Unknown
+from rps_core.models import (
+    Gone,
+    Job,
+    JobPhase,
+    JobStatus,
+    Known,
+    Outcome,
+    SessionSpec,
+    Submission,
+    Unknown,
+)
 from rps_core.schedulers import slurm
 from rps_core.schedulers import slurm_answers as answers
 from rps_core.schedulers import slurm_commands as commands
@@ -222,6 +232,60 @@ def test_success_without_an_id_is_looked_up_and_never_tried_again(spec: SessionS
     error, ran = submit(spec, sbatch=quiet, squeue=NOBODY_THERE)
     assert isinstance(error, SchedulerError)
     assert ran == ["sbatch", "squeue"]
+
+
+# A launcher that was killed while it submitted: its job by its tag.
+
+LOOKED_FOR = Submission(
+    name="one-two-three", tag="rps:one-two-three:0a0b0c0d", session_dir=Path("/nowhere"),
+    since=datetime(2026, 11, 22, 18, 0, tzinfo=UTC),
+)  # fmt: skip
+
+
+def find(queue: Replies, accounting: Replies, *looked_for: Submission) -> dict[str, str]:
+    asked = looked_for or (LOOKED_FOR,)
+    shell = RecordedShell(
+        {
+            tuple(commands.queue(answers.TAG_FORMAT)): queue,
+            tuple(commands.submitted_since(asked)): accounting,
+        }
+    )
+    return dict(slurm.rps_find_jobs(submissions=asked, shell=shell))
+
+
+def test_a_job_is_found_by_its_tag_with_one_question() -> None:
+    found = find(SQUEUE["their comments"].answer, Answer(1, "", "not to be asked"))
+    assert found == {LOOKED_FOR.tag: "10"}
+
+
+def test_a_job_that_squeue_has_forgotten_is_found_in_accounting() -> None:
+    fields = "18\x1frps-one-two-three\x1f{}\n"
+    assert find(NOBODY_THERE, Answer(0, fields.format(LOOKED_FOR.tag))) == {LOOKED_FOR.tag: "18"}
+    assert find(NOBODY_THERE, Answer(0, fields.format(""))) == {LOOKED_FOR.tag: "18"}
+    assert find(NOBODY_THERE, Answer(0, fields.format("rps:one-two-three:ffffffff"))) == {}
+
+
+@pytest.mark.parametrize(
+    "accounting", [NOBODY_THERE, SACCT["the database is gone"].answer, TIMEOUT, MISSING]
+)
+def test_that_squeue_has_no_such_job_is_told(accounting: Replies) -> None:
+    """With accounting or without: squeue has every job that waits or runs."""
+    assert find(NOBODY_THERE, accounting) == {}
+
+
+@pytest.mark.parametrize("silent", [SQUEUE["the controller is gone"].answer, TIMEOUT, MISSING])
+def test_where_squeue_is_silent_nothing_is_said_of_a_submission(silent: Replies) -> None:
+    with pytest.raises(SchedulerError):
+        find(silent, NOBODY_THERE)
+
+
+def test_living_jobs_of_ours_are_told_by_their_comments() -> None:
+    shown = (
+        "17\x1fRUNNING\x1frps:a-b-c:00000000\x1e\n18\x1fCANCELLED\x1frps:a-b-d:00000000\x1e\n"
+        "19\x1fPENDING\x1f(null)\x1e\n20\x1fPENDING\x1frps:a-b-e:00000000\x1e\n"
+    )
+    shell = RecordedShell({tuple(commands.queue(answers.TAGGED_FORMAT)): Answer(0, shown)})
+    assert slurm.rps_tagged_jobs(shell=shell) == ["17", "20"]
 
 
 # Polling: the recordings tell which job is which.

@@ -11,7 +11,17 @@ import pytest
 
 from rps_core.account import login_name
 from rps_core.errors import SchedulerError
-from rps_core.models import Gone, Job, JobPhase, JobStatus, Known, Outcome, SessionSpec, Unknown
+from rps_core.models import (
+    Gone,
+    Job,
+    JobPhase,
+    JobStatus,
+    Known,
+    Outcome,
+    SessionSpec,
+    Submission,
+    Unknown,
+)
 from rps_core.schedulers import torque, torque_gold
 from rps_core.schedulers import torque_answers as answers
 from rps_core.schedulers.torque_directives import job_name
@@ -203,6 +213,55 @@ def test_job_names_are_what_every_torque_takes_and_differ() -> None:
     names = {job_name(f"rps:a-b-c:{number:08x}") for number in range(50)}
     assert len(names) == 50
     assert all(len(name) <= 15 and name.isascii() and name[0].isalpha() for name in names)
+
+
+# A launcher that was killed while it submitted: its job by its name.
+
+LOOKED_FOR = Submission(
+    name="a-b-c", tag="rps:a-b-c:00000000", session_dir=Path("/nowhere"),
+    since=datetime(2026, 11, 22, 18, 0, tzinfo=UTC),
+)  # fmt: skip
+SELECTED = f"qselect -N {job_name(LOOKED_FOR.tag)}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [(QSTAT["qselect -N"].answer, {LOOKED_FOR.tag: ID}), (Answer(), {})],
+)
+def test_a_job_is_found_by_its_name(answer: Answer, found: dict[str, str]) -> None:
+    assert torque.rps_find_jobs([LOOKED_FOR], RecordedShell({SELECTED: answer})) == found
+
+
+def test_where_nobody_answers_nothing_is_said_of_a_submission() -> None:
+    with pytest.raises(SchedulerError, match="neither qselect nor qstat"):
+        torque.rps_find_jobs(
+            [LOOKED_FOR], RecordedShell({SELECTED: TIMEOUT, "qstat -f -1": TIMEOUT})
+        )
+
+
+def test_living_jobs_of_ours_are_told_by_their_names() -> None:
+    def shown(number: int, **changed: str) -> str:
+        found = {"Job_Name": job_name("rps:a-b-c:00000000"), "Job_Owner": f"{login_name()}@tscc",
+                 "job_state": "Q", **changed}  # fmt: skip
+        lines = "".join(f"    {key} = {value}\n" for key, value in found.items())
+        return f"Job Id: {number}.{SERVER}\n{lines}\n"
+
+    text = (
+        shown(1) + shown(2, job_state="C") + shown(3, Job_Name="mine") + shown(4, Job_Owner="x@y")
+    )
+    listed = Answer(0, "".join(f"{number}.{SERVER}\n" for number in (1, 2, 3, 4)))
+    ids = " ".join(f"{number}.{SERVER}" for number in (1, 2, 3, 4))
+    torques = RecordedShell({QSELECT: listed, f"qstat -f {ids}": Answer(0, text)})
+    assert torque.rps_tagged_jobs(torques) == [f"1.{SERVER}"]
+    slurms = RecordedShell({QSELECT: MISSING, "qstat -f -1": Answer(0, text)})
+    assert torque.rps_tagged_jobs(slurms) == [f"1.{SERVER}"]
+    assert torque.rps_tagged_jobs(RecordedShell({QSELECT: Answer()})) == []
+    for silent in (
+        RecordedShell({QSELECT: TIMEOUT}),
+        RecordedShell({QSELECT: MISSING, "qstat -f -1": Answer(1, "", "away\n")}),
+    ):
+        with pytest.raises(SchedulerError):
+            torque.rps_tagged_jobs(silent)
 
 
 # States

@@ -23,7 +23,7 @@ def left_behind(installed: Any) -> list[str]:
     found = []
     sessions = Path(installed.user.home) / ".local/state/rps/sessions"
     for path in sessions.glob("*/session.json"):
-        if json.loads(path.read_text())["ended"] is None:
+        if not (path.parent / "end.json").exists():
             found.append(f"record {path.parent.name}")
     found += [f"half-made {path}" for path in sessions.glob("*/.*")]
     found += [

@@ -71,7 +71,7 @@ def test_stopped_while_it_was_being_started(installed: Any, wait_for: Callable[.
         found = []
         for path in sessions.glob("*/session.json"):
             record = json.loads(path.read_text())
-            if record["ended"] is None and record["job_id"] is None:
+            if record["job_id"] is None and not (path.parent / "end.json").exists():
                 found.append(path)
         return found
 

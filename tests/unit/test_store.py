@@ -1,9 +1,12 @@
 """Records of sessions: whole or not at all, found by a prefix, private."""
 
+import errno
 import json
 import os
-from dataclasses import replace
+import re
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -259,3 +262,126 @@ def test_an_empty_name_names_no_session(store: Store) -> None:
     store.create(record("one-two-three"), SECRETS)
     with pytest.raises(UsageError, match="empty name"):
         store.find("")
+
+
+def test_the_end_of_a_session_is_not_undone_by_who_read_it_before(store: Store) -> None:
+    """Two commands at once: one ends the session, the other writes what it had read before that."""
+    before = record("one-two-three")
+    store.create(before, SECRETS)
+    store.end(before, now=5.0, outcome="ended", reason="stopped")
+    written = store.save(replace(before, submitting=True))
+    for found in (written, store.load("one-two-three")):
+        assert (found.ended, found.outcome, found.reason) == (5.0, "ended", "stopped")
+        assert not found.submitting
+    # In the other order within one write: it had already looked whether the session was over.
+    store.files("one-two-three").write("session.json", json.dumps(asdict(before)))
+    assert store.load("one-two-three").ended == 5.0
+
+
+def test_the_first_end_counts(store: Store) -> None:
+    saved = record("one-two-three")
+    store.create(saved, SECRETS)
+    store.end(saved, now=5.0, outcome="failed", reason="it ran out of memory")
+    again = store.end(saved, now=6.0, outcome="ended", reason="stopped")
+    assert (again.ended, again.reason) == (5.0, "it ran out of memory")
+    assert store.load("one-two-three") == again
+
+
+def test_a_jobs_id_is_not_undone_by_who_read_the_record_before(store: Store) -> None:
+    before = record("one-two-three")
+    store.create(before, SECRETS)
+    store.save(replace(before, job_id="17"))
+    assert store.save(replace(before, submitting=True)).job_id == "17"
+    found = store.load("one-two-three")
+    assert (found.job_id, found.submitting) == ("17", False)
+    assert store.end(before, now=5.0, outcome="ended", reason="stopped").job_id == "17"
+
+
+def test_an_end_that_an_earlier_version_noted_counts(store: Store) -> None:
+    """It wrote it into the record itself."""
+    old = replace(record("one-two-three"), ended=5.0, outcome="ended", reason="stopped")
+    store.create(old, SECRETS)
+    assert store.load("one-two-three") == old
+    assert store.end(old, now=6.0, outcome="failed", reason="else").ended == 5.0
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"ended": "x", "outcome": 1, "reason": 2}'])
+def test_an_end_that_cannot_be_read_is_no_end(store: Store, text: str) -> None:
+    files = store.create(record("one-two-three"), SECRETS)
+    files.end_file.write_text(text)
+    with pytest.raises(RpsError, match=r"session\.json is not a record"):
+        store.load("one-two-three")
+
+
+def test_a_file_that_went_stale_on_nfs_is_read_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another host replaced it: the name leads to the new one, the next time it is looked up."""
+    saved = record("one-two-three")
+    files = store.create(saved, SECRETS)
+    (files.directory / "events.jsonl").write_text('{"event": "ready", "time": 1}\n')
+    stale: dict[str, int] = {}
+    read, opened = Path.read_text, os.open
+
+    def once(name: str) -> None:
+        stale[name] = stale.get(name, 0) + 1
+        if stale[name] == 1:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), name)
+
+    def read_text(path: Path, *arguments: Any) -> str:
+        once(path.name)
+        return read(path, *arguments)
+
+    def open_file(path: Any, *arguments: Any, **options: Any) -> int:
+        if str(path).endswith("claim.json"):
+            once("claim.json")
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    monkeypatch.setattr(os, "open", open_file)
+    assert store.load("one-two-three") == saved
+    assert files.secrets() == SECRETS
+    assert [event["event"] for event in files.events()] == ["ready"]
+    assert stale == {"session.json": 2, "end.json": 2, "claim.json": 2, "events.jsonl": 2}
+
+
+def test_what_stays_stale_is_an_error_and_no_missing_session(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.create(record("one-two-three"), SECRETS)
+
+    def stale(_path: Path, *_arguments: Any) -> str:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(Path, "read_text", stale)
+    with pytest.raises(RpsError, match="Stale file handle") as caught:
+        store.load("one-two-three")
+    assert not isinstance(caught.value, NotFoundError)
+
+
+def test_what_nfs_leaves_of_removed_files_is_no_session(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that somebody holds open is renamed `.nfs…` there, and its directory stays."""
+    files = store.create(record("one-two-three"), SECRETS)
+    (files.directory / ".nfs0000000000a1b2c3").write_text("the log of a job")
+    (store.directory / ".nfs0000000000a1b2c4").write_text("x")
+    assert [found.name for found in store.records()] == ["one-two-three"]
+    for name in ("session.json", "claim.json"):
+        (files.directory / name).unlink()
+    assert list(store.records()) == []
+    assert capsys.readouterr().err == ""
+
+
+def test_nothing_of_the_launchers_state_is_locked() -> None:
+    """There need not be locks where a home directory is (NFS without lockd). One's own service, whose
+    directory is on a disk of the machine, is another matter."""
+    import rps_core
+
+    package = Path(rps_core.__file__).parent
+    users = [
+        path.name
+        for path in package.rglob("*.py")
+        if re.search(r"\b(fcntl|flock|lockf|sqlite3)\b", path.read_text("utf-8"))
+    ]
+    assert users == []
