@@ -21,13 +21,14 @@ from rps_proxy.engines import EngineError, Target
 from rps_proxy.files import write_for_group
 from rps_proxy.settings import Settings
 
-WANTED = "HAProxy 2.6 or newer"
+WANTED = "HAProxy 2.6 or newer, built with Lua"
 TIMEOUT = 2.0  # seconds for one change
 WRITE_AFTER = 0.1  # seconds in which changes of the file are gathered
 _BATCH = 12 * 1024  # bytes of one command; HAProxy takes less than its buffer, 32 KiB
 _NOT_THERE = "Key not found."
 
-CONFIG, CONTROL, ROUTES = "haproxy.cfg", "run/haproxy.sock", "routes.map"
+CONFIG, SCRIPT = "haproxy.cfg", "haproxy.lua"
+CONTROL, ROUTES = "run/haproxy.sock", "routes.map"
 CERTIFICATE, UPSTREAM_CA, NOT_ANSWERING = "front.pem", "upstream-ca.pem", "not-answering.http"
 
 _log = get_logger("rps.haproxy")
@@ -45,8 +46,8 @@ def render(settings: Settings, directory: Path) -> dict[str, str]:
     ]
     domain = r"'^(.*);[[:space:]]*[Dd][Oo][Mm][Aa][Ii][Nn][[:space:]]*(=[^;]*)?(;.*)?$' '\1\3'"
     strict = settings.strict_transport
-    template = (files("rps_proxy") / "engines" / "haproxy.cfg").read_text(encoding="utf-8")
-    text = Template(template).substitute(
+    text = Template(_packaged(CONFIG)).substitute(
+        script=directory / SCRIPT,
         control=directory / CONTROL,
         routes=directory / ROUTES,
         upstream_ca=directory / UPSTREAM_CA,
@@ -61,7 +62,7 @@ def render(settings: Settings, directory: Path) -> dict[str, str]:
         if strict is None
         else f"http-after-response set-header Strict-Transport-Security {strict}",
     )
-    return {CONFIG: text}
+    return {CONFIG: text, SCRIPT: _packaged(SCRIPT)}
 
 
 def not_answering() -> bytes:
@@ -89,7 +90,8 @@ def prepare(settings: Settings, directory: Path, certificate: bytes, upstream_ca
     write_for_group(directory / CERTIFICATE, certificate)
     write_for_group(directory / UPSTREAM_CA, upstream_ca)
     write_for_group(directory / NOT_ANSWERING, not_answering())
-    write_for_group(directory / CONFIG, render(settings, directory)[CONFIG].encode())
+    for name, text in render(settings, directory).items():
+        write_for_group(directory / name, text.encode())
     if not (directory / ROUTES).exists():
         write_for_group(directory / ROUTES, b"")
     return HAProxy(directory)
@@ -287,3 +289,7 @@ def _streams(listing: str) -> Iterator[tuple[str, str, int]]:
         found = re.search(r"\bserver=notebook \(id=\d+\) addr=([0-9a-fA-F:.]+):(\d+)", stream)
         if found:
             yield stream.partition(":")[0], found[1], int(found[2])
+
+
+def _packaged(name: str) -> str:
+    return (files("rps_proxy") / "engines" / name).read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.stand import PROGRAMS, Stand, running
+from tests.engines.stand import PROGRAMS, Carried, Stand, running
 
 
 @pytest.fixture(params=PROGRAMS)
@@ -17,3 +17,15 @@ def stand(
     """A service with each engine."""
     with running(tmp_path, request.param, need) as stand:
         yield stand
+
+
+@pytest.fixture(scope="module", params=PROGRAMS)
+def carried(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    need: Callable[[str], str],
+) -> Iterator[Carried]:
+    """A notebook behind each engine, for tests that leave it as it was."""
+    directory = tmp_path_factory.mktemp("carried")
+    with running(directory, request.param, need) as stand, stand.notebook() as (session, notebook):
+        yield Carried(stand, session, notebook)

@@ -14,11 +14,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from tests.faults.service_stand import DOMAIN, Service, until
+from tests.faults.service_stand import DOMAIN, Notebook, Service, Session, until
 
 PROGRAMS = {"embedded": None, "haproxy": "haproxy", "apache": "apache2"}
 
@@ -51,23 +51,17 @@ class Stand(Service):
             self.start_engine()
         return self
 
-    def start_engine(self) -> None:
-        """Start the engine as its systemd unit does, and wait until it listens."""
+    def start_engine(self, command: list[str] | None = None) -> None:
+        """Start the engine as its systemd unit does, or by `command`, and wait until it listens."""
         if self.kind == "embedded":
             return
-        command = [
-            sys.executable,
-            "-c",
-            "from rps_proxy.cli import proxy; proxy()",
-            "engine",
-            "run",
-        ]
-        options = [f"--set={key}={value}" for key, value in self._given.items()]
+        if command is None:
+            program = "from rps_proxy.cli import proxy; proxy()"
+            command = [sys.executable, "-c", program, "engine", "run"]
+            command += [f"--set={key}={value}" for key, value in self._given.items()]
         with (self.directory / "engine.log").open("ab") as log:
             # A group of its own, since Apache's processes outlive their first one.
-            self.engine = subprocess.Popen(
-                [*command, *options], stdout=log, stderr=log, process_group=0
-            )
+            self.engine = subprocess.Popen(command, stdout=log, stderr=log, process_group=0)
 
         def up() -> bool:
             assert self.engine
@@ -76,10 +70,19 @@ class Stand(Service):
 
         until(up, "the engine listens")
 
+    def processes(self) -> list[int]:
+        """The service and the engine, with what they started."""
+        tree = [each.pid for each in (self.process, self.engine) if each]
+        for pid in tree:  # grows on the way
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                tree += map(int, (task / "children").read_text().split())
+        return tree
+
     def kill_engine(self) -> None:
         """End the engine without notice."""
         if self.engine is not None:
-            os.killpg(self.engine.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ended by itself
+                os.killpg(self.engine.pid, signal.SIGKILL)
             self.engine.wait()
             until(lambda: not listens("127.0.0.1", self.port), "its port is free")
 
@@ -138,6 +141,14 @@ class Stand(Service):
     def engine_log(self) -> str:
         path = self.directory / "engine.log"
         return path.read_text(errors="replace") if path.exists() else ""
+
+
+class Carried(NamedTuple):
+    """A session that is ready, with its notebook."""
+
+    stand: Stand
+    session: Session
+    notebook: Notebook
 
 
 @contextmanager

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pytest
 
 from rps_proxy.authority import Authority
 from rps_proxy.engines import Target
-from rps_proxy.engines.apache import MODULES, Apache
+from rps_proxy.engines.apache import Apache
 from tests.engines.stand import Stand, running
 from tests.faults.service_stand import DOMAIN, read_exactly, read_head, until, upgrade_request
 
@@ -104,36 +102,6 @@ def test_paths_reach_the_notebook_as_they_came(apache: Stand, path: str) -> None
         assert notebook.requests == [f"GET {path.removesuffix('?')} HTTP/1.1"]
 
 
-def test_a_connection_field_takes_nothing_away_that_we_say(apache: Stand) -> None:
-    forged = {
-        "Connection": "close, X-Forwarded-For,x-rps-caller, X-Real-IP , X-Mine",
-        "X-Mine": "1",
-    }
-    with apache.notebook() as (session, _):
-        answer = apache.request(session.host, "GET", "/", headers=forged, source="127.0.0.7")
-        told = {name.lower(): value for name, value in answer.json()["headers"]}
-        assert told["x-forwarded-for"] == told["x-real-ip"] == "127.0.0.7"
-        assert "x-mine" not in told
-    # The service refuses who does not say who asks.
-    assert apache.request(session.host, "GET", "/.rps/state", headers=forged).status == 200
-
-
-def test_http2(apache: Stand, need: Callable[[str], str]) -> None:
-    with apache.notebook() as (session, notebook):
-        name = session.host.partition(":")[0]
-        done = subprocess.run(
-            [
-                need("curl"), "-sS", "--http2", "-o", "/dev/null", "-w", "%{http_version} %{response_code}",
-                "--cacert", str(apache.directory / "ca" / "ca.pem"),
-                "--resolve", f"{name}:{apache.port}:127.0.0.1", "--data-binary", "x" * 100_000,
-                f"https://{session.host}/count?a=b%2F",
-            ],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        assert done.stdout == "2 200"
-        assert notebook.requests == ["POST /count?a=b%2F HTTP/1.1"]
-
-
 def test_a_new_certificate_is_taken_up_and_websockets_stay(
     tmp_path: Path, need: Callable[[str], str]
 ) -> None:
@@ -165,17 +133,29 @@ def test_a_new_certificate_is_taken_up_and_websockets_stay(
 
 
 def test_an_apache_that_is_there_already_takes_the_site(
-    apache: Stand, tmp_path: Path, need: Callable[[str], str]
+    apache: Stand, need: Callable[[str], str]
 ) -> None:
-    names = ["mpm_event", *MODULES]
-    lines = [f"LoadModule {name}_module {MODULE_DIRECTORY}/mod_{name}.so" for name in names]
+    """And neither logs what is asked of notebooks, nor shows its status to who asks through them."""
+    secret = "c4n4ry-0f-4-qu3ry"
+    log = apache.meeting / "run" / "access.log"
+    more = ("mime", "status")  # Debian's has log_config built in
+    lines = [f"LoadModule {name}_module {MODULE_DIRECTORY}/mod_{name}.so" for name in more]
     lines += [
-        f"ServerRoot {tmp_path}", "ServerName localhost", f"Listen 127.0.0.1:{apache.port}",
-        "ErrorLog /dev/null", f"Include {apache.meeting}/apache-site.conf",
+        f'CustomLog {log} "%r %q %U"', "TypesConfig /etc/mime.types",
+        "<Location /server-status>", "SetHandler server-status", "</Location>",
+        f"Include {apache.meeting}/apache.conf", "LogLevel info",
     ]  # fmt: skip
-    (tmp_path / "own.conf").write_text("\n".join(lines))
-    done = subprocess.run(
-        [need("apache2"), "-t", "-f", str(tmp_path / "own.conf")],
-        capture_output=True, text=True, check=False, env={**os.environ, "LANG": "C"},
-    )  # fmt: skip
-    assert "Syntax OK" in done.stderr, done.stderr
+    own = apache.meeting / "own.conf"
+    own.write_text("\n".join(lines))
+    apache.kill_engine()
+    apache.start_engine([need("apache2"), "-DFOREGROUND", "-f", str(own)])
+    with apache.notebook() as (session, notebook):
+        answer = apache.request(session.host, "GET", f"/server-status?token={secret}")
+        assert answer.json()["line"] == f"GET /server-status?token={secret} HTTP/1.1"
+        assert notebook.requests == [f"GET /server-status?token={secret} HTTP/1.1"]
+    apache.request(session.host, "GET", f"/?token={secret}")  # it does not answer any more
+    apache.request(f"no-such-name.{DOMAIN}:{apache.port}", "GET", f"/?token={secret}")
+    for malformed in ("Host: a\r\nHost: b", "Host: a\r\nBad Field: x"):
+        apache.send(session.host, f"GET /?token={secret} HTTP/1.1\r\n{malformed}\r\n\r\n".encode())
+    assert log.exists()
+    assert secret not in log.read_text() + apache.engine_log()

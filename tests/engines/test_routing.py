@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
-from tests.engines.stand import Stand
+from tests.engines.stand import Carried, Stand
 from tests.faults.service_stand import (
     DOMAIN,
     Notebook,
+    Session,
     read_exactly,
     read_head,
     until,
@@ -79,11 +86,13 @@ def test_websockets_go_both_ways_and_end_with_their_session_alone(stand: Stand) 
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://{host}"])
-def test_a_page_of_another_origin_opens_no_websocket(stand: Stand, origin: str) -> None:
-    with stand.notebook() as (session, notebook):
-        request = upgrade_request(session.host, Origin=origin.format(host=session.host))
-        assert b" 403 " in stand.send(session.host, request).partition(b"\r\n")[0]
-        assert not notebook.requests
+def test_a_page_of_another_origin_opens_no_websocket(carried: Carried, origin: str) -> None:
+    stand, session, notebook = carried
+    before = len(notebook.requests)
+    with stand.connect(session.host) as connection:
+        connection.sendall(upgrade_request(session.host, Origin=origin.format(host=session.host)))
+        assert " 403 " in read_head(connection)
+    assert notebook.requests[before:] == []
 
 
 def test_heads_say_what_we_say(stand: Stand) -> None:
@@ -118,7 +127,81 @@ def test_the_api_hears_the_callers_address(stand: Stand) -> None:
         assert '"address": "127.0.0.9"' in stand.log()
 
 
-def test_uploads_pass_through(stand: Stand) -> None:
-    body = b"0123456789abcdef" * (1 << 20)
-    with stand.notebook() as (session, _):
-        assert stand.request(session.host, "POST", "/count", body).json()["length"] == len(body)
+def test_fields_of_one_connection_go_no_further(carried: Carried) -> None:
+    stand, session, _ = carried
+    forged = {
+        "Connection": "close, X-Forwarded-For,x-rps-caller, X-Real-IP , X-Mine, Host, Content-Length, TE",
+        "X-Mine": "1",
+        "X-Other": "2",
+        "TE": "trailers",
+        "Keep-Alive": "5",
+        "Forwarded": "for=9.9.9.9",
+    }
+    answer = stand.request(session.host, "POST", "/echo", b"body", forged, source="127.0.0.7")
+    told = {name.lower(): value for name, value in answer.json()["headers"]}
+    assert answer.json()["body"] == "body"
+    assert told["x-forwarded-for"] == told["x-real-ip"] == "127.0.0.7"
+    assert (told["host"], told["x-other"]) == (session.host, "2")
+    assert not {"x-mine", "te", "keep-alive", "forwarded"} & told.keys()
+    assert "mine" not in told.get("connection", "").lower()
+    for name in ("X-Private", "Keep-Alive", "Alt-Svc"):
+        assert answer.headers[name] is None
+    assert "private" not in answer.headers.get("Connection", "").lower()
+    # The service refuses who does not say who asks.
+    assert stand.request(session.host, "GET", "/.rps/state", headers=forged).status == 200
+
+
+def test_events_come_as_they_are_sent(carried: Carried) -> None:
+    stand, session, notebook = carried
+    with stand.connect(session.host) as connection, connection.makefile("rb") as stream:
+        head = f"GET /events HTTP/1.1\r\nHost: {session.host}\r\nConnection: close\r\n\r\n"
+        connection.sendall(head.encode())
+        seen = []
+        for line in stream:
+            if line.startswith(b"data:"):
+                seen.append(line)
+                notebook.seen.release()  # before that the notebook says nothing more
+        assert seen == [b"data: 0\n", b"data: 1\n", b"data: 2\n"]
+
+
+def curl(stand: Stand, session: Session, *arguments: str | Path, curl: str) -> str:
+    """What curl says, with a certificate that it verifies."""
+    name = session.host.partition(":")[0]
+    command: list[str | Path] = [curl, "-sS", "--cacert", stand.directory / "ca" / "ca.pem"]
+    command += ["--resolve", f"{name}:{stand.port}:127.0.0.1", *arguments]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def test_http2(carried: Carried, need: Callable[[str], str]) -> None:
+    stand, session, notebook = carried
+    before = len(notebook.requests)
+    said = curl(
+        stand, session, "--http2", "-o", "/dev/null", "-w", "%{http_version} %{response_code}",
+        "--data-binary", "x" * 100_000, f"https://{session.host}/count?a=b%2F", curl=need("curl"),
+    )  # fmt: skip
+    assert said == ("1.1 200" if stand.kind == "embedded" else "2 200")
+    assert notebook.requests[before:] == ["POST /count?a=b%2F HTTP/1.1"]
+
+
+def test_a_gigabyte_is_not_held_in_memory(
+    carried: Carried, tmp_path: Path, need: Callable[[str], str]
+) -> None:
+    stand, session, _ = carried
+    file = tmp_path / "zeros"
+    with file.open("wb") as zeros:
+        zeros.truncate(1 << 30)  # takes no room on the disk
+
+    def memory(field: str) -> int:
+        """Kilobytes of the service, the engine and all their processes."""
+        found = 0
+        for pid in stand.processes():
+            status = Path(f"/proc/{pid}/status").read_text()
+            found += int(re.findall(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)[0])
+        return found
+
+    for pid in stand.processes():
+        Path(f"/proc/{pid}/clear_refs").write_text("5")  # VmHWM counts from now on
+    before = memory("VmRSS")
+    said = curl(stand, session, "-T", file, f"https://{session.host}/count", curl=need("curl"))
+    assert json.loads(said)["length"] == 1 << 30
+    assert memory("VmHWM") - before < 64 * 1024

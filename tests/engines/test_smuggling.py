@@ -6,7 +6,9 @@ import re
 
 import pytest
 
-from tests.engines.stand import Stand
+from tests.engines.stand import Carried, Stand
+from tests.faults.malformed import ANSWERS, CHUNKED, CHUNKS, HEADS, HOSTS, LINES, SMUGGLED
+from tests.faults.service_stand import DOMAIN
 
 HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: HOST\r\n\r\n"
 CORPUS = {
@@ -34,26 +36,111 @@ CORPUS = {
 }
 # Passed on as one clean request, as the standard allows; their rest is a request of its own, in the client's
 # connection and with an answer of its own. HAProxy and Apache unfold fields; HAProxy takes the Upgrade
-# from a request that has a body.
+# from a request that has a body, one of two equal fields, and a line feed alone for the end of a line.
 NORMALISED = {
     "embedded": {"length and chunks"},
-    "apache": {"length and chunks", "a folded field"},
-    "haproxy": {"length and chunks", "a folded field", "an upgrade with a body"},
+    "apache": {
+        "length and chunks",
+        "a folded field",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 3\r\nTransfer-Encoding: chunked",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding:\r\n chunked",
+        "POST / HTTP/1.0\r\nHost: {host}\r\nTransfer-Encoding: chunked",
+        "GET / HTTP/1.1\r\nHost: {host}\r\nX: a\r\n folded",
+        "GET / HTTP/2.0\r\nHost: {host}",
+        "OPTIONS * HTTP/1.1\r\nHost: {host}",  # which it answers itself
+    },
+    "haproxy": {
+        "length and chunks",
+        "a folded field",
+        "an upgrade with a body",
+        "GET / HTTP/1.1\r\nHost: {host}\r\nHost: {host}",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 3\r\nTransfer-Encoding: chunked",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 3\r\nContent-Length: 3",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 3, 3",
+        "POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding:\r\n chunked",
+        "GET / HTTP/1.1\r\nHost: {host}\r\nX: a\r\n folded",
+        "GET  / HTTP/1.1\r\nHost: {host}",
+        "GET / HTTP/2.0\r\nHost: {host}",
+        "GET / HTTP/1.1\nHost: {host}\n\n",
+        "GET / HTTP/1.1\nHost: {host}\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: {host}\nX: 1\r\n\r\n",
+    },
 }
+REFUSED = re.compile(rb"HTTP/1\.[01] (400|413|414|421|500|501) |$")
+# Answers that are passed on: of two lengths the chunks count. Apache takes what is no HTTP for the body of an
+# answer without a head, HAProxy a NUL for a character; both come from the session's own notebook alone.
+TWO_LENGTHS, NUL, *NO_HTTP = ANSWERS[0], ANSWERS[2], *ANSWERS[4:6]
+PASSED = {"embedded": [], "apache": [TWO_LENGTHS, *NO_HTTP], "haproxy": [TWO_LENGTHS, NUL]}
+
+
+def read_once(carried: Carried, case: str, request: bytes) -> bytes:
+    """Send it, and see that nothing was hidden in it; the answer."""
+    stand, session, notebook = carried
+    before = len(notebook.requests)
+    answer = stand.send(session.host, request, patience=1)
+    reached = notebook.requests[before:]
+    heads = len(re.findall(rb"HTTP/1\.[01] \d", answer))
+    assert heads <= 2
+    if case not in NORMALISED[stand.kind]:
+        assert not reached
+        assert b"evil" not in answer
+        assert session.name.encode() not in answer
+    # Whatever reached the notebook has an answer of its own: none was hidden in another.
+    assert len(reached) <= heads
+    return answer
 
 
 @pytest.mark.parametrize("case", CORPUS)
-def test_no_request_is_read_in_two_ways(stand: Stand, case: str) -> None:
-    with stand.notebook() as (session, notebook):
-        request = CORPUS[case].replace(b"HOST", session.host.encode())
+def test_no_request_is_read_in_two_ways(carried: Carried, case: str) -> None:
+    request = CORPUS[case].replace(b"HOST", carried.session.host.encode())
+    answer = read_once(carried, case, request)
+    assert case in NORMALISED[carried.stand.kind] or REFUSED.match(answer), answer
+
+
+def test_nothing_follows_a_head_that_could_be_read_in_two_ways(carried: Carried) -> None:
+    for head in HEADS:
+        request = head.format(host=carried.session.host)
+        request += "\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n"
+        answer = read_once(carried, head, request.encode("latin-1"))
+        assert head in NORMALISED[carried.stand.kind] or REFUSED.match(answer), (head, answer)
+    assert not any("smuggled" in line for line in carried.notebook.requests)
+
+
+def test_nothing_hides_behind_a_chunk(carried: Carried) -> None:
+    for body in CHUNKS:
+        sent = (CHUNKED + body + SMUGGLED).format(host=carried.session.host)
+        assert REFUSED.match(read_once(carried, body, sent.encode())), body
+    assert not any("smuggled" in line for line in carried.notebook.requests)
+
+
+def test_lines_have_one_end_and_heads_a_limit(carried: Carried) -> None:
+    for head in LINES:
+        answer = read_once(carried, head, head.format(host=carried.session.host).encode())
+        assert head in NORMALISED[carried.stand.kind] or REFUSED.match(answer), (head[:80], answer)
+
+
+def test_only_the_very_host_counts(carried: Carried) -> None:
+    stand, session, notebook = carried
+    for host, status in HOSTS:
+        text = host.format(
+            name=session.name, NAME=session.name.upper(), domain=DOMAIN, port=stand.port
+        )
+        request = b"GET / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % text.encode()
+        before = len(notebook.requests)
         answer = stand.send(session.host, request)
-        heads = len(re.findall(rb"HTTP/1\.[01] \d", answer))
-        assert heads <= 2
-        if case not in NORMALISED[stand.kind]:
-            assert re.match(rb"HTTP/1\.[01] (400|421|501) |$", answer), answer
-            assert not notebook.requests
-        # Whatever reached the notebook has an answer of its own: none was hidden in another.
-        assert len(notebook.requests) <= heads
+        if status == 200:
+            assert answer.startswith(b"HTTP/1.1 200 "), (host, answer)
+        else:
+            assert re.match(rb"HTTP/1\.1 (%d|400) " % status, answer), (host, answer)
+            assert notebook.requests[before:] == []
+
+
+def test_malformed_answers_go_no_further(carried: Carried) -> None:
+    stand, session, _ = carried
+    for answer in ANSWERS:
+        came = stand.request(session.host, "GET", "/raw", headers={"X-Answer": answer.hex()})
+        assert came.status == 502 or answer in PASSED[stand.kind], (answer, came.status)
+        assert came.headers["Set-Cookie"] is None
 
 
 def test_no_log_holds_a_query(stand: Stand) -> None:
@@ -61,8 +148,7 @@ def test_no_log_holds_a_query(stand: Stand) -> None:
     with stand.notebook() as (session, _):
         stand.request(session.host, "GET", f"/?token={secret}")
     stand.request(session.host, "GET", f"/?token={secret}")  # it does not answer any more
-    stand.send(
-        session.host, f"GET /?token={secret} HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".encode()
-    )
-    stand.send(session.host, f"GET /?token={secret} HTTP/1.1\r\nBad Field: x\r\n\r\n".encode())
+    for malformed in ("Host: a\r\nHost: b", "Bad Field: x"):
+        request = f"GET /?token={secret} HTTP/1.1\r\n{malformed}\r\n\r\n"
+        stand.send(session.host, request.encode(), patience=1)
     assert secret not in stand.log() + stand.engine_log()

@@ -115,10 +115,10 @@ class Service:
             plain.close()
             raise
 
-    def send(self, host: str, request: bytes) -> bytes:
-        """Send these very bytes; all that comes back until the service closes or falls silent."""
+    def send(self, host: str, request: bytes, patience: float = 3) -> bytes:
+        """Send these very bytes; all that comes back until the service closes, or is silent so long."""
         with self.connect(host) as connection:
-            connection.settimeout(3)
+            connection.settimeout(patience)
             connection.sendall(request)
             answer = b""
             try:
@@ -246,6 +246,7 @@ class Notebook:
         self.port = self.server.server_address[1]
         self.requests: list[str] = []  # request lines
         self.broken_off = threading.Event()  # a transfer ended before its time
+        self.seen = threading.Semaphore(0)  # the client has the event that was sent last
         self._thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
 
     def __enter__(self) -> Notebook:
@@ -307,6 +308,8 @@ class _Handler(BaseHTTPRequestHandler):
                     self.wfile.write(_CHUNK)
             except OSError:
                 self.server.notebook.broken_off.set()
+        elif path == "/events":
+            self._events()
         elif path.startswith("/bytes/"):
             self._bytes(int(path.removeprefix("/bytes/")))
         elif path == "/cut":
@@ -388,6 +391,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
             size -= len(part)
         self.wfile.write(b"0\r\n\r\n")
+
+    def _events(self) -> None:
+        """Server-sent events, each once the client has the one before."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Cache-Control", "no-cache")
+        self.end_headers()
+        self.close_connection = True
+        for number in range(3):
+            self.wfile.write(b"data: %d\n\n" % number)
+            if not self.server.notebook.seen.acquire(timeout=20):
+                return
 
     def _websocket(self) -> None:
         """Agree to the first subprotocol and send back every byte, frames and all."""

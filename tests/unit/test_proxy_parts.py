@@ -110,7 +110,6 @@ def test_what_connection_names_goes_and_what_frames_the_message_stays() -> None:
         b"X-Forwarded-Host: h:8443",
         b"X-Forwarded-Proto: https",
         b"X-Real-IP: 2001:db8::1",
-        b'Forwarded: for="[2001:db8::1]";host="h:8443";proto=https',
         b"",
         b"",
     ]
