@@ -22,6 +22,7 @@ from rps_core.log import get_logger
 from rps_core.version import __version__
 from rps_proxy.bodies import content, json_object
 from rps_proxy.group_commit import BusyError, RefusedError
+from rps_proxy.jobs import LONGEST_FEED, Feed
 from rps_proxy.metrics import CONTENT_TYPE, exposition
 from rps_proxy.names import is_name
 from rps_proxy.operate import SOCKET_FILE, described, short_path
@@ -30,8 +31,6 @@ from rps_proxy.registry import Phase
 if TYPE_CHECKING:
     from rps_proxy.service import Service
     from rps_proxy.tls import Front
-
-LONGEST_REQUEST = 1 << 20
 
 _log = get_logger("rps.admin")
 
@@ -42,11 +41,14 @@ class Admin:
     def __init__(self, service: Service, front: Front) -> None:
         self._service = service
         self._front = front
+        self._feed = Feed(service)
         self._calls: dict[tuple[str, str], Callable[[dict[str, Any]], Awaitable[object]]] = {
             ("GET", "/status"): self._status,
             ("GET", "/sessions"): self._sessions,
             ("POST", "/revoke"): self._revoke,
             ("POST", "/drain"): self._drain,
+            ("POST", "/unfinished-jobs"): self._unfinished_jobs,
+            ("POST", "/job-states"): self._job_states,
         }
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
@@ -58,7 +60,7 @@ class Admin:
             call = self._calls.get((request.method, request.path))
             if call is None:
                 return _json({"error": "no-such-call"}, 404)
-            return _json(await call(json_object(await content(request, LONGEST_REQUEST))))
+            return _json(await call(json_object(await content(request, LONGEST_FEED))))
         except RefusedError as refusal:
             return _json({"error": refusal.code}, 400)
         except BusyError as error:
@@ -100,7 +102,7 @@ class Admin:
         unknown, revoked = [], []
         for name in names:
             if is_name(name) and self._service.registry.find(name) is not None:
-                await self._service.revoke(name, reason, "operator")
+                await self._service.revoke(name, reason, "operator", reason)
                 revoked.append(name)
             else:
                 unknown.append(name)
@@ -112,6 +114,12 @@ class Admin:
             raise RefusedError("bad-request")
         self._service.drain(on=on)
         return {"draining": on}
+
+    async def _unfinished_jobs(self, body: dict[str, Any]) -> object:
+        return self._feed.unfinished(body.get("cluster"))
+
+    async def _job_states(self, body: dict[str, Any]) -> object:
+        return await self._feed.note(body.get("cluster"), body.get("jobs"))
 
 
 @contextlib.contextmanager

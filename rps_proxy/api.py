@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 import secrets
 from collections.abc import Awaitable, Callable
@@ -12,25 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from rps_core.errors import ServiceError
 from rps_core.log import get_logger
 from rps_core.version import __version__
 from rps_proxy.access import TooFastError, from_page
 from rps_proxy.authority import Authority
 from rps_proxy.bodies import content, json_object
-from rps_proxy.files import read_private
 from rps_proxy.group_commit import BusyError, RefusedError
 from rps_proxy.hosts import MANAGEMENT
+from rps_proxy.jobs import FeedCalls, report
+from rps_proxy.keys import SharedKey, bearer
 from rps_proxy.munge import HEADER, Munge
 from rps_proxy.names import is_name
-from rps_proxy.registry import Phase, Request, Session
+from rps_proxy.registry import JobState, Phase, Request, Session
+from rps_proxy.standing import words_for
 
 if TYPE_CHECKING:
     from rps_proxy.service import Service
 
 LONGEST_REQUEST = 16 * 1024
 LONGEST_TEXT = 256  # of a job id, a user's name and the like
-SHORTEST_KEY = 32  # characters of the key for issuing
 LOWEST_PORT = 1024
 # The certificate is asked for as the job starts, and the job may be long.
 NOTEBOOK_CERTIFICATE_DAYS = 397
@@ -83,14 +82,16 @@ class Api:
         self._service = service
         self._authority = authority
         self._access = service.access
-        self._key_file = Path(networks.issue_key_file) if networks.issue_key_file else None
-        if self._key_file is not None:
-            _issue_key(self._key_file)  # else nobody would hear of a mistake before the first call
+        # On a machine of many users an address says nothing: names are for who knows the key.
+        key_file = networks.issue_key_file
+        self._issue_key = SharedKey(Path(key_file), "issuing names") if key_file else None
+        self._feed = FeedCalls(service)
         self._munge: Munge | None = None
         if service.settings.auth == "munge":
             self._munge = Munge(service.settings.munge, service.hosts.host(MANAGEMENT))
         calls: dict[str, tuple[str, Callable[[Session, str, dict[str, Any]], Awaitable[Any]]]] = {
             "": ("GET", self._state),
+            "job": ("POST", self._job),
             "link": ("POST", self._link),
             "certificate": ("POST", self._certificate),
             "redeem": ("POST", self._redeem),
@@ -116,11 +117,13 @@ class Api:
     async def _dispatch(self, request: web.BaseRequest, remote: str) -> web.Response:
         if from_page(request):
             raise RefusedError("from-a-page")
-        self._access.check_either(remote)
         path = request.raw_path.partition("?")[0]
+        what, _, rest = path.removeprefix(_PREFIX).partition("/")
+        if path.startswith(_PREFIX) and what == "clusters" and self._feed.is_for(remote):
+            return _json(await self._feed.answer(request, rest))
+        self._access.check_either(remote)
         if not path.startswith(_PREFIX):
             raise RefusedError("no-such-call")
-        what, _, rest = path.removeprefix(_PREFIX).partition("/")
         if what == "health" and not rest:
             _want(request, "GET")
             settings = self._service.settings
@@ -148,7 +151,7 @@ class Api:
 
     def _claimed(self, request: web.BaseRequest, name: str) -> Session:
         """The session, once the claim is seen to be its."""
-        claim = _bearer(request)
+        claim = bearer(request)
         session = self._service.registry.find(name) if is_name(name) else None
         if session is None:
             raise RefusedError("unknown-name")
@@ -159,7 +162,8 @@ class Api:
 
     async def _issue(self, request: web.BaseRequest, remote: str) -> web.Response:
         self._access.check_issue(remote)
-        self._check_key(request)
+        if self._issue_key is not None:
+            self._issue_key.check(request)
         self._service.rate.take(remote)  # not before: who lacks the key must not use up the owner's
         text = await content(request, LONGEST_REQUEST)
         body = json_object(text)
@@ -192,20 +196,6 @@ class Api:
         }
         return _json(answer, status=201)
 
-    def _check_key(self, request: web.BaseRequest) -> None:
-        """On a machine of many users an address says nothing: names are for who knows the key."""
-        if self._key_file is None:
-            return
-        given = _bearer(request)
-        try:
-            # Read each time, since who starts sessions makes a new one where it was cleaned away.
-            key = _issue_key(self._key_file)
-        except ServiceError as error:
-            _log.error("issue-key-not-read", reason=error.message)
-            raise RefusedError("wrong-claim") from None
-        if not hmac.compare_digest(key, given.encode()):
-            raise RefusedError("wrong-claim")
-
     async def _state(self, session: Session, _remote: str, _body: dict[str, Any]) -> dict[str, Any]:
         return {
             "name": session.name,
@@ -231,11 +221,20 @@ class Api:
             raise RefusedError("gone" if session.phase is Phase.GONE else "already-redeemed")
         host = self._service.hosts.host(session.name)
         leaf = await asyncio.to_thread(self._authority.issue, [host], NOTEBOOK_CERTIFICATE_DAYS)
+        # Only the job's agent asks for it, so the job runs: the queue's word comes later, or never.
+        if session.job_state is not JobState.RUNNING:
+            await self._service.note_running(session.name)
         return {
             "certificate": leaf.certificate.decode(),
             "key": leaf.key.decode(),
             "ca": self._authority.certificate.decode(),
         }
+
+    async def _job(self, session: Session, _remote: str, body: dict[str, Any]) -> dict[str, Any]:
+        if session.phase is Phase.GONE:
+            raise RefusedError("gone")
+        await self._service.note_jobs({session.name: report(body)}, "launcher")
+        return {}
 
     async def _redeem(self, session: Session, remote: str, body: dict[str, Any]) -> dict[str, Any]:
         port = body.get("port")
@@ -255,7 +254,8 @@ class Api:
 
     async def _revoke(self, session: Session, remote: str, body: dict[str, Any]) -> dict[str, Any]:
         reason = _line(body.get("reason")) or "ended"
-        revoked = await self._service.revoke(session.name, reason, remote)
+        told = words_for(body.get("cause"))
+        revoked = await self._service.revoke(session.name, reason, remote, told)
         return await self._state(revoked, remote, body)
 
     def _lease(self) -> dict[str, Any]:
@@ -280,27 +280,6 @@ def _json(value: object, *, status: int = 200) -> web.Response:
         body=json.dumps(value).encode(),
         headers={"Content-Type": "application/json", "Cache-Control": "no-store"},
     )
-
-
-def _bearer(request: web.BaseRequest) -> str:
-    """What the request shows to be let in: ASCII, not empty."""
-    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-    secret = secret.strip()
-    if scheme.lower() != "bearer" or not secret:
-        raise RefusedError("no-claim")
-    if not secret.isascii():
-        raise RefusedError("wrong-claim")
-    return secret
-
-
-def _issue_key(path: Path) -> bytes:
-    key = (read_private(path) or b"").strip()
-    if len(key) < SHORTEST_KEY:
-        raise ServiceError(
-            f"{path} holds no key for issuing names: {SHORTEST_KEY} characters or more.",
-            f"Make one: (umask 077; openssl rand -hex 32 > {path})",
-        )
-    return key
 
 
 def _want(request: web.BaseRequest, method: str) -> None:

@@ -197,7 +197,7 @@ class Cgi:
             for job_id, state in _job_states(states[0])
             for name in registry.linked(job_id)
         }
-        await registry.note_jobs(reports)
+        await self._service.note_jobs(reports, "updater")
         return _text("Successfully updated jobs! \n", "text/html")
 
     def _code(self, session: Session) -> str:

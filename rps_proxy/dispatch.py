@@ -12,7 +12,7 @@ from rps_proxy.entry import Entry
 from rps_proxy.group_commit import RefusedError
 from rps_proxy.hosts import MANAGEMENT
 from rps_proxy.listener import plain_answer
-from rps_proxy.pages import is_reserved
+from rps_proxy.pages import EVENTS, is_reserved, unanswered
 from rps_proxy.routes import Routes
 from rps_proxy.service import Service
 
@@ -46,14 +46,16 @@ class Dispatcher(Entry):
             if self._hosts.is_domain(host) and path == "/" and self._cgi.takes(path):
                 return await self._cgi.handle(request, remote)
             return plain_answer(421)
-        state = self._service.state(name)
+        standing = self._service.standing(name)
         path = path.partition("?")[0]
+        if path == EVENTS and request.method == "GET":
+            return await self._service.waiting.stream(request, name)
         if is_reserved(path):
-            return self._pages.reserved(request, path, state)
-        if state == "ready" and self._routes_are_ours:  # it came back while we looked
+            return self._pages.reserved(request, path, standing)
+        if standing.state == "ready" and self._routes_are_ours:  # it came back while we looked
             raise UnacceptableError(503)
         # An engine sends us what it has a route for when the notebook did not answer.
-        return self._pages.page(request, "not-answering" if state == "ready" else state)
+        return self._pages.page(request, unanswered(standing))
 
     async def _manage(self, request: web.BaseRequest, remote: str) -> web.StreamResponse:
         if not self._cgi.takes(request.raw_path.partition("?")[0]):

@@ -13,6 +13,7 @@ from rps_proxy.listener import plain_answer
 from rps_proxy.networks import plain
 from rps_proxy.pages import OURS, Pages, is_reserved
 from rps_proxy.routes import Route, Routes
+from rps_proxy.standing import Standing
 
 _log = get_logger("rps.server")
 
@@ -99,6 +100,6 @@ class Entry(ABC):
             if route.answers:  # said once, not for each request of a page
                 _log.warning("not-answering", session=route.name, reason=str(error))
                 route.answers = False
-            return self._pages.page(request, "not-answering")
+            return self._pages.page(request, Standing("not-answering"))
         route.answers = True
         return response

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from rps_core.errors import ServiceError
 
+SHORTEST_KEY = 32  # characters
+
 
 def own_directory(path: Path) -> Path:
     """Make `path`, and what is missing above it (mode 0700), and return it once it is seen to be ours
@@ -79,6 +81,21 @@ def read_private(path: Path) -> bytes | None:
                 f"Make it so (chown, chmod 600 {path}), or remove it to have a new one made.",
             )
         return file.read()
+
+
+def read_key(path: Path, use: str) -> bytes:
+    """The key in that file.
+
+    Raises:
+        ServiceError: there is none, or others can read it.
+    """
+    key = (read_private(path) or b"").strip()
+    if len(key) < SHORTEST_KEY:
+        raise ServiceError(
+            f"{path} holds no key for {use}: {SHORTEST_KEY} characters or more.",
+            f"Make one: (umask 077; openssl rand -hex 32 > {path})",
+        )
+    return key
 
 
 def write_private(path: Path, content: bytes) -> None:

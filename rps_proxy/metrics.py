@@ -21,6 +21,8 @@ HELP = {
     "rps_routes": "Routes that there are to be.",
     "rps_engine_in_step": "Whether the engine had all routes when last asked.",
     "rps_draining": "Whether no new names are issued.",
+    "rps_waiting_pages": "Pages that wait for a notebook and hear of it at once.",
+    "rps_job_reports_total": "What was said of jobs, by whom.",
     "rps_start_time_seconds": "When the service started, in seconds since 1970.",
     "rps_certificate_expires_seconds": "When the front certificate ends, in seconds since 1970.",
     "rps_events_total": "What was done to sessions, since the service started.",
@@ -61,6 +63,7 @@ def exposition(service: Service, certificate_expires: float) -> str:
         "rps_routes": [({}, service.routes)],
         "rps_engine_in_step": [({"engine": service.settings.engine_kind}, service.in_step)],
         "rps_draining": [({}, service.draining)],
+        "rps_waiting_pages": [({}, service.waiting.open)],
         "rps_start_time_seconds": [({}, service.started_at)],
         "rps_certificate_expires_seconds": [({}, certificate_expires)],
     }

@@ -1,18 +1,25 @@
 """The pages that a session's host shows while no notebook does.
 
-Static files, the same for everybody: nothing of the request is echoed. What they load comes from the
-reserved path `/.rps/` of the same host. They work without JavaScript.
+Packaged files, filled in with how the session stands and with nothing of the request. What they load comes
+from the reserved path `/.rps/` of the same host. They work without JavaScript.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
+from html import escape
 from importlib.resources import files
+from string import Template
+from typing import Any
 
 from aiohttp import web
 
+from rps_proxy.standing import Standing, age, expected
+
 PREFIX = "/.rps/"
+EVENTS = PREFIX + "events"  # see `waiting`
 NOT_ANSWERING = "not-answering"  # where Apache looks for its error page
 
 # On each answer that is ours. No cookie is among them: the service has none.
@@ -29,7 +36,7 @@ HEADERS = {
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
 }
-_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+_TYPES = {".css": "text/css", ".js": "text/javascript"}
 _ASSETS = ("page.css", "page.js")
 
 
@@ -46,6 +53,8 @@ class Page:
 # crawler or a script asks again. 410 and 404 say that it is of no use.
 PAGES = {
     "pending": Page("waiting.html", 503, "This session has not started yet."),
+    "queued": Page("waiting.html", 503, "This session's job waits in the queue."),
+    "starting": Page("waiting.html", 503, "This session's notebook is starting."),
     "lapsed": Page("lapsed.html", 503, "This session's job has not been heard of lately."),
     "ended": Page("ended.html", 410, "This session is over."),
     "unknown": Page("unknown.html", 404, "There is no session of this name."),
@@ -58,14 +67,20 @@ class Pages:
 
     def __init__(self) -> None:
         folder = files("rps_proxy") / "pages"
-        names = [page.file for page in PAGES.values()] + list(_ASSETS)
-        self._files = {name: (folder / name).read_bytes() for name in names}
+        self._files = {name: (folder / name).read_bytes() for name in _ASSETS}
+        self._pages = {
+            page.file: Template((folder / page.file).read_text("utf-8")) for page in PAGES.values()
+        }
 
-    def page(self, request: web.BaseRequest, state: str) -> web.Response:
-        """The page for a state (a key of PAGES), in HTML for who asks for it, else one line."""
-        page = PAGES[state]
+    def html(self, standing: Standing) -> str:
+        """The page that shows how a session stands."""
+        return self._pages[PAGES[standing.state].file].substitute(_filled(standing))
+
+    def page(self, request: web.BaseRequest, standing: Standing) -> web.Response:
+        """The page for a standing, in HTML for who asks for it, else one line."""
+        page = PAGES[standing.state]
         if "text/html" in request.headers.get("Accept", ""):
-            response = self._file(page.file, page.status)
+            response = _response(self.html(standing).encode(), "text/html", page.status)
         else:
             response = _response(f"{page.line}\n".encode(), "text/plain", page.status)
         if page.status >= 500:
@@ -75,22 +90,50 @@ class Pages:
             response.force_close()
         return response
 
-    def reserved(self, request: web.BaseRequest, path: str, state: str) -> web.Response:
-        """Answer for a path below `/.rps/`; `state` is what `/.rps/state` is to say."""
+    def reserved(self, request: web.BaseRequest, path: str, standing: Standing) -> web.Response:
+        """Answer for a path below `/.rps/`, but for `EVENTS`."""
         wanted = path.removeprefix(PREFIX)
         if request.method not in ("GET", "HEAD"):
             return _response(b"This path is only read.\n", "text/plain", 405)
         if wanted == "state":
-            return _response(json.dumps({"phase": state}).encode(), "application/json", 200)
+            return _response(json.dumps(told(standing)).encode(), "application/json", 200)
         if wanted == NOT_ANSWERING:
-            return self.page(request, "not-answering" if state == "ready" else state)
+            return self.page(request, unanswered(standing))
         if wanted in _ASSETS:
-            return self._file(wanted, 200)
+            return _response(self._files[wanted], _TYPES[wanted[wanted.rindex(".") :]], 200)
         return _response(b"There is nothing here.\n", "text/plain", 404)
 
-    def _file(self, name: str, status: int) -> web.Response:
-        kind = _TYPES[name[name.rindex(".") :]]
-        return _response(self._files[name], kind, status)
+
+def unanswered(standing: Standing) -> Standing:
+    """What to show instead of a notebook that should be there."""
+    return Standing("not-answering") if standing.state == "ready" else standing
+
+
+def told(standing: Standing) -> dict[str, Any]:
+    """What the script of a page is told: times in seconds since 1970, `now` by the service's clock."""
+    return {
+        "phase": standing.state,
+        "title": standing.title,
+        "text": standing.text,
+        "estimate": standing.estimate,
+        "seen": standing.seen,
+        "now": round(time.time(), 1),
+    }
+
+
+def _filled(standing: Standing) -> dict[str, str]:
+    """The values of a page's template, safe within text and quoted attributes."""
+    estimate, seen = standing.estimate, standing.seen
+    values = {
+        "phase": standing.state,
+        "title": standing.title,
+        "text": standing.text,
+        "no_estimate": "hidden" if estimate is None else "",
+        "estimate": "" if estimate is None else expected(estimate),
+        "no_seen": "hidden" if seen is None else "",
+        "seen": "" if seen is None else age(seen),
+    }
+    return {name: escape(value) for name, value in values.items()}
 
 
 def is_reserved(path: str) -> bool:

@@ -21,6 +21,9 @@ from rps_proxy.group_commit import GroupCommit, RefusedError
 from rps_proxy.names import new_name
 
 SCHEMA_VERSION = 3
+OVER_FOR_GOOD = (
+    3600.0  # seconds after which a job that was said to be over will not redeem any more
+)
 
 _SCHEMA = """
 CREATE TABLE sessions (
@@ -100,7 +103,8 @@ class JobReport:
 class Session:
     """One row of the registry. Times are seconds since 1970, `claim` is a SHA-256 digest.
 
-    `job_state` is what was said of the job at `job_seen`. A session of the old dialect has no claim.
+    `job_state` is what was said of the job at `job_seen`; `job_reason`, in words for the page of the
+    session, why it waits or is over. A session of the old dialect has no claim.
     """
 
     name: str
@@ -196,6 +200,15 @@ class Registry:
             f"SELECT {_COLUMNS} FROM sessions WHERE phase IN"  # noqa: S608  (constants)
             f" ({', '.join('?' * len(wanted))}) ORDER BY created DESC",
             wanted,
+        ).fetchall()
+        return [_session(row) for row in rows]
+
+    def unfinished(self, cluster: str) -> list[Session]:
+        """The sessions of that cluster that have a job of which nobody said that it is over."""
+        rows = self._reader.execute(
+            f"SELECT {_COLUMNS} FROM sessions WHERE phase IN (0, 1, 2) AND cluster = ?"  # noqa: S608
+            " AND coalesce(job_id, run_id) IS NOT NULL AND job_state IS NOT 'gone'",
+            (cluster,),
         ).fetchall()
         return [_session(row) for row in rows]
 
@@ -306,7 +319,11 @@ class Registry:
         return await self._writer.write(change)
 
     async def note_jobs(self, reports: Mapping[str, JobReport]) -> int:
-        """Note what was said of jobs, by session name; of how many sessions that are not gone."""
+        """Note what was said of jobs, by session name; of how many sessions that is news.
+
+        A session that is gone stays as it is. That a job waits is old news once it was seen to run: who
+        said so had asked before.
+        """
         now = time.time()
         rows = [
             (report.state, report.reason, report.estimate, now, name)
@@ -317,7 +334,8 @@ class Registry:
             before = db.total_changes
             db.executemany(
                 "UPDATE sessions SET job_state = ?, job_reason = ?, job_estimate = ?, job_seen = ?"
-                " WHERE name = ? AND phase < 3",
+                " WHERE name = ? AND phase < 3"
+                " AND (old_dialect = 1 OR NOT (job_state IS 'running' AND ?1 = 'queued'))",
                 rows,
             )
             return db.total_changes - before
@@ -346,11 +364,12 @@ class Registry:
 
         return await self._writer.write(change)
 
-    async def revoke(self, name: str, reason: str) -> Session:
-        """End a session; one that is gone stays as it is, with its first reason."""
+    async def revoke(self, name: str, reason: str, told: str | None = None) -> Session:
+        """End a session; one that is gone stays as it is, with its first reason. `told` is what the
+        session's page says of it, to anybody."""
 
         def change(db: sqlite3.Connection) -> Session:
-            _end(db, "name = ?", (name,), reason)
+            _end(db, "name = ?", (name,), reason, told)
             return _get(db, name)
 
         return await self._writer.write(change)
@@ -373,6 +392,8 @@ class Registry:
 
         def change(db: sqlite3.Connection) -> None:
             now = time.time()
+            over = "(phase < 2 OR lapsed IS NOT NULL) AND job_state = 'gone' AND job_seen < ?"
+            _end(db, over, (now - OVER_FOR_GOOD,), "its job is over")
             _end(db, "phase < 2 AND created < ?", (now - pending,), "never used")
             _end(db, "phase = 2 AND lapsed < ?", (now - lapsed,), "not heard of for too long")
             db.execute("DELETE FROM sessions WHERE phase = 3 AND ended < ?", (now - kept,))
@@ -445,17 +466,26 @@ def _live(db: sqlite3.Connection, name: str) -> Session:
     return session
 
 
-def _end(db: sqlite3.Connection, which: str, values: tuple[Any, ...], reason: str) -> None:
+def _end(
+    db: sqlite3.Connection,
+    which: str,
+    values: tuple[Any, ...],
+    reason: str,
+    told: str | None = None,
+) -> None:
+    """Why a job was said to be over is kept for the page; why it waited is not."""
     db.execute(
-        f"UPDATE sessions SET phase = 3, ended = ?, reason = ?, lapsed = NULL"  # noqa: S608
+        f"UPDATE sessions SET phase = 3, ended = ?, reason = ?, lapsed = NULL,"  # noqa: S608
+        " job_reason = coalesce(?, CASE job_state WHEN 'gone' THEN job_reason END)"
         f" WHERE phase < 3 AND {which}",
-        (time.time(), reason, *values),
+        (time.time(), reason, told, *values),
     )
 
 
 def _check_pending(db: sqlite3.Connection, which: str, values: tuple[str, ...], most: int) -> None:
     (pending,) = db.execute(
-        f"SELECT count(*) FROM sessions WHERE {which} AND phase < 2",  # noqa: S608
+        f"SELECT count(*) FROM sessions WHERE {which} AND phase < 2"  # noqa: S608
+        " AND job_state IS NOT 'gone'",
         values,
     ).fetchone()
     if pending >= most:

@@ -95,6 +95,7 @@ async def serve(
         finally:
             accepting.close()
             administering.close()
+            service.waiting.close()
             routes.close()  # what is under way ends; calls of the API that are get their answer
             await asyncio.gather(server.shutdown(timeout=1), admin.shutdown(timeout=1))
             await service.end()

@@ -7,7 +7,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Awaitable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,8 +23,10 @@ from rps_proxy.leases import Leases
 from rps_proxy.metrics import Durations
 from rps_proxy.names import is_name
 from rps_proxy.operate import DRAINING_FILE, set_draining
-from rps_proxy.registry import Phase, Registry, Session
+from rps_proxy.registry import JobReport, JobState, Registry, Session
 from rps_proxy.settings import Settings
+from rps_proxy.standing import Standing, standing
+from rps_proxy.waiting import Waiting
 
 EXPIRE_EVERY = 60.0  # seconds
 RECONCILE_EVERY = 30.0  # seconds; an engine that was restarted may have lost routes
@@ -60,6 +62,8 @@ class Service:
             self.counters,
         )
         self.reachable_after = Durations()
+        pages = settings.pages
+        self.waiting = Waiting(self.standing, pages.most_waiting, pages.most_waiting_of_one)
         self._redeemed_at: dict[str, float] = {}  # those that the engine does not have yet
         self._directory = directory
         self._engine = engine
@@ -137,11 +141,14 @@ class Service:
             await self._whole(bring_back())
         self.counters.count("events", kind="renew")
 
-    async def revoke(self, name: str, reason: str, source: str | None = None) -> Session:
-        """End a session, and everything under way on its route; `source` is who asked, for the audit log."""
+    async def revoke(
+        self, name: str, reason: str, source: str | None = None, told: str | None = None
+    ) -> Session:
+        """End a session, and everything under way on its route; `source` is who asked, for the audit log,
+        `told` what its page says of the end."""
 
         async def change() -> Session:
-            session = await self.registry.revoke(name, reason)
+            session = await self.registry.revoke(name, reason, told)
             self._leases.drop(name)
             await self._take_out(name)
             self.note("revoke", session, source=source, cause=session.reason)
@@ -164,6 +171,8 @@ class Service:
         """
         self.counters.count("events", kind=event)
         self.audit.note(event, session, **more)
+        if session is not None:
+            self.waiting.changed(session.name)
 
     def refused(self, call: str, cause: str, source: str, session: Session | None = None) -> None:
         """Count a call that was refused, and have it in the audit log."""
@@ -192,16 +201,27 @@ class Service:
         """How many routes there are to be."""
         return len(self._live)
 
-    def state(self, name: str) -> str:
-        """How the session of that name stands: a key of `pages.PAGES`, or `ready`."""
-        if self.is_live(name):
-            return "ready"
-        session = self.registry.find(name) if is_name(name) else None
-        if session is None:
-            return "unknown"
-        if session.phase is Phase.GONE:
-            return "ended"
-        return "lapsed" if session.phase is Phase.READY else "pending"
+    def standing(self, name: str) -> Standing:
+        """How the session of that name stands, for its page."""
+        live = self.is_live(name)
+        session = None if live or not is_name(name) else self.registry.find(name)
+        return standing(session, live=live)
+
+    async def note_jobs(self, reports: Mapping[str, JobReport], by: str) -> int:
+        """Note what was said of jobs, by session name; see `Registry.note_jobs`. `by` is who said it:
+        agent, launcher, feed or updater."""
+        noted = await self.registry.note_jobs(reports)
+        for name, report in reports.items():
+            self.counters.count("job_reports", by=by, state=report.state)
+            self.waiting.changed(name)
+        return noted
+
+    async def note_running(self, name: str) -> None:
+        """The job's agent was heard of. That it could not be written keeps no job from its certificate."""
+        try:
+            await self.note_jobs({name: JobReport(JobState.RUNNING)}, "agent")
+        except BusyError as error:
+            _log.error("registry-not-written", reason=str(error))
 
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """What runs as long as the service does. One of them ends where there was nothing to do for
@@ -252,7 +272,10 @@ class Service:
 
     def _taken(self, names: Iterable[str]) -> None:
         """The engine has these routes."""
-        self._not_taken.difference_update(names)
+        late = self._not_taken.intersection(names)
+        self._not_taken -= late
+        for name in late:
+            self.waiting.changed(name)
         for name in self._redeemed_at.keys() & set(names):
             self.reachable_after.observe(time.monotonic() - self._redeemed_at.pop(name))
 
@@ -316,6 +339,7 @@ class Service:
             task.add_done_callback(self._changes.discard)
         self._engine.sweep()
         self.audit.sweep()
+        self.waiting.beat()
 
     async def _lapsed(self, names: list[str], noted: Awaitable[None]) -> None:
         for name in names:
@@ -327,6 +351,8 @@ class Service:
         except BusyError as error:
             # After a restart these would get a fresh lease, and lose it again: harmless.
             _log.error("registry-not-written", reason=str(error))
+        for name in names:
+            self.waiting.changed(name)
 
     async def _expire(self) -> None:
         keep = self.settings.keep

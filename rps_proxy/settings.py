@@ -95,6 +95,22 @@ class Compat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Feed:
+    """See `feed` in proxy.yaml."""
+
+    networks: tuple[str, ...]
+    key_file: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pages:
+    """See `pages` in proxy.yaml."""
+
+    most_waiting: int
+    most_waiting_of_one: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """See `limits` in proxy.yaml."""
 
@@ -175,6 +191,8 @@ class Settings:
     auth: str
     munge: Munge
     compat: Compat
+    feed: Feed
+    pages: Pages
     limits: Limits
     lease: Lease
     keep: Keep
@@ -261,6 +279,7 @@ def load_local(directory: Path) -> Settings:
             "redeem": _OWN_MACHINE,
         },
         "tls": {"certificate": None, "key": None},
+        "feed": {"networks": [], "key_file": None},
         "admin": {"socket": None},
     }
     layers = [
@@ -307,10 +326,18 @@ def _check(settings: Settings, layers: Sequence[Layer], origins: dict[str, Origi
         ("networks.exclude", networks.exclude),
         ("compat.networks", compat.networks or ()),
         ("compat.job_states_from", compat.job_states_from),
+        ("feed.networks", settings.feed.networks),
     ):
         for network in listed:
             require(_is_network(network), key, f"holds {network!r}, no network")
     require(settings.auth in ("none", "munge"), "auth", "must be none or munge")
+    require(
+        bool(settings.feed.networks) == (settings.feed.key_file is not None),
+        "feed.networks feed.key_file",
+        "is not enough: `feed.networks` and `feed.key_file` go together",
+    )
+    for key in ("most_waiting", "most_waiting_of_one"):
+        require(getattr(settings.pages, key) >= 0, f"pages.{key}", "must be 0 or more")
     require(compat.route_hours > 0, "compat.route_hours", "must be more than 0")
     require(settings.limits.issues_per_minute >= 0, "limits.issues_per_minute", "must be 0 or more")
     require(tls.hsts >= 0, "tls.hsts", "must be 0 or more")

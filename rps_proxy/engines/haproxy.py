@@ -67,10 +67,11 @@ def render(settings: Settings, directory: Path) -> dict[str, str]:
 
 def not_answering() -> bytes:
     """The answer that HAProxy gives for a notebook that does not, head and all."""
-    from rps_proxy.pages import HEADERS, PAGES
+    from rps_proxy.pages import HEADERS, PAGES, Pages
+    from rps_proxy.standing import Standing
 
     page = PAGES["not-answering"]
-    body = (files("rps_proxy") / "pages" / page.file).read_bytes()
+    body = Pages().html(Standing("not-answering")).encode()
     fields = {
         **HEADERS,
         "Content-Type": "text/html; charset=utf-8",
