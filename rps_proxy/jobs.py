@@ -6,7 +6,6 @@ ends a session or a route: that a job lives, its notebook's lease says better.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +45,7 @@ def report(said: Mapping[str, Any]) -> JobReport:
             raise RefusedError("bad-request")
     if estimate is not None:
         number = isinstance(estimate, int | float) and not isinstance(estimate, bool)
-        if not number or not math.isfinite(estimate) or not 0 < estimate < _LATEST:
+        if not number or not 0 < estimate < _LATEST:
             raise RefusedError("bad-request")
         if state != JobState.QUEUED:
             raise RefusedError("bad-request")

@@ -17,6 +17,7 @@ from rps_proxy.hosts import Hosts
 from rps_proxy.leases import Leases
 from rps_proxy.networks import AddressSet, plain
 from rps_proxy.pages import PAGES, Pages
+from rps_proxy.standing import Standing
 from rps_proxy.routes import Route, Routes
 from rps_proxy.websocket import Frames
 
@@ -241,7 +242,7 @@ def test_no_port_in_urls_where_it_is_the_usual_one() -> None:
 @pytest.mark.parametrize("state", PAGES)
 def test_pages_work_under_their_own_policy(state: str) -> None:
     """No inline style or script, nothing from elsewhere; live ones refresh without JavaScript too."""
-    text = Pages()._files[PAGES[state].file].decode()
+    text = Pages().html(Standing(state, "it waits", 2e9, 1e9))
     assert not re.search(r"<style|<script(?! src=)|style=| on[a-z]+=|//", text)
     assert set(re.findall(r'(?:src|href)="([^"]*)"', text)) <= {"/.rps/page.css", "/.rps/page.js"}
     refreshes = '<noscript><meta http-equiv="refresh" content="5"></noscript>' in text
