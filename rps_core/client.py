@@ -93,12 +93,19 @@ class Client:
         else:
             self._call("POST", f"/api/v1/sessions/{name}/link", {"job_id": job_id}, claim)
 
-    def revoke(self, name: str, claim: str, reason: str) -> None:
-        """End the session's route; the agent ends the notebook when it hears of it."""
+    def tell_job(self, name: str, claim: str, report: dict[str, Any]) -> None:
+        """Tell how the session's job stands; not at the older service, which does not want to know."""
+        if not self._older:
+            self._call("POST", f"/api/v1/sessions/{name}/job", report, claim)
+
+    def revoke(self, name: str, claim: str, reason: str, cause: str = "ended") -> None:
+        """End the session's route; the agent ends the notebook when it hears of it. The `cause` is a word
+        of docs/protocol.md."""
         if self._older:
             self._older.revoke(claim)
         else:
-            self._call("POST", f"/api/v1/sessions/{name}/revoke", {"reason": reason}, claim)
+            body = {"reason": reason, "cause": cause}
+            self._call("POST", f"/api/v1/sessions/{name}/revoke", body, claim)
 
     def state(self, name: str, claim: str) -> ServiceState:
         """Where the session stands. A name that the service has forgotten is `gone`."""

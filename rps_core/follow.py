@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rps_core import sessions
+from rps_core.job_reports import Reporter
 from rps_core.models import JobStatus
 from rps_core.sessions import Session
 from rps_core.shell import Shell
@@ -43,10 +44,12 @@ def until_ready(
     next_poll = clock()
     status: JobStatus | None = None
     asked: datetime | None = None
+    reporter = Reporter(record, here, store)
     while True:
         if clock() >= next_poll:
             asked = datetime.now(UTC)
             status = sessions.poll([record], here, store, shell)[record.name]
+            reporter.tell(status)
             next_poll = clock() + poll_interval
             poll_interval = min(poll_interval * _BACK_OFF, slowest_poll)
         session = sessions.inspect(record, status, here, store, asked)

@@ -219,7 +219,7 @@ def _give_up(
     interrupted = isinstance(error, KeyboardInterrupt)
     reason = "interrupted" if interrupted else f"not submitted: {error}".splitlines()[0]
     try:
-        client.revoke(issued.name, issued.claim, reason)
+        client.revoke(issued.name, issued.claim, reason, "not-submitted")
     except ServiceError as away:
         log.warning("name not revoked; it expires by itself", name=record.name, reason=away.message)
     if isinstance(error, JobError):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rps_core import recovery, why
 from rps_core.client import ServiceState, client_of
 from rps_core.errors import RpsError, SchedulerError, ServiceError
+from rps_core.job_reports import ENDS
 from rps_core.log import get_logger
 from rps_core.models import Gone, JobPhase, JobStatus, Known, Outcome, Unknown
 from rps_core.shell import Shell
@@ -260,7 +261,7 @@ def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Sessi
         failed, reason = True, f"the job ended before the notebook was started ({gone.evidence})"
     if last is None and cause in _FROM_THE_LOG:
         failed, reason = True, f"{_FROM_THE_LOG[cause]} ({gone.evidence})"
-    revoked = revoke(record, store, reason, here)
+    revoked = revoke(record, store, reason, here, ENDS[gone.outcome][0])
     if record.endpoint.protocol == "satellite":
         from rps_core import satellite
 
@@ -282,13 +283,14 @@ def _over(record: Record) -> Session:
     )
 
 
-def revoke(record: Record, store: Store, reason: str, here: Here | None) -> bool:
-    """Take the route down; False where the service did not do it. The lease does it then, or at the older
-    service, which has none, the job's agent."""
+def revoke(record: Record, store: Store, reason: str, here: Here | None, cause: str) -> bool:
+    """Take the route down, for a cause that its page may tell. False where the service did not do it: the
+    lease does it then, or at the older service, which has none, the job's agent."""
     try:
         secrets = store.files(record.name).secrets()
         if secrets is not None:
-            client_of(record, _timeout(here)).revoke(record.name, secrets.claim, reason)
+            client = client_of(record, _timeout(here))
+            client.revoke(record.name, secrets.claim, reason, cause)
     except RpsError as error:
         if not isinstance(error, ServiceError) or error.code not in ("gone", "unknown-name"):
             satellite = record.endpoint.protocol == "satellite"
@@ -325,7 +327,7 @@ def stop(record: Record, here: Here, store: Store, shell: Shell) -> Session:
     (record,), _ = recovery.adopt([record], here, store, shell)
     if record.ended is not None:
         return inspect(record, None, here, store)
-    revoked = revoke(record, store, "stopped with rps stop", here)
+    revoked = revoke(record, store, "stopped with rps stop", here, "stopped")
     job = store.files(record.name).job(record)
     if job is None and record.submitting and not revoked:
         raise ServiceError(

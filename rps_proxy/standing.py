@@ -24,6 +24,7 @@ _CAUSES = {
     "ended": "the job ended",
     "failed": "the job failed",
     "node failed": "the node failed",
+    "not-submitted": "the job could not be submitted",
     "out of memory": "the job ran out of memory",
     "preempted": "another job took its place",
     "removed": "the session's files were removed",

@@ -1348,7 +1348,7 @@ class Agent:
         """Take the route down, end every process, remove the secrets, and say why."""
         log(end.reason)
         if self.ours and end.cause != "revoked":
-            self.revoke(end.reason)
+            self.revoke(end.reason, end.cause)
         code: Optional[int] = None
         said = ""
         first = self.jupyter and self.jupyter.process
@@ -1364,11 +1364,11 @@ class Agent:
         self.event("ended", reason=end.reason, cause=end.cause, exit_code=code, log=said)
         return 0 if good else 1
 
-    def revoke(self, reason: str) -> None:
+    def revoke(self, reason: str, cause: str) -> None:
         """Tell the service that the session is over; without it, the lease ends the route."""
         path = "/api/v1/sessions/%s/revoke" % self.name
         deadline = time.monotonic() + REVOKE_TIME
-        body = {"reason": short(reason)}
+        body = {"reason": short(reason), "cause": cause}
 
         def tell() -> None:
             while time.monotonic() < deadline:
@@ -1529,7 +1529,7 @@ class SatelliteAgent(Agent):
                 late = True
                 log("the service has not made the notebook reachable for five minutes; trying on")
 
-    def revoke(self, _reason: str) -> None:
+    def revoke(self, _reason: str, _cause: str) -> None:
         """Destroy the name while the application is being ended; `remove_secrets` waits for it."""
         self.destroyed = False
         seconds = DESTROY_TIME if self.redeeming else REVOKE_TIME

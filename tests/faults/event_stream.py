@@ -15,7 +15,10 @@ class EventStream:
     def __init__(self, service: Service, host: str, **headers: str) -> None:
         self.connection: ssl.SSLSocket = service.connect(host)
         fields = {"Host": host, "Accept": "text/event-stream", **headers}
-        lines = ["GET /.rps/events HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+        lines = [
+            "GET /.rps/events HTTP/1.1",
+            *(f"{name}: {value}" for name, value in fields.items()),
+        ]
         self.connection.sendall("\r\n".join([*lines, "", ""]).encode())
         self.head = read_head(self.connection)
         self.status = int(self.head.split()[1])

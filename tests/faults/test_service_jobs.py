@@ -62,7 +62,11 @@ def page(service: Service, session: Session) -> tuple[int, str]:
 
 
 def feed(
-    service: Service, body: object = None, cluster: str = "comet", key: str | None = KEY, **more: Any
+    service: Service,
+    body: object = None,
+    cluster: str = "comet",
+    key: str | None = KEY,
+    **more: Any,
 ) -> tuple[int, dict[str, Any]]:
     more.setdefault("source", FEEDER)
     method = "GET" if body is None else "POST"
@@ -73,7 +77,9 @@ def test_what_a_launcher_says_is_on_the_page(service: Service) -> None:
     session = linked(service)
     assert phase(service, session) == "pending"
     soon = time.time() + 1530
-    assert say(service, session, state="queued", reason="its <node> is down", estimate=soon)[0] == 200
+    assert (
+        say(service, session, state="queued", reason="its <node> is down", estimate=soon)[0] == 200
+    )
     status, text = page(service, session)
     assert (status, phase(service, session)) == (503, "queued")
     assert "Why your job waits: Its &lt;node&gt; is down." in text
@@ -139,7 +145,8 @@ def test_an_end_is_told_in_our_words_alone(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"state": "unknown"}, {"state": "queued", "reason": "x" * 201}, {"state": "gone", "a": 1}]
+    "body",
+    [{}, {"state": "unknown"}, {"state": "queued", "reason": "x" * 201}, {"state": "gone", "a": 1}],
 )
 def test_a_report_has_its_form(service: Service, body: dict[str, Any]) -> None:
     session = linked(service)
@@ -204,7 +211,9 @@ def test_who_may_feed(service: Service) -> None:
     assert feed(service, source="127.0.0.9")[1]["error"] == "outside-networks"
     # Who may issue may not feed, with the key or without.
     assert feed(service, source="127.0.0.1")[1]["error"] == "no-such-call"
-    assert service.call("GET", "clusters/comet/else", KEY, source=FEEDER)[1]["error"] == "no-such-call"
+    assert (
+        service.call("GET", "clusters/comet/else", KEY, source=FEEDER)[1]["error"] == "no-such-call"
+    )
     assert KEY not in service.log()
 
 

@@ -327,12 +327,12 @@ def test_who_asks_for_too_many(tmp_path: Path) -> None:
 
 def test_the_operator_is_warned(service: Service) -> None:
     name = issued(service)
-    ask(service, f"/redeemtoken.cgi?token={name}&port=5000&x=canary-query", COMPUTE)
+    ask(service, f"/redeemtoken.cgi?token={name}&port=5000&x=can4ry-query", COMPUTE)
     lines = [json.loads(line) for line in service.log().splitlines() if name in line]
     events = [(line["level"], line["event"]) for line in lines]
     assert ("warning", "issued-without-claim") in events
     assert ("warning", "redeemed-without-claim") in events
-    assert "canary" not in service.log()
+    assert "can4ry" not in service.log()
 
 
 class Curl:

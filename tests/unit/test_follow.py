@@ -26,7 +26,7 @@ class Anything:
 
 def test_the_scheduler_is_asked_seldom_and_ever_less(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    record: Any = Anything(name="one-two-three")
+    record: Any = Anything(name="one-two-three", endpoint=Anything(protocol="satellite"))
     scheduler = Anything(poll_interval=15.0)
     here: Any = Anything(loaded=Anything(settings=Anything(scheduler=scheduler)))
 

@@ -17,8 +17,8 @@ from rps_proxy.hosts import Hosts
 from rps_proxy.leases import Leases
 from rps_proxy.networks import AddressSet, plain
 from rps_proxy.pages import PAGES, Pages
-from rps_proxy.standing import Standing
 from rps_proxy.routes import Route, Routes
+from rps_proxy.standing import Standing
 from rps_proxy.websocket import Frames
 
 
