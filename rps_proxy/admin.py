@@ -7,17 +7,15 @@ and nothing on the network can. Never a secret in an answer: there are none in t
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from rps_core.errors import ServiceError
 from rps_core.log import get_logger
 from rps_core.version import __version__
 from rps_proxy.bodies import content, json_object
@@ -25,8 +23,9 @@ from rps_proxy.group_commit import BusyError, RefusedError
 from rps_proxy.jobs import LONGEST_FEED, Feed
 from rps_proxy.metrics import CONTENT_TYPE, exposition
 from rps_proxy.names import is_name
-from rps_proxy.operate import SOCKET_FILE, described, short_path
+from rps_proxy.operate import SOCKET_FILE, described
 from rps_proxy.registry import Phase
+from rps_proxy.unix_socket import private_socket
 
 if TYPE_CHECKING:
     from rps_proxy.service import Service
@@ -122,35 +121,14 @@ class Admin:
         return await self._feed.note(body.get("cluster"), body.get("jobs"))
 
 
-@contextlib.contextmanager
-def admin_socket(configured: str | None, directory: Path) -> Iterator[socket.socket]:
-    """The bound socket, mode 0600; its file goes with it.
-
-    Raises:
-        ServiceError: it cannot be made.
-    """
+def admin_socket(
+    configured: str | None, directory: Path
+) -> contextlib.AbstractContextManager[socket.socket]:
+    """The socket, bound; see `private_socket`."""
     path = Path(configured).expanduser() if configured is not None else directory / SOCKET_FILE
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()  # of a service that was killed; only one runs on the directory
-        mask = os.umask(0o177)  # never open to others, not for the moment until a chmod
-        try:
-            with short_path(path) as short:
-                bound.bind(short)
-        finally:
-            os.umask(mask)
-    except OSError as error:
-        bound.close()
-        raise ServiceError(
-            f"The service cannot listen on {path}: {error.strerror}",
-            "Give it a directory that its account may write to (`admin.socket`).",
-        ) from error
-    try:
-        yield bound
-    finally:
-        bound.close()
-        path.unlink(missing_ok=True)
+    return private_socket(
+        path, "Give it a directory that its account may write to (`admin.socket`)."
+    )
 
 
 def _json(value: object, status: int = 200) -> web.Response:

@@ -17,7 +17,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 
 from rps_core.log import get_logger
-from rps_proxy.headers import BadHeadError, provenance, request_head, response_head
+from rps_proxy.headers import BadHeadError, request_head, response_head
 from rps_proxy.routes import Route
 from rps_proxy.upstream import UnreachableError, break_off
 from rps_proxy.websocket import Relay
@@ -97,7 +97,9 @@ class Forwarder:
         """
         if request.transport is None:
             raise ConnectionResetError
-        upgrade = "Upgrade" in request.headers and _wants_websocket(request, route)
+        upgrade = (
+            route.websockets and "Upgrade" in request.headers and _wants_websocket(request, route)
+        )
         exchange = _Exchange(request, route, remote, upgrade)
         transfer = _Transfer(request.transport)
         route.under_way.add(transfer)
@@ -159,7 +161,7 @@ class _Exchange:
                 request.method,
                 request.raw_path,
                 request.raw_headers,
-                provenance=provenance(remote, route.public_host),
+                provenance=route.provenance(remote),
                 chunked=self._chunked,
                 upgrade=upgrade,
             )

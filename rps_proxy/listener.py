@@ -53,8 +53,8 @@ class HttpServer(web.Server):
         )
 
 
-def listen(address: str, port: int) -> socket.socket:
-    """A bound socket.
+def listen(address: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A bound socket; a `shared` one on a port that others of ours have.
 
     Raises:
         ServiceError: the address or port cannot be had; its cause is the OSError.
@@ -64,6 +64,8 @@ def listen(address: str, port: int) -> socket.socket:
     try:
         # Lets a restarted service have its port back while old connections are still closing.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family is socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address != "::")
         listener.bind((address, port))
@@ -79,6 +81,22 @@ def listen(address: str, port: int) -> socket.socket:
             f"The service cannot listen on {address}, port {port}: {error.strerror}", hint
         ) from error
     return listener
+
+
+def listen_together(address: str, port: int, number: int) -> list[socket.socket]:
+    """As `listen`: so many sockets on one port, among which the kernel spreads connections."""
+    first = listen(address, port)  # not shared yet: a port that somebody has is refused
+    sockets = [first]
+    try:
+        port = first.getsockname()[1]
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        while len(sockets) < number:
+            sockets.append(listen(address, port, shared=True))
+    except BaseException:
+        for each in sockets:
+            each.close()
+        raise
+    return sockets
 
 
 def raise_file_limit() -> None:

@@ -28,6 +28,7 @@ HELP = {
     "rps_events_total": "What was done to sessions, since the service started.",
     "rps_refused_total": "Calls that were refused, by the code of docs/protocol.md.",
     "rps_without_claim_total": "Calls of the old dialect, which knows no claim.",
+    "rps_worker_ends_total": "Workers of the embedded engine that ended and were replaced.",
     "rps_audit_dropped_total": "Lines that the audit log does not have.",
     "rps_redeem_to_reachable_seconds": "From a redemption's arrival until the engine had the route.",
 }

@@ -8,12 +8,12 @@ import json
 import os
 import socket
 import sqlite3
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rps_core.errors import NotFoundError, ServiceError
+from rps_proxy.unix_socket import short_path
 
 if TYPE_CHECKING:
     from rps_proxy.registry import Session
@@ -192,16 +192,6 @@ def described(session: Session, *, live: bool) -> dict[str, Any]:
         "source": session.source,
         "created": datetime.fromtimestamp(session.created, UTC).isoformat(timespec="seconds"),
     }
-
-
-@contextlib.contextmanager
-def short_path(path: Path) -> Iterator[str]:
-    """`path` for bind and connect, which take 107 characters at most, however long it is."""
-    handle = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{handle}/{path.name}"
-    finally:
-        os.close(handle)
 
 
 def _registry_file(settings: Settings) -> Path:

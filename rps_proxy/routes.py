@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from rps_proxy.engines import Target
+from rps_proxy.headers import provenance
 from rps_proxy.hosts import Hosts
 from rps_proxy.upstream import Pool
 
@@ -21,6 +22,8 @@ class Endable(Protocol):
 class Route:
     """The way to one session's notebook, and all that is under way there."""
 
+    websockets = True  # whether it carries them
+
     def __init__(self, name: str, host: str, public_host: str, pool: Pool) -> None:
         self.name = name
         self.host = host
@@ -28,6 +31,10 @@ class Route:
         self.pool = pool
         self.under_way: set[Endable] = set()
         self.answers = True  # whether the notebook could be reached when last tried
+
+    def provenance(self, remote: str) -> Sequence[bytes]:
+        """The lines of a request's head that say who it comes from."""
+        return provenance(remote, self.public_host)
 
     def end(self) -> None:
         """Break off everything under way and close the connections."""
@@ -64,12 +71,12 @@ class Routes:
 
     async def remove(self, target: Target) -> None:
         """Take a route out and break off what is under way on it."""
-        self._remove(target.name)
+        self.take_out(target.name)
 
     async def reconcile(self, targets: Mapping[str, Target]) -> None:
         """Make the routes these."""
         for name in [name for name in self._by_name if name not in targets]:
-            self._remove(name)
+            self.take_out(name)
         for target in targets.values():
             await self.add(target)
 
@@ -84,9 +91,10 @@ class Routes:
     def close(self) -> None:
         """Remove every route."""
         for name in list(self._by_name):
-            self._remove(name)
+            self.take_out(name)
 
-    def _remove(self, name: str) -> None:
+    def take_out(self, name: str) -> None:
+        """As `remove`, by the session's name."""
         route = self._by_name.pop(name, None)
         if route is not None:
             del self._by_host[route.host], self._by_host[f"{route.host}:{self._hosts.port}"]

@@ -6,6 +6,8 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -14,17 +16,20 @@ from rps_core.log import get_logger
 from rps_proxy import tls
 from rps_proxy.admin import Admin, admin_socket
 from rps_proxy.api import Api
+from rps_proxy.channel import Begin
 from rps_proxy.contexts import upstream_context
 from rps_proxy.dispatch import Dispatcher
 from rps_proxy.engine import Forwarder
 from rps_proxy.engines import LEAVES_WEBSOCKETS, Engine
 from rps_proxy.engines.external import engine_socket, external
+from rps_proxy.engines.workers import DOOR_FILE, Workers
 from rps_proxy.files import own_directory
 from rps_proxy.hosts import Hosts
-from rps_proxy.listener import BACKLOG, HttpServer, listen, raise_file_limit
+from rps_proxy.listener import BACKLOG, HttpServer, listen, listen_together, raise_file_limit
 from rps_proxy.routes import Routes
 from rps_proxy.service import Service, only_one
 from rps_proxy.settings import Settings
+from rps_proxy.unix_socket import private_socket
 
 _log = get_logger("rps.server")
 
@@ -37,23 +42,22 @@ async def serve(
 ) -> None:
     """Run the service until SIGTERM, SIGINT, or its idle time.
 
-    With the embedded engine it listens where the settings say, or on `listener`, a bound socket; else on
-    a Unix socket, and the engine where the settings say. `ready` is called with the port once requests
-    are taken.
+    With the embedded engine it listens where the settings say, or on `listener`, a bound socket; else it
+    does on a Unix socket, and the engine, or the workers, where the settings say. `ready` is called with
+    the port once requests are taken.
 
     Raises:
         ServiceError: the directory, the port or the engine cannot be had.
         UsageError: the certificate cannot be used.
     """
     directory = own_directory(settings.service_directory)
-    with only_one(directory), admin_socket(settings.admin.socket, directory) as admin_listener:
+    async with AsyncExitStack() as stack:
+        lock = stack.enter_context(only_one(directory))
+        admin_listener = stack.enter_context(admin_socket(settings.admin.socket, directory))
         front = tls.front(settings, directory)
         authority = tls.upstream_authority(settings, directory)
-        if settings.engine_kind == "embedded":
-            listener = listener or listen(settings.listen.address, settings.listen.port)
-            port = listener.getsockname()[1]
-        else:
-            port = settings.listen.port
+        listeners = [listener] if listener is not None else _listeners(settings)
+        port = listeners[0].getsockname()[1] if listeners else settings.listen.port
         raise_file_limit()
         hosts = Hosts(settings.domain, settings.listen.public_port or port)
         context = upstream_context(authority.certificate)
@@ -61,8 +65,16 @@ async def serve(
         routes = Routes(hosts, context, settings.upstream.connect_timeout)
         carries = routes, Forwarder(websocket.ping_every, websocket.dead_after)
         engine: Engine = routes
-        if listener is None:
+        workers: Workers | None = None
+        if not listeners:
             engine = external(settings, front.pem(), authority.certificate, routes)
+            front.told = engine.certificate
+        elif len(listeners) > 1:
+            begin = _begin(
+                settings, hosts, directory / DOOR_FILE, front.pem(), authority.certificate
+            )
+            workers = Workers(begin, listeners, lock)
+            engine = await stack.enter_async_context(workers)
             front.told = engine.certificate
         service = Service(settings, directory, hosts, engine)
         await service.start()
@@ -70,20 +82,26 @@ async def serve(
         dispatcher = Dispatcher(
             service,
             Api(service, authority),
-            carries if kind in LEAVES_WEBSOCKETS else None,
-            behind=kind != "embedded",
+            carries if kind in LEAVES_WEBSOCKETS and workers is None else None,
+            behind=len(listeners) != 1,
         )
         # A client that goes away ends what was done for it.
         server = HttpServer(dispatcher.handle, handler_cancellation=True)
         loop = asyncio.get_running_loop()
-        if listener is not None:
+        if len(listeners) == 1:
             accepting = await loop.create_server(
-                server, sock=listener, ssl=front.context, backlog=BACKLOG
+                server, sock=listeners[0], ssl=front.context, backlog=BACKLOG
             )
         else:
-            accepting = await loop.create_unix_server(
-                server, sock=engine_socket(settings), backlog=BACKLOG
+            door = (
+                engine_socket(settings)
+                if workers is None
+                else stack.enter_context(private_socket(directory / DOOR_FILE, "See `directory`."))
             )
+            accepting = await loop.create_unix_server(server, sock=door, backlog=BACKLOG)
+        if workers is not None:
+            workers.note_end = lambda: service.counters.count("worker-ends")
+            await workers.listen()
         admin = web.Server(Admin(service, front).handle, access_log=None)
         administering = await loop.create_unix_server(admin, sock=admin_listener)
         _log.info("listening", address=settings.listen.address, port=port, domain=settings.domain,
@@ -101,6 +119,34 @@ async def serve(
             await service.end()
             await accepting.wait_closed()
             _log.info("stopped")
+
+
+def _listeners(settings: Settings) -> list[socket.socket]:
+    """What clients come in by: a socket for each process that takes them; none with other engines."""
+    listen_on, number = settings.listen, settings.worker_count
+    if settings.engine_kind != "embedded":
+        return []
+    if number == 1:
+        return [listen(listen_on.address, listen_on.port)]
+    return listen_together(listen_on.address, listen_on.port, number)
+
+
+def _begin(
+    settings: Settings, hosts: Hosts, door: Path, certificate: bytes, upstream_ca: bytes
+) -> Begin:
+    return Begin(
+        domain=hosts.domain,
+        public_port=hosts.port,
+        connect_timeout=settings.upstream.connect_timeout,
+        ping_every=settings.websocket.ping_every,
+        dead_after=settings.websocket.dead_after,
+        strict_transport=settings.strict_transport,
+        log_level=settings.log.level,
+        log_format=settings.log.format,
+        door=str(door),
+        upstream_ca=upstream_ca.decode(),
+        certificate=certificate.decode(),
+    )
 
 
 async def _until_told_to_stop(*tasks: Coroutine[Any, Any, None]) -> None:

@@ -375,8 +375,10 @@ class Service:
 
 
 @contextlib.contextmanager
-def only_one(directory: Path) -> Iterator[None]:
+def only_one(directory: Path) -> Iterator[int]:
     """Hold the directory for this process; the system lets go of it however the process ends.
+
+    It yields a descriptor: whoever inherits it holds the directory, too.
 
     Raises:
         ServiceError: another service holds it, and did not let go of it soon.
@@ -396,6 +398,6 @@ def only_one(directory: Path) -> Iterator[None]:
                         "Stop it first, or give this one a directory of its own (`directory`).",
                     ) from None
                 time.sleep(0.1)
-        yield
+        yield handle
     finally:
         os.close(handle)

@@ -21,6 +21,7 @@ from rps_proxy import local
 from rps_proxy.engines import ENGINES
 
 SYSTEM_FILE = Path("/etc/rps/proxy.yaml")
+MOST_WORKERS = 1024
 LOCAL_IDLE_EXIT = 900.0  # seconds; see `idle_exit` in proxy.yaml
 _OWN_MACHINE = ["127.0.0.0/8"]
 
@@ -181,6 +182,7 @@ class Settings:
 
     domain: str
     engine: str
+    workers: str
     engine_directory: str | None
     haproxy: Program
     apache: Apache
@@ -221,6 +223,13 @@ class Settings:
         if self.engine != "auto":
             return self.engine
         return "haproxy" if shutil.which(self.haproxy.program) else "embedded"
+
+    @property
+    def worker_count(self) -> int:
+        """In how many processes the embedded engine carries the traffic; 1: in the service's own."""
+        if self.engine_kind != "embedded":
+            return 1
+        return len(os.sched_getaffinity(0)) if self.workers == "auto" else int(self.workers)
 
     @property
     def engine_group(self) -> str | None:
@@ -269,6 +278,7 @@ def load_local(directory: Path) -> Settings:
         "directory": str(directory),
         "domain": local.DOMAIN,
         "engine": "embedded",
+        "workers": "1",
         "auth": "none",
         "compat": {"cgi": False},  # whose names anybody on the machine could redeem
         "listen": {"address": local.ADDRESS, "public_port": None},
@@ -311,6 +321,11 @@ def _check(settings: Settings, layers: Sequence[Layer], origins: dict[str, Origi
         settings.engine in ("auto", *ENGINES),
         "engine",
         f"must be auto, {', '.join(ENGINES[:-1])} or {ENGINES[-1]}",
+    )
+    require(
+        settings.workers == "auto" or _is_number(settings.workers, MOST_WORKERS),
+        "workers",
+        f"must be auto, or 1 to {MOST_WORKERS}",
     )
     for key, port in (("port", listen.port), ("public_port", listen.public_port)):
         require(port is None or 0 <= port <= 65535, f"listen.{key}", "must be a port, 0 to 65535")
@@ -379,6 +394,10 @@ def _is_network(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_number(text: str, most: int) -> bool:
+    return text.isascii() and text.isdigit() and 1 <= int(text) <= most
 
 
 def _directory(configured: str | None, variable: str, below_home: str, name: str) -> Path:

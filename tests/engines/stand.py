@@ -20,13 +20,17 @@ from typing import Any, NamedTuple
 
 from tests.faults.service_stand import DOMAIN, Notebook, Service, Session, until
 
-PROGRAMS = {"embedded": None, "haproxy": "haproxy", "apache": "apache2"}
+# The embedded engine in the service's process, and in workers.
+PROGRAMS = {"embedded": None, "workers": None, "haproxy": "haproxy", "apache": "apache2"}
 
 
 class Stand(Service):
     """A service and its engine; `port` is where clients come in."""
 
     def __init__(self, directory: Path, kind: str, **settings: object) -> None:
+        if kind == "workers":
+            kind = "embedded"
+            settings = {"workers": 2, **settings}
         self.kind = kind
         self.engine: subprocess.Popen[bytes] | None = None
         self.meeting = directory / "engine"

@@ -61,6 +61,7 @@ class Service:
         settings = {
             "directory": self.directory / "service",
             "engine": "embedded",
+            "workers": 1,
             "tls.ca_directory": self.directory / "ca",
             "listen.port": port,
             "log.format": "json",

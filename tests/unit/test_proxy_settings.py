@@ -46,6 +46,8 @@ def test_layers(tmp_path: Path) -> None:
         ("listen: {prot: 1}", "Did you mean `listen.port`"),
         ("listen: {port: many}", "listen.port"),
         ("listen: {port: 70000}", "0 to 65535"),
+        ("workers: many", "auto, or 1 to"),
+        ("workers: 0", "auto, or 1 to"),
         ("domain: localhost", "two labels"),
         ("domain: RPS.example.org", "lower case"),
         ("domain: '*.example.org'", "two labels"),
@@ -86,6 +88,14 @@ def test_the_local_service_stays_on_this_machine(tmp_path: Path) -> None:
     assert settings.networks.redeem == ("127.0.0.0/8",)
     assert settings.networks.issue_key_file == str(tmp_path / "d" / "issue.key")
     assert settings.service_directory == tmp_path / "d"
+    assert settings.worker_count == 1
+
+
+def test_workers_are_the_embedded_engines_alone_and_as_many_as_it_may_use_cores() -> None:
+    cores = len(os.sched_getaffinity(0))
+    assert load(None, ["engine=embedded"]).worker_count == cores
+    assert load(None, ["engine=embedded", "workers=3"]).worker_count == 3
+    assert load(None, ["engine=apache", "workers=3"]).worker_count == 1
 
 
 def test_help_loads_nothing_but_click() -> None:

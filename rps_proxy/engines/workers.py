@@ -1,0 +1,309 @@
+"""The embedded engine in several processes: its workers, and the service's end of them.
+
+Each worker has a listening socket of its own on the one port (SO_REUSEPORT), and the kernel spreads
+connections evenly among them; with one socket for all, whoever wakes up first would get most. The service
+holds these sockets: while a worker is replaced, new connections wait for its successor, and none is lost
+but those that it had accepted.
+
+A worker knows all routes before it accepts. So a change does not wait for one that is starting, and one
+that ends is no error of a change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+import time
+from asyncio.subprocess import Process
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from rps_core.errors import ServiceError
+from rps_core.log import get_logger
+from rps_proxy.channel import Begin, message, receive
+from rps_proxy.engines import EngineError, Target
+
+DOOR_FILE = "service.sock"  # in the service's directory: where workers hand on what has no route
+TIMEOUT = 2.0  # seconds for one change
+BEAT = 1.0  # seconds from one look at the workers to the next
+# After so many beats without any answer a worker is replaced. They are counted, not timed: who was away
+# may have been this process, or the whole machine.
+MOST_MISSED = 5
+MOST_MISSED_AT_START = 30
+PAUSE = 1.0  # seconds before the next try, for a worker that did not live as long
+STOP_TIME = 5.0  # seconds; a worker gives one of them to what is under way
+
+_log = get_logger("rps.workers")
+
+# What came of a call: None, or the text of an error. It is cancelled where the worker ended.
+_Answer = asyncio.Future[str | None]
+
+
+class _Worker:
+    """One of them, in one process after the other."""
+
+    def __init__(self, number: int, listener: socket.socket) -> None:
+        self.number = number
+        self.first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ready = False  # it has its routes, and listens if it is to
+        self.late = False  # it did not answer a change in time
+        self.listener = listener
+        self._process: Process | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._answers: deque[_Answer] = deque()
+        self._missed = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether it can be told something."""
+        return self._writer is not None
+
+    async def start(self, lock: int) -> asyncio.StreamReader:
+        """A new process, which holds `lock` as we do; where its answers come from.
+
+        Raises:
+            OSError: there can be none.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            descriptors = theirs.fileno(), self.listener.fileno()
+            try:
+                # A fresh interpreter: a fork would take along what our threads hold.
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-P", "-m", "rps_proxy.worker", *map(str, descriptors),
+                    stdin=asyncio.subprocess.DEVNULL, pass_fds=(*descriptors, lock),
+                )  # fmt: skip
+            except BaseException:
+                ours.close()
+                raise
+        reader, self._writer = await asyncio.open_connection(sock=ours)
+        return reader
+
+    def tell(self, call: bytes) -> _Answer:
+        """Send it a call."""
+        answer: _Answer = asyncio.get_running_loop().create_future()
+        if self._writer is None:
+            answer.cancel()
+        else:
+            self._answers.append(answer)
+            self._writer.write(call)
+        return answer
+
+    async def hear(self, reader: asyncio.StreamReader) -> None:
+        """Take its answers, until it ends."""
+        while (said := await receive(reader)) is not None:
+            self._missed = 0
+            self.late = False
+            self._answers.popleft().set_result(said["error"])
+
+    def beat(self) -> None:
+        """See that it answers; one that does not is killed."""
+        if not self.connected:
+            return
+        if not self._answers:
+            self.tell(message({"call": "sweep"}))
+            return
+        self._missed += 1
+        if self._missed == (MOST_MISSED if self.ready else MOST_MISSED_AT_START):
+            _log.error("worker-not-answering", worker=self.number)
+            self.kill()
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def end(self) -> int | None:
+        """Make sure that it has ended; its exit code, or None where there was no process."""
+        self.kill()
+        process, writer = self._process, self._writer
+        self._process = self._writer = None
+        self.ready = self.late = False
+        self._missed = 0
+        while self._answers:
+            self._answers.popleft().cancel()
+        if writer is not None:
+            writer.close()
+        return await process.wait() if process is not None else None
+
+
+class Workers:
+    """See `Engine`. The processes run within it as a context."""
+
+    def __init__(self, begin: Begin, listeners: Sequence[socket.socket], lock: int) -> None:
+        self.note_end: Callable[[], None] | None = None  # one ended that should not have
+        self._begin = begin
+        self._lock = lock
+        self._workers = [_Worker(number, each) for number, each in enumerate(listeners, 1)]
+        self._targets: dict[str, Target] = {}
+        self._listening = False
+        self._stopping = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Workers:
+        """Start them; they do not listen yet.
+
+        Raises:
+            ServiceError: one does not start.
+        """
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._keep(worker)) for worker in self._workers]
+        self._tasks.append(loop.create_task(self._beat()))
+        try:
+            await asyncio.gather(*(worker.first for worker in self._workers))
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End them, in order where they take the time for it."""
+        self.close()
+        try:
+            await asyncio.wait(self._tasks, timeout=STOP_TIME)
+        finally:
+            for worker in self._workers:
+                worker.kill()
+        await asyncio.gather(*self._tasks)
+        for worker in self._workers:
+            worker.listener.close()
+
+    async def listen(self) -> None:
+        """Have all of them take connections.
+
+        Raises:
+            ServiceError: one cannot.
+        """
+        self._listening = True
+        try:
+            await self._tell_all("listen")
+        except EngineError as error:
+            raise ServiceError(
+                f"The embedded engine cannot listen: {error}", "The log tells more."
+            ) from error
+
+    async def add(self, target: Target) -> None:
+        """See `Engine`; a name that is live keeps the route that it has."""
+        self._targets.setdefault(target.name, target)
+        await self._tell_all("change", gone=[], new=[asdict(target)])
+
+    async def remove(self, target: Target) -> None:
+        """See `Engine`."""
+        self._targets.pop(target.name, None)
+        await self._tell_all("change", gone=[target.name], new=[])
+
+    async def reconcile(self, targets: Mapping[str, Target]) -> None:
+        """See `Engine`; told is what differs, since all know the same."""
+        gone = [name for name in self._targets if name not in targets]
+        new = [asdict(target) for name, target in targets.items() if name not in self._targets]
+        self._targets = dict(targets)
+        await self._tell_all("change", gone=gone, new=new)
+        away = [worker.number for worker in self._workers if not worker.ready]
+        if away:
+            raise EngineError(f"worker {away[0]} is being started")
+
+    async def certificate(self, pem: bytes) -> None:
+        """See `Engine`."""
+        self._begin = replace(self._begin, certificate=pem.decode())
+        await self._tell_all("certificate", pem=pem.decode())
+
+    def sweep(self) -> None:
+        """Nothing: they are told to at each beat."""
+
+    def close(self) -> None:
+        """Tell them to end."""
+        if not self._stopping.is_set():
+            self._stopping.set()
+            for worker in self._workers:
+                worker.tell(message({"call": "stop"}))
+
+    async def _tell_all(self, call: str, **arguments: object) -> None:
+        """Have all that run carry something out; all have when this returns.
+
+        Raises:
+            EngineError: one did not, or not in time.
+        """
+        told = message({"call": call, **arguments})
+        asked = [(worker, worker.tell(told)) for worker in self._workers if worker.connected]
+        awaited = [answer for worker, answer in asked if worker.ready and not worker.late]
+        if awaited:
+            await asyncio.wait(awaited, timeout=TIMEOUT)
+        faults = []
+        for worker, answer in asked:
+            if not answer.done() and worker.ready:
+                worker.late = True
+                faults.append(f"worker {worker.number} does not answer")
+            elif answer.done() and not answer.cancelled() and (error := answer.result()):
+                faults.append(f"worker {worker.number}: {error}")
+                worker.kill()  # nobody knows which routes it has now
+        if faults:
+            raise EngineError("; ".join(faults))
+
+    async def _beat(self) -> None:
+        while not self._stopping.is_set():
+            await self._pause(BEAT)
+            for worker in self._workers:
+                worker.beat()
+
+    async def _keep(self, worker: _Worker) -> None:
+        """Have this worker run, in one process after the other, until told to stop."""
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            reason: object = None
+            try:
+                await self._run(worker)
+            except OSError as error:
+                reason = error.strerror
+            except Exception:  # noqa: BLE001 - a defect must not leave us without the worker, and be seen
+                _log.exception("defect")
+            code = await worker.end()
+            if self._stopping.is_set():
+                break
+            if self.note_end is not None:
+                self.note_end()
+            _log.error("worker-ended", worker=worker.number, exit_code=code, reason=reason)
+            if not worker.first.done():
+                worker.first.set_exception(
+                    ServiceError(
+                        f"Worker {worker.number} of the embedded engine does not start.",
+                        "The log tells why. With `workers: 1` the service does without.",
+                    )
+                )
+            if time.monotonic() - began < PAUSE:
+                await self._pause(PAUSE)
+        worker.first.cancel()
+
+    async def _run(self, worker: _Worker) -> None:
+        """One process, from its start to its end."""
+        reader = await worker.start(self._lock)
+        routes = [asdict(target) for target in self._targets.values()]
+        calls = [
+            {"call": "begin", **asdict(self._begin)},
+            {"call": "change", "gone": [], "new": routes},
+            *([{"call": "listen"}] if self._listening else []),
+        ]
+        answers = [worker.tell(message(call)) for call in calls]
+        if self._stopping.is_set():
+            return
+        hearing = asyncio.get_running_loop().create_task(worker.hear(reader))
+        for answer in answers:
+            either: list[asyncio.Future[Any]] = [hearing, answer]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done() or answer.result() is not None:
+                worker.kill()  # it says why in the log
+                break
+        else:
+            worker.ready = True
+            _log.info("worker-ready", worker=worker.number)
+            if not worker.first.done():
+                worker.first.set_result(None)
+        await hearing
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)

@@ -1,0 +1,202 @@
+"""The embedded engine in several processes: what each of them knows, and what the death of one costs."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from rps_core.errors import ServiceError
+from rps_proxy.authority import Authority
+from rps_proxy.channel import Begin
+from rps_proxy.engines.workers import Workers
+from rps_proxy.listener import listen_together
+from tests.faults.service_stand import (
+    DOMAIN,
+    Service,
+    Session,
+    read_exactly,
+    read_head,
+    running_service,
+    until,
+    upgrade_request,
+)
+
+# So many connections do not all come to the same one of two workers, but for one time in 2**31.
+MANY = 32
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    with running_service(tmp_path, workers=2) as service:
+        yield service
+
+
+def workers(service: Service) -> list[int]:
+    assert service.process
+    pid = service.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children]
+
+
+def gone(pid: int) -> bool:
+    """Whether that process has ended; one that init has not reaped yet has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def statuses(service: Service, session: Session) -> set[int]:
+    """What new connections get, to all of the workers."""
+    return {service.request(session.host, "GET", "/").status for _ in range(MANY)}
+
+
+def websockets(service: Service, session: Session, stack: ExitStack) -> list[ssl.SSLSocket]:
+    """Open ones, through all of the workers."""
+    connections = [stack.enter_context(service.connect(session.host)) for _ in range(MANY)]
+    for connection in connections:
+        connection.sendall(upgrade_request(session.host))
+        assert " 101 " in read_head(connection)
+    return connections
+
+
+def echoes(connection: ssl.SSLSocket) -> bool:
+    try:
+        connection.sendall(bytes.fromhex("818100000000") + b"x")
+        return read_exactly(connection, 7)[-1:] == b"x"
+    except (OSError, AssertionError):
+        return False
+
+
+def test_a_change_is_known_to_all_when_it_is_answered(service: Service) -> None:
+    assert len(workers(service)) == 2
+    with service.notebook() as (session, _), ExitStack() as stack:
+        assert statuses(service, session) == {200}
+        connections = websockets(service, session, stack)
+        service.revoke(session)
+        assert statuses(service, session) == {410}
+        for connection in connections:
+            assert read_exactly(connection, 4) == b"\x88\x02\x03\xe9"  # 1001, going away
+
+
+def test_a_worker_that_dies_is_replaced_and_costs_its_own_connections_alone(
+    service: Service,
+) -> None:
+    with service.notebook() as (session, _), ExitStack() as stack:
+        connections = websockets(service, session, stack)
+        killed, other = workers(service)
+        os.kill(killed, signal.SIGKILL)
+        # New connections wait for the successor: not one is refused.
+        assert statuses(service, session) == {200}
+        assert 0 < sum(map(echoes, connections)) < MANY
+        late = service.issue()
+        assert service.redeem(late, 1024)[0] == 200
+        assert statuses(service, late) == {502}
+        until(lambda: service.log().count("worker-ready") == 3, "it is replaced")
+        assert other in workers(service)
+        assert service.log().count("worker-ended") == 1
+
+
+def revoke_past_the_workers(service: Service, session: Session) -> None:
+    """On the socket on which they reach the service, as one that is not frozen would."""
+    client = http.client.HTTPConnection("service")
+    client.sock = socket.socket(socket.AF_UNIX)
+    client.sock.settimeout(20)
+    client.sock.connect(str(service.directory / "service" / "service.sock"))
+    headers = {
+        "Host": f"manage.{DOMAIN}:{service.port}",
+        "Authorization": f"Bearer {session.claim}",
+        "X-Rps-Caller": "127.0.0.1",
+    }
+    client.request("POST", f"/api/v1/sessions/{session.name}/revoke", None, headers)
+    assert client.getresponse().status == 200
+    client.close()
+
+
+def test_a_frozen_worker_holds_nobody_up_and_is_replaced(service: Service) -> None:
+    with service.notebook() as (session, _):
+        frozen, other = workers(service)
+        os.kill(frozen, signal.SIGSTOP)
+        revoke_past_the_workers(service, session)
+        assert statuses(service, session) == {410}  # those that came to the frozen one have waited
+        log = service.log()
+        assert 0 < log.index('"revoked"') < log.index("worker-not-answering")
+        assert gone(frozen)
+        assert other in workers(service)
+
+
+def test_they_end_with_the_service_however_that_ends(service: Service) -> None:
+    with service.notebook() as (session, _):
+        running, frozen = workers(service)
+        os.kill(frozen, signal.SIGSTOP)
+        service.kill()
+        until(lambda: gone(running) and gone(frozen), "they have ended")
+        service.start()
+        assert statuses(service, session) == {200}
+        told = [service.process.pid if service.process else 0, *workers(service)]
+        for pid in told:  # as systemd does, and Ctrl-C
+            os.kill(pid, signal.SIGTERM)
+        assert service.process
+        assert service.process.wait(20) == 0
+        assert all(map(gone, told))
+        assert "worker-ended" not in service.log()
+
+
+def test_a_port_is_shared_with_nobody_else(service: Service, tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match=f"port {service.port}"):
+        listen_together("127.0.0.1", service.port, 2)
+    sockets = listen_together("127.0.0.1", 0, 3)
+    assert len({each.getsockname() for each in sockets}) == 1
+    for each in sockets:
+        each.close()
+
+
+def test_a_new_certificate_is_shown_by_all_of_them(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca", "test", DOMAIN)
+    chain, key = tmp_path / "front.crt", tmp_path / "front.key"
+
+    def replace() -> None:
+        leaf = authority.issue([DOMAIN, f"*.{DOMAIN}"], 2)
+        key.write_bytes(leaf.key)
+        chain.write_bytes(leaf.certificate)
+
+    def shown(service: Service) -> set[bytes | None]:
+        found = set()
+        for _ in range(MANY):
+            with service.connect(DOMAIN) as connection:
+                found.add(connection.getpeercert(binary_form=True))
+        return found
+
+    replace()
+    given = {"tls.certificate": chain, "tls.key": key, "workers": 2}
+    with running_service(tmp_path, **given) as service:
+        before = shown(service)
+        assert len(before) == 1
+        replace()
+        until(lambda: not shown(service) & before, "the new one is shown")
+        killed, _ = workers(service)
+        chain.write_text("broken")  # what there is on disk is not what there is in use
+        os.kill(killed, signal.SIGKILL)
+        assert len(after := shown(service)) == 1
+        assert after != before
+
+
+async def test_one_that_cannot_start_is_an_error_of_the_service(tmp_path: Path) -> None:
+    begin = Begin(
+        domain=DOMAIN, public_port=1, connect_timeout=1, ping_every=1, dead_after=1,
+        strict_transport=None, log_level="warning", log_format="text", door=str(tmp_path / "door"),
+        upstream_ca="no certificate", certificate="none either",
+    )  # fmt: skip
+    sockets = listen_together("127.0.0.1", 0, 2)
+    with (tmp_path / "lock").open("w") as lock:
+        workers = Workers(begin, sockets, lock.fileno())
+        with pytest.raises(ServiceError, match="does not start"):
+            await workers.__aenter__()
