@@ -17,6 +17,7 @@ from types import FrameType
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 
 from benchmarks import (
+    completion,
     engine,
     engines,
     issuing,
@@ -34,6 +35,7 @@ from benchmarks.report import Row, document, plain_table
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 BENCHMARKS = {
     "help": help_,
+    "completion": completion,
     "start": start,
     "reachable": reachable,
     "issuing": issuing,

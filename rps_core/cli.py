@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from rps_core.commands import sessions, setup, start
+from rps_core.commands import sessions, setup, start, terminal
 from rps_core.errors import EXIT_DONE, EXIT_INTERRUPTED, RpsError, UsageError
 from rps_core.version import __version__
 from rps_proxy.cli import proxy
@@ -30,7 +30,7 @@ def rps() -> None:
     """
 
 
-for _command in (*start.COMMANDS, *sessions.COMMANDS, *setup.COMMANDS, proxy):
+for _command in (*start.COMMANDS, *sessions.COMMANDS, *setup.COMMANDS, *terminal.COMMANDS, proxy):
     rps.add_command(_command)
 
 

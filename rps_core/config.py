@@ -234,7 +234,7 @@ def _checked_fields(
         elif not isinstance(value, dict):
             raise UsageError(f"{layer.where(key)}: `{key}` must be a mapping of keys to values")
         elif free:
-            checked[name] = {item: _escaped(found) for item, found in value.items() if found}
+            checked[name] = {item: _escaped(found or {}) for item, found in value.items()}
         elif _is_section(kind):
             checked[name] = _checked(kind, value, layer, f"{key}.")
         else:

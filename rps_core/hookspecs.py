@@ -74,6 +74,21 @@ def rps_default_allocation(cluster: Cluster, shell: Shell) -> str | None:
 
 
 @hookspec(firstresult=True)
+def rps_partitions(cluster: Cluster, shell: Shell) -> Sequence[str] | None:
+    """The partitions or queues that a job may be sent to, the default one first, for completion and
+    `rps init`. None or empty: nobody knows.
+
+    Raises:
+        SchedulerError: the scheduler could not be asked.
+    """
+
+
+@hookspec(firstresult=True)
+def rps_allocations(cluster: Cluster, shell: Shell) -> Sequence[str] | None:
+    """The allocations that the user may charge. As `rps_partitions`."""
+
+
+@hookspec(firstresult=True)
 def rps_render_batch(cluster: Cluster, spec: SessionSpec) -> str | None:
     """The batch script: the template with the scheduler's directives. Pure: no files but the template."""
 

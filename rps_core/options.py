@@ -38,6 +38,38 @@ _SETTINGS = (
     ("-b --batch", "notebook.template", "SCRIPT", "slurm/notebook.sh and the like, or your own."),
 )
 _NV = "notebook.nv"
+# What the shell completes after an option: a kind of `completion.KINDS`, or a rule of its own.
+_COMPLETED = {
+    "job.account": "account",
+    "job.partition": "partition",
+    "notebook.app": "app",
+    "notebook.bind": "dir",
+    "notebook.conda_env": "conda",
+    "notebook.directory": "dir",
+    "notebook.image": "file",
+    "notebook.prologue": "file",
+    "notebook.template": "file",
+}
+
+
+def completed(what: str) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
+    """What click asks when a value of this kind is to be completed; "" completes nothing."""
+
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+        from rps_core import completion
+
+        del parameter
+        if what in completion.KINDS:
+            return completion.cached(what, context, incomplete)
+        if what in ("living", "any"):
+            return completion.sessions(incomplete, ended=what == "any")
+        if what in ("dir", "file"):
+            return completion.files(incomplete, what)
+        if what == "conda":
+            return completion.conda_environments(incomplete)
+        return [app for app in ("lab", "notebook") if what == "app" and app.startswith(incomplete)]
+
+    return complete
 
 
 def settings(command: Command) -> Command:
@@ -46,7 +78,8 @@ def settings(command: Command) -> Command:
                            help="Give the container the NVIDIA driver.")(command)  # fmt: skip
     for flags, key, placeholder, text in reversed(_SETTINGS):
         option = click.option(
-            *flags.split(), _name(key), metavar=placeholder, multiple=placeholder.endswith("…"), help=text
+            *flags.split(), _name(key), metavar=placeholder, multiple=placeholder.endswith("…"), help=text,
+            shell_complete=completed(_COMPLETED.get(key, "")),
         )  # fmt: skip
         command = option(command)
     return command
@@ -67,7 +100,8 @@ def chosen(options: dict[str, Any]) -> dict[str, object]:
 def common(command: Command) -> Command:
     """The options that every command of the launcher takes."""
     for option in (
-        click.option("--cluster", metavar="NAME", help="The cluster, in place of detecting it."),
+        click.option("--cluster", metavar="NAME", help="The cluster, in place of detecting it.",
+                     shell_complete=completed("cluster")),
         click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True,
                      help="Set a configuration key; may be repeated."),
         click.option("-v", "--verbose", count=True, help="Say what is done; -vv in detail."),
@@ -79,7 +113,10 @@ def common(command: Command) -> Command:
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print data as JSON.")
-optional_name = click.argument("name", required=False)
+
+optional_name = click.argument("name", required=False, shell_complete=completed("living"))
+# Of a session that may have ended.
+any_name = click.argument("name", required=False, shell_complete=completed("any"))
 
 
 def configure_log(options: dict[str, Any]) -> None:

@@ -234,6 +234,14 @@ class Site:
         """The account to charge where none is configured."""
         return cast("str | None", self._call("rps_default_allocation", shell=shell))
 
+    def partitions(self, shell: Shell) -> list[str]:
+        """The partitions or queues of the cluster, the default one first; empty where nobody knows."""
+        return list(cast("Sequence[str] | None", self._call("rps_partitions", shell=shell)) or ())
+
+    def allocations(self, shell: Shell) -> list[str]:
+        """The allocations that the user may charge; empty where nobody knows."""
+        return list(cast("Sequence[str] | None", self._call("rps_allocations", shell=shell)) or ())
+
     def render_batch(self, spec: SessionSpec) -> str:
         """The batch script."""
         return str(self._answer("rps_render_batch", spec=spec))

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from rps_core.options import as_json, common, find, optional_name, store
+from rps_core.options import any_name, as_json, common, find, optional_name, store
 
 
 @click.command("list")
@@ -28,7 +28,7 @@ def list_(*, everything: bool, as_json: bool, **options: Any) -> None:
 
 
 @click.command()
-@optional_name
+@any_name
 @as_json
 @common
 def status(*, name: str | None, as_json: bool, **options: Any) -> None:
@@ -45,7 +45,7 @@ def status(*, name: str | None, as_json: bool, **options: Any) -> None:
 
 
 @click.command()
-@optional_name
+@any_name
 @as_json
 @common
 def why(*, name: str | None, as_json: bool, **options: Any) -> None:
@@ -80,7 +80,7 @@ def url(*, name: str | None, as_json: bool, **options: Any) -> None:
 
 
 @click.command()
-@optional_name
+@any_name
 @click.option("-f", "--follow", is_flag=True, help="Go on until the session is over.")
 @common
 def logs(*, name: str | None, follow: bool, **options: Any) -> None:

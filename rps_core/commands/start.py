@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rps_core.errors import InterruptedByUserError, UsageError
-from rps_core.options import Command, as_json, chosen, common, find, optional_name, settings
+from rps_core.options import Command, any_name, as_json, chosen, common, completed, find, settings
 
 if TYPE_CHECKING:
     from rps_core.cluster import Here
@@ -35,9 +35,10 @@ def _flags(command: Command) -> Command:
 
 
 @click.command()
-@click.argument("profile", required=False)
+@click.argument("profile", required=False, shell_complete=completed("profile"))
 @settings
-@click.option("--profile", "named_profile", metavar="NAME", help="As PROFILE.")
+@click.option("--profile", "named_profile", metavar="NAME", help="As PROFILE.",
+              shell_complete=completed("profile"))  # fmt: skip
 @click.option("--last", is_flag=True, help="Take the settings of your last session here.")
 @_flags
 @common
@@ -64,9 +65,10 @@ def start(
 
 
 @click.command()
-@optional_name
+@any_name
 @settings
-@click.option("--profile", metavar="NAME", help="Take the settings of a profile on top.")
+@click.option("--profile", metavar="NAME", help="Take the settings of a profile on top.",
+              shell_complete=completed("profile"))  # fmt: skip
 @_flags
 @common
 def again(

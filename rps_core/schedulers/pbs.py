@@ -24,6 +24,7 @@ from rps_core.plugin import (
 )
 from rps_core.schedulers import torque
 from rps_core.schedulers import torque_answers as answers
+from rps_core.schedulers.torque_choices import rps_partitions as rps_partitions
 from rps_core.schedulers.torque_directives import fixed_options, job_name, plain, walltime
 
 if TYPE_CHECKING:

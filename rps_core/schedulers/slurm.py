@@ -1,8 +1,8 @@
 """Slurm: the hooks.
 
-`slurm_directives` says what a job asks for, `slurm_commands` what is run, `slurm_answers` reads what
-comes back, `slurm_refusals` why something failed, `slurm_reasons` why a job waits, and
-`slurm_forgotten` judges what Slurm does not tell.
+`slurm_directives` says what a job asks for, `slurm_choices` what one may ask for, `slurm_commands` what is
+run, `slurm_answers` reads what comes back, `slurm_refusals` why something failed, `slurm_reasons` why a job
+waits, and `slurm_forgotten` judges what Slurm does not tell.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from rps_core.schedulers import slurm_answers as answers
 from rps_core.schedulers import slurm_commands as commands
 from rps_core.schedulers import slurm_forgotten as forgotten
 from rps_core.schedulers import slurm_refusals as refusals
+from rps_core.schedulers.slurm_choices import rps_allocations as rps_allocations
+from rps_core.schedulers.slurm_choices import rps_partitions as rps_partitions
 from rps_core.schedulers.slurm_directives import directives, job_name
 
 if TYPE_CHECKING:

@@ -28,6 +28,8 @@ from rps_core.plugin import (
     render,
 )
 from rps_core.schedulers import torque_answers as answers
+from rps_core.schedulers.torque_choices import rps_allocations as rps_allocations
+from rps_core.schedulers.torque_choices import rps_partitions as rps_partitions
 from rps_core.schedulers.torque_directives import (
     directives,
     fixed_options,

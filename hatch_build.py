@@ -1,0 +1,26 @@
+"""What a build makes beside the packages: the page of the manual, from the commands themselves."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class ManualPage(BuildHookInterface):  # type: ignore[type-arg]
+    """Puts rps(1) into the wheel, below share/man."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """An editable installation is a developer's: `rps man` shows the page as it is now."""
+        if self.target_name != "wheel" or version == "editable":
+            return
+        sys.path.insert(0, self.root)
+        from rps_core import manual
+        from rps_core.cli import rps
+
+        page = Path(self.directory) / "rps.1"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(manual.page(rps), encoding="utf-8")
+        build_data["shared_data"][str(page)] = "share/man/man1/rps.1"
