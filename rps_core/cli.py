@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from rps_core.commands import sessions, setup, start, terminal
+from rps_core.commands import following, sessions, setup, start, terminal
 from rps_core.errors import EXIT_DONE, EXIT_INTERRUPTED, RpsError, UsageError
 from rps_core.version import __version__
 from rps_proxy.cli import proxy
@@ -17,7 +17,7 @@ from rps_proxy.cli import proxy
 EXIT_CODES = """\b
 Exit codes: 0 done, 1 a defect of rps, 2 usage or configuration, 3 no cluster detected,
 4 the service, 5 the scheduler, 6 the job or the notebook failed, 7 no such session,
-130 interrupted."""
+8 not ready within the time given, 130 interrupted."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
@@ -30,7 +30,8 @@ def rps() -> None:
     """
 
 
-for _command in (*start.COMMANDS, *sessions.COMMANDS, *setup.COMMANDS, *terminal.COMMANDS, proxy):
+_THEMES = (start, sessions, following, setup, terminal)
+for _command in (*(command for theme in _THEMES for command in theme.COMMANDS), proxy):
     rps.add_command(_command)
 
 

@@ -77,6 +77,12 @@ class JobError(RpsError):
     exit_code = 6
 
 
+class StillWaitingError(RpsError):
+    """A session is not ready within the time that was given for it; it goes on."""
+
+    exit_code = 8
+
+
 class InterruptedByUserError(RpsError):
     """Ctrl-C at a moment when something goes on without us; the message says what, and how to end it."""
 

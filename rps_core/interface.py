@@ -6,18 +6,21 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from rps_core import client, paths, sessions, shell
+from rps_core import causes, client, paths, recovery, sessions, shell, view
 from rps_core import follow as following
 from rps_core.account import login_name
 from rps_core.errors import InterruptedByUserError, JobError, NotFoundError, UsageError
+from rps_core.follow import Sight
+from rps_core.log import before_each_line
+from rps_core.screen import Area
 from rps_core.sessions import Session
 from rps_core.store import Record, Store
-from rps_core.wording import age_of_estimate, duration, plain, reason_in_full, state_in_words
+from rps_core.wording import duration, plain, reason_in_full
 
 if TYPE_CHECKING:
     from rps_core.cluster import Here
@@ -30,7 +33,7 @@ class Screen:
 
     def __init__(self, *, quiet: bool) -> None:
         self.quiet = quiet
-        self.live = sys.stderr.isatty() and not quiet
+        self._area = Area(sys.stderr, wanted=not quiet)
         self._last = ""
 
     def started(self, record: Record, account_note: str | None) -> None:
@@ -52,24 +55,26 @@ class Screen:
                 f"You came by ssh: at your own machine, first run\n    {forwarding}", err=True
             )
 
-    def show(self, session: Session) -> None:
-        """A line that changes in place on a terminal; elsewhere one line for each change."""
-        text = state_in_words(session)
-        if self.live:
-            age = timedelta(seconds=int(time.time() - session.record.created))
-            text += age_of_estimate(session)
-            line = f"{age} {session.record.name}: {text}"
-            if len(line) > _columns() - 1:  # on a narrow terminal the state says more than the name
-                line = f"{age} {text}"
-            click.echo(f"\r\033[K{plain(line)[: _columns() - 1]}", err=True, nl=False)
-        elif not self.quiet and text != self._last:
-            click.echo(f"{session.record.name}: {plain(text)}", err=True)
+    def named(self, record: Record) -> None:
+        """Which session is followed, above what is shown of it."""
+        if self._area.live:
+            click.echo(f"{record.name}: job {record.job_id} on {record.cluster}", err=True)
+
+    def show(self, sight: Sight) -> None:
+        """Lines that change in place on a terminal; elsewhere one line for each change."""
+        if self._area.live:
+            before_each_line(self._area.clear)  # a warning must not be drawn over
+            self._area.draw(view.lines(sight, time.time()))
+            return
+        text = view.one_line(sight)
+        if not self.quiet and text != self._last:
+            click.echo(f"{sight.session.record.name}: {text}", err=True)
         self._last = text
 
     def done(self) -> None:
-        """End the live line."""
-        if self.live and self._last:
-            click.echo(err=True)
+        """Leave what was shown last where it is."""
+        before_each_line(None)
+        self._area.leave()
 
 
 def first_sight(record: Record, store: Store) -> Session:
@@ -78,10 +83,21 @@ def first_sight(record: Record, store: Store) -> Session:
     return Session(record=record, state="pending", reason=None, url=url, time_left=None)
 
 
-def follow(record: Record, here: Here, store: Store, screen: Screen) -> Session:
-    """Show the session until it is ready or over. Ctrl-C leaves the job running, and says so."""
+def follow(
+    record: Record,
+    here: Here,
+    store: Store,
+    screen: Screen,
+    *,
+    until_over: bool = False,
+    timeout: float | None = None,
+) -> Session:
+    """Show the session until it is ready or over, with `until_over` past that, at the longest for `timeout`
+    seconds. Ctrl-C leaves the job running, and says so."""
     try:
-        session = following.until_ready(record, here, store, shell.run, screen.show)
+        session = following.follow(
+            record, here, store, shell.run, screen.show, until_over=until_over, timeout=timeout
+        )
     except KeyboardInterrupt:
         raise InterruptedByUserError(sessions.come_back(record)) from None
     finally:
@@ -89,20 +105,52 @@ def follow(record: Record, here: Here, store: Store, screen: Screen) -> Session:
     return session
 
 
+def followed(
+    find: FindHere,
+    name: str | None,
+    *,
+    quiet: bool,
+    until_over: bool = False,
+    timeout: float | None = None,
+) -> tuple[Session, Store]:
+    """Follow a session that there is; one that is over is shown as it is."""
+    store = Store(paths.sessions_dir())
+    record = store.find(name)
+    screen = Screen(quiet=quiet)
+    if record.ended is not None:
+        session = sessions.survey([record], None, store, shell.run)[0]
+        if until_over:
+            screen.show(Sight.after(None, session))
+            screen.done()
+        return session, store
+    here = find()[0]
+    if record.cluster != here.site.cluster.name:
+        raise UsageError(
+            f"{record.name} is on {record.cluster}, and can be followed only from there",
+            "Log in there, or give --cluster.",
+        )
+    screen.named(record)
+    (record,), _ = recovery.adopt([record], here, store, shell.run)
+    return follow(record, here, store, screen, until_over=until_over, timeout=timeout), store
+
+
 def raise_if_failed(session: Session, store: Store) -> None:
     """A session that was waited for and did not become ready is an error.
 
     Raises:
-        JobError: with the reason and the last lines of the job's log.
+        JobError: with the reason, what to do and the last lines of the job's log.
     """
     if not session.over:
         return
+    name = session.record.name
+    cause = f" ({session.cause})" if session.cause else ""
     tail = _log_tail(session.record, store)
+    told = [causes.cause_of(session.cause, over=True).advice] if session.cause else []
+    told += [f"The last lines of its log (`rps logs {name}` shows all):\n{tail}"] if tail else []
+    told.append(f"`rps why {name}` tells more.")
     raise JobError(
-        f"{session.record.name} is over before it was ready: {session.reason}",
-        f"The last lines of its log (`rps logs {session.record.name}` shows all):\n{tail}"
-        if tail
-        else "",
+        f"{name} is over before it was ready: {session.reason}{cause}",
+        "\n".join(filter(None, told)),
     )
 
 
@@ -235,13 +283,6 @@ def forwarding_command(record: Record) -> str | None:
     link_local = len(connection) == 4 and connection[2].lower().startswith("fe80:")
     host = connection[2] if len(connection) == 4 and not link_local else socket.gethostname()
     return f"ssh -N -L {port}:127.0.0.1:{port} {login_name()}@{host}"
-
-
-def _columns() -> int:
-    try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or 80  # 0: nobody told the size
-    except OSError:
-        return 80
 
 
 def _log_tail(record: Record, store: Store, lines: int = 15) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, TextIO
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -19,6 +19,13 @@ _threshold = _LEVELS["warning"]
 _format = "text"
 _stream: TextIO | None = None
 _ready = False
+_before: Callable[[], None] | None = None
+
+
+def before_each_line(call: Callable[[], None] | None) -> None:
+    """What is called before a line is written: whoever draws on the terminal takes away what it drew."""
+    global _before
+    _before = call
 
 
 def configure(
@@ -70,6 +77,8 @@ class Logger:
         _set_up()
         import structlog
 
+        if _before is not None:
+            _before()
         logger = structlog.get_logger()
         getattr(logger, level)(event, logger=self._name, **self._fields, **fields)
 

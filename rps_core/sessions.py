@@ -175,7 +175,8 @@ def inspect(
     estimate = queued.estimated_start if queued else None
     left: float | None = None
     if known and known.time_left is not None:
-        left = known.time_left.total_seconds()
+        age = (datetime.now(UTC) - asked).total_seconds() if asked else 0.0
+        left = known.time_left.total_seconds() - (age if known.phase is JobPhase.RUNNING else 0.0)
     elif started is not None:
         left = started["time"] + record.walltime - time.time()
     node = (known.node if known else None) or (started or {}).get("node")

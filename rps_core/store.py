@@ -177,7 +177,8 @@ class SessionFiles:
         """Remove what nobody needs once the session has ended."""
         from rps_core.node.agent import remove_sockets_directory
 
-        (self.directory / "claim.json").unlink(missing_ok=True)
+        for name in ("claim.json", "open.html"):  # the second: of an `rps open` that was killed
+            (self.directory / name).unlink(missing_ok=True)
         remove_sockets_directory(str(self.directory / "run"))
         shutil.rmtree(self.directory / "run", ignore_errors=True)
 

@@ -23,22 +23,35 @@ _SAYINGS = {
 
 def state_in_words(session: Session) -> str:
     """The state, and the reason in full."""
-    text = _SAYINGS.get(session.state, session.state)
     told = reason_in_full(session)
-    return f"{text}: {told}" if told else text
+    return f"{saying(session.state)}: {told}" if told else saying(session.state)
+
+
+def saying(state: str) -> str:
+    """The state, as one says it."""
+    return _SAYINGS.get(state, state)
 
 
 def reason_in_full(session: Session) -> str:
     """The reason in plain words, the scheduler's own code behind it, and when it means to start the job;
     empty where there is nothing to say."""
+    return "; ".join(filter(None, (reason_and_code(session), estimate(session))))
+
+
+def reason_and_code(session: Session) -> str:
+    """The reason in plain words, and the scheduler's own code behind it."""
     text = session.reason or ""
     if session.raw_reason and session.raw_reason != session.reason:
         text = f"{text} ({session.raw_reason})" if text else session.raw_reason
+    return text
+
+
+def estimate(session: Session) -> str:
+    """When the scheduler means to start the job; empty where it does not say."""
     if session.estimated_start is None:
-        return text
+        return ""
     past = "" if session.estimated_start > datetime.now(UTC) else ", which has passed"
-    estimate = f"estimated start {_clock(session.estimated_start)}{past}"
-    return f"{text}; {estimate}" if text else estimate
+    return f"estimated start {clock_time(session.estimated_start)}{past}"
 
 
 def age_of_estimate(session: Session) -> str:
@@ -59,7 +72,21 @@ def plain(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def _clock(moment: datetime) -> str:
+def roughly(seconds: float) -> str:
+    """A length of time as one says it: `40 s`, `12 min`, `3 h 05 min`, `2 days 3 h`."""
+    whole = max(0, int(seconds))
+    if whole < 120:
+        return f"{whole} s"
+    minutes = whole // 60
+    if minutes < 120:
+        return f"{minutes} min"
+    hours = minutes // 60
+    if hours < 48:
+        return f"{hours} h {minutes % 60:02d} min"
+    return f"{hours // 24} days {hours % 24} h"
+
+
+def clock_time(moment: datetime) -> str:
     """A point in time as one says it here: the time of today, else with its date."""
     local = moment.astimezone()
     today = local.date() == datetime.now(UTC).astimezone().date()

@@ -29,15 +29,22 @@ def list_(*, everything: bool, as_json: bool, **options: Any) -> None:
 
 @click.command()
 @any_name
+@click.option("-w", "--watch", is_flag=True, help="Go on until it is over. Ctrl-C ends nothing.")
 @as_json
 @common
-def status(*, name: str | None, as_json: bool, **options: Any) -> None:
+def status(*, name: str | None, watch: bool, as_json: bool, **options: Any) -> None:
     """Show one session. NAME may be shortened, or left out when there is only one."""
     import json
 
     from rps_core import interface
 
-    session = interface.one(lambda: find(options), name)
+    if watch:
+        store(options)
+        session, _ = interface.followed(lambda: find(options), name, quiet=as_json, until_over=True)
+        if not as_json:
+            return  # it has been seen
+    else:
+        session = interface.one(lambda: find(options), name)
     if as_json:
         click.echo(json.dumps(session.as_json(), indent=1))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -83,10 +84,68 @@ def test_the_live_line_follows_the_session_until_it_is_ready(
     terminal = on_terminal("start")
     seen = terminal.until(r"\?token=[0-9a-f]{32}\r\n")
     seen = terminal.until(r"starting")
-    seen = terminal.until(r": ready")
+    seen = terminal.until(r"> [^>]*\[ready\]")
     assert terminal.end() == 0
-    assert "\r\033[K" in seen
-    assert seen.index("token=") < seen.index(": ready")
+    assert "\033[3A" in seen  # drawn again in place
+    assert seen.index("token=") < seen.index("[ready]")
+
+
+def test_a_session_is_watched_past_ready_until_it_is_over(
+    installed: Any, on_terminal: Callable[..., Terminal]
+) -> None:
+    """`wait` prints the URL; Ctrl-C in `status --watch` ends nothing, `stop` elsewhere ends the watch."""
+    name = json.loads(installed.rps("start", "--no-wait", "--json").stdout)["name"]
+    waited = installed.rps("wait", name)
+    assert re.fullmatch(rf"https://{name}\..*\?token=[0-9a-f]+\n", waited.stdout)
+    assert f"{name}: ready\n" in waited.stderr
+    watching = on_terminal("status", "--watch")
+    watching.until(r"\[ready\]")
+    os.write(watching.master, b"\x03")
+    assert watching.end() == 130
+    assert "goes on without this terminal" in watching.seen
+    watching = on_terminal("status", "--watch")
+    watching.until(r"left")
+    installed.rps("stop", name)
+    watching.until(r"ended \(stopped\): stopped with rps stop")
+    assert watching.end() == 0
+    over = installed.rps("wait", name, check=False)
+    assert over.returncode == 6
+    assert "rps why" in over.stderr
+
+
+_BROWSER = """#!{python}
+import os, sys, urllib.parse
+url, noted = sys.argv[1], "{noted}"
+path = urllib.parse.urlsplit(url).path
+with open(path) as page, open(noted, "w") as note:
+    print(url, oct(os.stat(path).st_mode & 0o777), page.read(), file=note)
+print("a browser's chatter")
+"""
+
+
+def test_the_browser_gets_the_url_without_anybody_else(installed: Any) -> None:
+    name = json.loads(installed.rps("start", "--no-wait", "--json").stdout)["name"]
+    url = installed.rps("url", name).stdout.strip()
+    there = installed.rps("open", name)  # no display
+    assert there.stdout.strip() == url
+    home = installed.user.home
+    noted, browser = home / "noted", home / "browser"
+    browser.write_text(_BROWSER.format(python="/usr/bin/python3", noted=noted))
+    browser.chmod(0o755)
+    opened = installed.rps("open", name, env={"DISPLAY": ":99", "BROWSER": f"{browser} %s"})
+    assert opened.stdout == ""
+    assert "is opened" in opened.stderr
+    given, mode, page = noted.read_text().split(" ", 2)
+    token = url.partition("token=")[2]
+    assert given.startswith("file:///")
+    assert token not in given
+    assert mode == "0o600"
+    assert f'content="0;url={url}"' in page
+    assert not list((home / ".local/state/rps/sessions" / name).glob("open*"))
+    code = installed.rps("open", name, "--qr")
+    assert code.stdout.strip() == url
+    assert "█▀▀▀▀▀█" in code.stderr
+    installed.rps("stop", name)
 
 
 def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(

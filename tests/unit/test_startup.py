@@ -40,7 +40,8 @@ def test_help_loads_click_and_nothing_else(arguments: list[str]) -> None:
     assert found.isdisjoint(HEAVY)
     ours = {name for name in found if name.startswith("rps_")}
     assert ours <= {
-        "rps_core", "rps_core.cli", "rps_core.commands", "rps_core.commands.sessions",
+        "rps_core", "rps_core.cli", "rps_core.commands", "rps_core.commands.following",
+        "rps_core.commands.sessions",
         "rps_core.commands.setup", "rps_core.commands.start", "rps_core.commands.terminal",
         "rps_core.errors", "rps_core.options", "rps_core.version",
         "rps_proxy", "rps_proxy.cli", "rps_proxy.engine_cli", "rps_proxy.options",

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from rps_core import interface, listing, sessions
 from rps_core.client import ServiceState
+from rps_core.follow import Sight
 from rps_core.models import JobPhase, JobStatus, Known
 from rps_core.sessions import Session
 from rps_core.store import Endpoint, Record, Secrets, Store
@@ -94,7 +95,8 @@ def test_plain_lines_do_not_repeat_themselves_as_an_estimate_ages(
     screen = interface.Screen(quiet=False)
     for age in (0, 20, 90):
         given = datetime.now(UTC) - timedelta(seconds=age)
-        screen.show(session(estimated_start=datetime(2031, 5, 7, tzinfo=UTC), estimated_at=given))
+        seen = session(estimated_start=datetime(2031, 5, 7, tzinfo=UTC), estimated_at=given)
+        screen.show(Sight.after(None, seen))
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
