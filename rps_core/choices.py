@@ -23,11 +23,11 @@ class Choices:
 
 
 def ask(here: Here, shell: Shell) -> Choices:
-    """Ask the scheduler; partitions that only the configuration knows (`limits`) are named too."""
+    """Ask the scheduler; where it names no partition, the configuration may (`limits`)."""
     partitions = _asked("partitions", lambda: here.site.partitions(shell))
     known = here.loaded.settings.limits.partitions
     return Choices(
-        partitions=tuple(dict.fromkeys([*partitions, *known])),
+        partitions=tuple(partitions or known),
         allocations=tuple(_asked("allocations", lambda: here.site.allocations(shell))),
         profiles=tuple(here.loaded.settings.profiles),
     )

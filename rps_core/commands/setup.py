@@ -33,4 +33,19 @@ def config(*, origins: bool, check: bool, as_json: bool, **options: Any) -> None
     inspection.print_config(here, origins=origins, check=check, as_json=as_json)
 
 
-COMMANDS = (cluster, config)
+@click.command()
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing, take every default.")
+@common
+def init(*, yes: bool, **options: Any) -> None:
+    """Ask a few questions, and write your configuration.
+
+    What is in the file stays. Where there is no terminal to ask on, print what would be asked and written.
+    """
+    from rps_core import init as first
+    from rps_core import shell
+
+    here, _ = find(options)
+    first.run(here, shell.run, yes=yes)
+
+
+COMMANDS = (init, cluster, config)
