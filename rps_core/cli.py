@@ -17,7 +17,7 @@ from rps_proxy.cli import proxy
 EXIT_CODES = """\b
 Exit codes: 0 done, 1 a defect of rps, 2 usage or configuration, 3 no cluster detected,
 4 the service, 5 the scheduler, 6 the job or the notebook failed, 7 no such session,
-8 not ready within the time given, 130 interrupted."""
+8 not ready within the time given, 9 `rps doctor` found what fails, 130 interrupted."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)

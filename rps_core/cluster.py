@@ -20,7 +20,7 @@ class Here:
 
     def given(self, given: Given) -> Here:
         """The same, as if this had been given to the command."""
-        return replace(self, loaded=_load(self.site, given))
+        return replace(self, loaded=configuration(self.site, given))
 
 
 def find(
@@ -36,10 +36,15 @@ def find(
     plugins = Plugins.load()
     detection = plugins.detect(this_host(), wanted or os.environ.get("RPS_CLUSTER"))
     site = plugins.site(detection.cluster)
-    return Here(site, detection.reasons, _load(site, given or Given()))
+    return Here(site, detection.reasons, configuration(site, given or Given()))
 
 
-def _load(site: Site, given: Given) -> Loaded:
+def configuration(site: Site, given: Given) -> Loaded:
+    """All layers for this cluster.
+
+    Raises:
+        UsageError: see `settings.load`.
+    """
     return settings.load(
         site.cluster.name,
         site.scheduler_config(),

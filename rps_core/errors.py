@@ -93,3 +93,9 @@ class NotFoundError(RpsError):
     """There is no such session."""
 
     exit_code = 7
+
+
+class UnhealthyError(RpsError):
+    """`rps doctor` found something that fails."""
+
+    exit_code = 9

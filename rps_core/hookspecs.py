@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Host,
         Job,
         JobStatus,
+        Question,
         SessionSpec,
         Submission,
     )
@@ -150,6 +151,13 @@ def rps_cancel(cluster: Cluster, job: Job, shell: Shell) -> bool | None:
 
     Raises:
         SchedulerError: it could not be ended.
+    """
+
+
+@hookspec(firstresult=True)
+def rps_questions(cluster: Cluster) -> Sequence[Question] | None:
+    """What `rps doctor` asks, to see whether the scheduler answers and how fast: a question for each command
+    that the other hooks depend on. An answer has exit code 0, and not only words on stderr.
     """
 
 

@@ -117,6 +117,18 @@ class Submission:
     since: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A cheap command without effect that shows whether a part of the scheduler answers.
+
+    `needed`: no session can be started or followed without it. `without` says what is missed.
+    """
+
+    argv: tuple[str, ...]
+    needed: bool = True
+    without: str = ""
+
+
 class JobPhase(StrEnum):
     """Where a job that the scheduler knows stands."""
 

@@ -27,6 +27,7 @@ from rps_core.models import (
     Host,
     Job,
     JobStatus,
+    Question,
     SessionSpec,
     Submission,
 )
@@ -157,6 +158,17 @@ class Plugins:
             found += self._ask_one(name, plugin, "rps_clusters") or []
         return found
 
+    def names(self) -> list[str]:
+        """Every plugin that is loaded."""
+        return sorted(name for name, _ in self._manager.list_name_plugin())
+
+    def undetected(self) -> list[str]:
+        """Sites that claim no host, since they implement no `rps_detect_cluster`."""
+        implementations = self._manager.hook.rps_detect_cluster.get_hookimpls()
+        claiming = {found.plugin_name for found in implementations}
+        sites = {name for name in self.names() if not name.startswith(_SCHEDULER)}
+        return sorted(sites - claiming)
+
     def _named(self, wanted: str) -> Cluster:
         matching = [cluster for cluster in self.clusters() if cluster.name == wanted]
         if len(matching) == 1:
@@ -270,6 +282,10 @@ class Site:
     def tagged_jobs(self, shell: Shell) -> Sequence[str] | None:
         """The ids of all living jobs that rps submitted for this user; None as above."""
         return cast("Sequence[str] | None", self._call("rps_tagged_jobs", shell=shell))
+
+    def questions(self) -> Sequence[Question] | None:
+        """What shows whether the scheduler answers; None as above."""
+        return cast("Sequence[Question] | None", self._call("rps_questions"))
 
     def cancel(self, job: Job, shell: Shell) -> bool:
         """End a job; False where it was over already."""

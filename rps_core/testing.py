@@ -401,6 +401,22 @@ class SchedulerContract:
                 continue
             assert found is None, reply  # a plugin that does not look for jobs
 
+    def test_the_doctors_questions_can_be_asked(self) -> None:
+        """Argument lists with a program each; one that is not needed says what is missed without it."""
+        for question in self.site().questions() or ():
+            assert question.argv
+            assert all(question.argv)
+            assert question.needed or question.without
+
+    def test_jobs_are_listed_only_on_the_schedulers_word(self) -> None:
+        """None may look like a job of ours that is not one, and silence not like an empty list."""
+        for reply in (TIMEOUT, Answer(1, "", "cannot connect to server\n")):
+            try:
+                found = self.site().tagged_jobs(every_command(reply))
+            except SchedulerError:
+                continue
+            assert found is None, reply
+
     def test_what_cannot_be_cancelled_is_an_error(self, tmp_path: Path) -> None:
         """Else a session would be called over whose job goes on."""
         for reply in (TIMEOUT, MISSING, Answer(1, "", "cannot connect to server\n")):

@@ -127,7 +127,14 @@ class Api:
         if what == "health" and not rest:
             _want(request, "GET")
             settings = self._service.settings
-            return _json({"status": "ok", "version": __version__, "domain": settings.domain})
+            return _json(
+                {
+                    "status": "ok",
+                    "version": __version__,
+                    "domain": settings.domain,
+                    "draining": self._service.draining,
+                }
+            )
         if what != "sessions":
             raise RefusedError("no-such-call")
         if not rest:

@@ -1,12 +1,13 @@
-"""The commands about what there is here: the cluster, and the configuration."""
+"""The commands about what there is here: the cluster, the configuration, and whether all is well."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
 
-from rps_core.options import as_json, common, configure_log, find
+from rps_core.options import as_json, common, configure_log, find, store
 
 
 @click.command()
@@ -48,4 +49,19 @@ def init(*, yes: bool, **options: Any) -> None:
     first.run(here, shell.run, yes=yes)
 
 
-COMMANDS = (init, cluster, config)
+@click.command()
+@click.option("--fix", is_flag=True, help="Mend what is safe to mend, and say what was done.")
+@as_json
+@common
+def doctor(*, fix: bool, as_json: bool, **options: Any) -> None:
+    """Check all that a session needs, and say what to do about what fails."""
+    from rps_core import shell
+    from rps_core.doctor import page
+    from rps_core.doctor.case import Case
+
+    wanted = options["cluster"] or os.environ.get("RPS_CLUSTER")
+    case = Case(wanted, options["assignments"], shell.run, store(options), fix=fix)
+    page.print_page(case, as_json=as_json)
+
+
+COMMANDS = (init, cluster, config, doctor)

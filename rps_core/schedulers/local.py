@@ -27,6 +27,7 @@ from rps_core.plugin import (
     JobStatus,
     Known,
     Outcome,
+    Question,
     SchedulerError,
     Submission,
     Unknown,
@@ -142,6 +143,12 @@ def rps_tagged_jobs() -> Sequence[str]:
             if b"rps_core.node.supervisor" in command and entry.stat().st_uid == os.geteuid():
                 found.append(supervisor.job_id(int(entry.name)))
     return found
+
+
+@hookimpl(trylast=True)
+def rps_questions() -> Sequence[Question]:
+    """There is nobody to ask."""
+    return ()
 
 
 @hookimpl(trylast=True)

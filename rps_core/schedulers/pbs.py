@@ -14,6 +14,7 @@ from rps_core.plugin import (
     Evidence,
     Job,
     JobStatus,
+    Question,
     SchedulerError,
     SessionSpec,
     Shell,
@@ -158,6 +159,12 @@ def rps_poll(jobs: Sequence[Job], shell: Shell) -> Mapping[str, JobStatus]:
 def rps_testimony(job: Job, shell: Shell) -> Sequence[Evidence]:
     """As Torque's, from PBS's own `qstat` and `tracejob`."""
     return torque.rps_testimony(job, shell)
+
+
+@hookimpl(trylast=True)
+def rps_questions() -> Sequence[Question]:
+    """As Torque's."""
+    return torque.questions()
 
 
 @hookimpl(trylast=True)

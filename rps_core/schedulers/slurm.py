@@ -18,6 +18,7 @@ from rps_core.plugin import (
     Job,
     JobStatus,
     Outcome,
+    Question,
     SchedulerError,
     SessionSpec,
     Shell,
@@ -166,6 +167,12 @@ def rps_find_jobs(submissions: Sequence[Submission], shell: Shell) -> Mapping[st
 def rps_tagged_jobs(shell: Shell) -> Sequence[str]:
     """By the comments that squeue shows."""
     return answers.living_tagged(_answered(shell, commands.queue(answers.TAGGED_FORMAT)).stdout)
+
+
+@hookimpl(trylast=True)
+def rps_questions() -> Sequence[Question]:
+    """Slurm goes on without its accounting, and so does rps."""
+    return commands.questions()
 
 
 @hookimpl(trylast=True)

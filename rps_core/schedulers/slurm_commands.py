@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from rps_core.plugin import login_name
+from rps_core.plugin import Question, login_name
 from rps_core.schedulers.slurm_answers import (
     ACCOUNTING_FIELDS,
     NAMED_FIELDS,
@@ -81,6 +81,26 @@ def default_account() -> list[str]:
     """Prints the account alone, or nothing where the user is not known."""
     question = ["show", "user", login_name(), "format=DefaultAccount"]
     return ["sacctmgr", "--noheader", "--parsable2", *question]
+
+
+def questions() -> list[Question]:
+    """For `rps doctor`. sbatch and scancel are asked for their version alone, which needs no controller."""
+    recent = [*_sacct(ACCOUNTING_FIELDS), f"--user={os.getuid()}", "--starttime=now-1minutes"]
+    return [
+        Question(argv=("sbatch", "--version")),
+        Question(argv=("scancel", "--version")),
+        Question(argv=tuple(queue())),
+        Question(
+            argv=tuple(recent),
+            needed=False,
+            without="Without it the reason of an ended job may stay unknown.",
+        ),
+        Question(
+            argv=tuple(default_account()),
+            needed=False,
+            without="Without it the default account is not known to rps; Slurm takes it all the same.",
+        ),
+    ]
 
 
 def _sacct(fields: str) -> list[str]:

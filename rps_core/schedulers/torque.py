@@ -18,6 +18,7 @@ from rps_core.plugin import (
     Finished,
     Job,
     JobStatus,
+    Question,
     SchedulerError,
     SessionSpec,
     Shell,
@@ -330,6 +331,25 @@ def _traced(job: Job, shell: Shell) -> list[Evidence]:
     except SchedulerError:  # it is not there, on most login nodes
         return []
     return [Evidence(source="tracejob", line=line) for line in answers.traced(done.stdout)]
+
+
+@hookimpl(trylast=True)
+def rps_questions() -> Sequence[Question]:
+    """qstat answers for qsub and qdel too: one server is behind all."""
+    return questions()
+
+
+def questions() -> list[Question]:
+    """For Torque and PBS. Slurm's wrappers have no qselect."""
+    user = login_name()
+    return [
+        Question(argv=("qstat", "-u", user)),
+        Question(
+            argv=("qselect", "-u", user),
+            needed=False,
+            without="Without it rps reads the list of all jobs, which can be slow (Slurm has none).",
+        ),
+    ]
 
 
 @hookimpl(trylast=True)

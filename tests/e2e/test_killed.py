@@ -122,3 +122,27 @@ def test_one_damaged_session_harms_no_other(installed: Any, damage: str) -> None
         (directory / damage).write_bytes(kept)
     installed.rps("stop", victim["name"])
     assert [session["name"] for session in living(installed)] == [other["name"]]
+
+
+def test_nothing_is_locked_where_the_records_are(
+    installed: Any, need: Callable[[str], str], wait_for: Callable[..., None]
+) -> None:
+    """A home directory may be an NFS without locks. The job ends at once, for strace waits for it too."""
+    installed.rps("start", "--no-wait")  # one's own service, which has a lock of its own elsewhere
+    installed.rps("stop", "--all")
+    home = Path(installed.user.home)
+    prologue = installed.user.make(home / "locks") / "ends.sh"
+    prologue.write_text("exit 1\n")
+    trace = home / "locks" / "trace"
+    for arguments in (["start", "--no-wait", "--prologue", str(prologue)], ["list"], ["doctor"]):
+        done = installed.user.run(
+            [need("strace"), "-f", "-qq", "-y", "-o", str(trace), "-e", "trace=flock,fcntl,openat",
+             str(installed.directory / "rps"), *arguments],
+            capture_output=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        calls = trace.read_text().splitlines()
+        ours = [line for line in calls if ".local/state/rps" in line]
+        assert ours, "nothing was opened there?"
+        assert [line for line in ours if "flock(" in line or "SETLK" in line] == []
+    wait_for(lambda: living(installed) == [])

@@ -1,0 +1,119 @@
+"""`rps doctor` as a user runs it: on a healthy machine, and on sick ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import environment_of
+
+Start = Callable[..., dict[str, Any]]
+
+
+def lines(done: Any) -> dict[str, list[tuple[str, str]]]:
+    """Verdicts and texts, with what to do behind them, by the name of the check."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for line in json.loads(done.stdout)["lines"]:
+        text = f"{line['text']} {line['hint'] or ''}{line['fixed'] or ''}"
+        found.setdefault(line["check"], []).append((line["verdict"], text))
+    return found
+
+
+def only(found: list[tuple[str, str]], verdict: str) -> str:
+    (text,) = [text for one, text in found if one == verdict]
+    return text
+
+
+def test_a_healthy_machine_with_a_session(installed: Any, start: Start) -> None:
+    """Nothing is wrong, all is looked at, and no secret is told."""
+    name = start()["name"]
+    state = Path(installed.user.home) / ".local/state/rps/sessions" / name
+    service = Path(f"/var/tmp/rps-{installed.user.uid}")
+    secrets = list(json.loads((state / "claim.json").read_text()).values())
+    secrets += [(service / "issue.key").read_text().strip()]
+    page = installed.rps("doctor", "-vv")
+    told = installed.rps("doctor", "--json", "-vv", "--log-format", "json")
+    found = lines(told)
+    assert list(found) == [
+        "launcher", "detection", "plugins", "configuration", "allocation", "plan", "jupyter", "home",
+        "sessions", "service", "clock", "scheduler", "leftovers",
+    ]  # fmt: skip
+    bad = {
+        check: one for check, one in found.items() if {verdict for verdict, _ in one} != {"pass"}
+    }
+    assert bad == {}
+    assert "it is ready (rps" in found["service"][-1][1]
+    assert page.stdout.endswith(" passed, 0 warned, 0 failed.\n")
+    for text in (page.stdout, page.stderr, told.stdout, told.stderr):
+        for secret in secrets:
+            assert secret not in text
+
+
+@pytest.fixture
+def broken_plugin(installed: Any) -> Iterator[str]:
+    """One that somebody installed into the environment of rps, and that cannot be imported."""
+    (place,) = (installed.directory / ".venv/lib").glob("python*/site-packages")
+    metadata = place / "rps_broken-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: rps-broken\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[rps]\nbroken = rps_broken_plugin\n")
+    yield "broken (rps-broken 1.0) is broken: ModuleNotFoundError"
+    shutil.rmtree(metadata)
+
+
+def test_a_sick_configuration_home_and_plugin(installed: Any, broken_plugin: str) -> None:
+    home = Path(installed.user.home)
+    config = home / ".config/rps/config.yaml"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text("job: {waltime: 1}\n")
+    mode = home.stat().st_mode
+    home.chmod(0o777)
+    try:
+        done = installed.rps("doctor", "--json", check=False)
+    finally:
+        home.chmod(mode)
+        config.unlink()
+    assert done.returncode == 9, done.stderr
+    found = lines(done)
+    assert broken_plugin in only(found["plugins"], "warn")
+    assert "RPS_BLOCK=broken" in only(found["plugins"], "warn")
+    assert f"{config}:1: unknown key `job.waltime`" in only(found["configuration"], "fail")
+    assert "everybody can write in" in only(found["home"], "fail")
+    assert "not checked" in only(found["service"], "warn")
+    assert {verdict for verdict, _ in found["leftovers"]} == {"pass"}
+
+
+def test_a_clock_that_is_wrong(installed: Any, start: Start, need: Callable[[str], str]) -> None:
+    start()
+    done = installed.user.run(
+        [need("faketime"), "-f", "+10m", str(installed.directory / "rps"), "doctor", "--json"],
+        env={"FAKETIME_DONT_FAKE_MONOTONIC": "1"}, capture_output=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 9, done.stderr
+    assert "600 s ahead of the service's" in only(lines(done)["clock"], "fail")
+
+
+def test_a_disk_that_is_full(installed: Any, need: Callable[[str], str]) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    disk = installed.user.make(Path(installed.user.home) / "disk")
+    user = installed.user
+    fill = "mount -t tmpfs -o size=64k,mode=777 tmpfs disk; head -c 60k /dev/zero >disk/ballast; "
+    become = f'exec setpriv --reuid={user.uid} --regid={user.gid} --clear-groups "$@"'
+    done = subprocess.run(
+        [need("unshare"), "--mount", "sh", "-c", fill + become, "sh",
+         str(installed.directory / "rps"), "doctor", "--json"],
+        env={**environment_of(user.home), "XDG_STATE_HOME": str(disk)}, cwd=user.home,
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 9, done.stderr
+    told = only(lines(done)["sessions"], "fail")
+    assert "No space left on device" in told
+    assert "XDG_STATE_HOME" in told
