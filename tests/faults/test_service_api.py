@@ -120,6 +120,7 @@ def test_health_is_for_the_cluster(service: Service) -> None:
     for source in (LOGIN, COMPUTE):
         status, health = service.call("GET", "health", source=source)
         assert (status, health["status"], health["domain"]) == (200, "ok", DOMAIN)
+        assert health["draining"] is False
 
 
 @pytest.mark.parametrize("path", ["health", "sessions", "sessions/a-b-c/redeem", "nothing"])

@@ -95,6 +95,7 @@ def test_draining_outlives_the_service_and_leaves_sessions_alone(tmp_path: Path)
         before = service.issue()
         output(tmp_path, "drain")
         assert issue_status(service) == (503, "draining")
+        assert service.call("GET", "health")[1]["draining"] is True
         assert service.redeem(before, 5000)[0] == 200
         service.kill()
         service.start()

@@ -10,12 +10,12 @@ from typing import Any, cast
 
 import pytest
 
-from rps_core import recovery
+from rps_core import launch, recovery
 from rps_core.cluster import Here
 from rps_core.errors import SchedulerError
 from rps_core.models import Cluster, Gone, Submission, Unknown
 from rps_core.shell import run
-from rps_core.store import Endpoint, Record, Secrets, Store
+from rps_core.store import Endpoint, Record, Secrets, SessionFiles, Store
 
 COMET = Cluster(name="comet", site="comet", scheduler="slurm")
 
@@ -119,3 +119,24 @@ def test_what_the_job_noted_itself_needs_no_scheduler(store: Store) -> None:
     assert [one.job_id for one in found] == ["18"]
     assert judged == {}
     assert site.asked == []
+
+
+def test_a_disk_that_fills_up_during_the_submission_loses_no_job(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job is there: its session goes on, and the next command finds it by its tag."""
+    record = interrupted(store, "one-two-three")
+    site = Site({record.tag: "17"})
+
+    def full(*_arguments: object, **_options: object) -> Path:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SessionFiles, "write", full)
+        submitted = launch._submitted(cast("Here", FakeHere(site)), store, record, "17", run)
+        assert (submitted.job_id, submitted.ended) == ("17", None)
+        found, _ = adopt([record], site, store)
+        assert found[0].job_id == "17"
+    assert store.load("one-two-three").job_id is None
+    adopt([record], site, store)
+    assert store.load("one-two-three").job_id == "17"
