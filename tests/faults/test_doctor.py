@@ -23,6 +23,7 @@ from rps_core.errors import UnhealthyError
 from rps_core.models import Question
 from rps_core.store import Endpoint, Record, Secrets, Store
 from rps_proxy.authority import Authority
+from tests.older_service import OlderService
 from tests.tls_server import TlsServer
 
 DOMAIN = "rps.localhost"
@@ -86,7 +87,7 @@ def case_of(*settings: str, cluster: str = "local") -> Case:
     return case
 
 
-def examined(server: FakeService, *settings: str) -> tuple[list[Finding], list[Finding]]:
+def examined(server: TlsServer, *settings: str) -> tuple[list[Finding], list[Finding]]:
     """The findings on the service, and on the clock."""
     case = case_of("proxy.own=false", f"proxy.domain={DOMAIN}", f"proxy.port={server.port}",
                    f"proxy.ca_file={server.ca_file}", *settings)  # fmt: skip
@@ -173,6 +174,19 @@ def test_another_web_server_has_its_name(serving: Callable[..., FakeService]) ->
     server = serving()
     server.status, server.answer = 404, {"nothing": "here"}
     only(examined(server)[0], Verdict.FAIL, "no Reverse Proxy Service", "404")
+
+
+def test_the_older_service_is_recognised(tmp_path: Path) -> None:
+    server = OlderService(tmp_path)
+    try:
+        found, _ = examined(server)
+        assert found[-1].verdict is Verdict.PASS, found
+        assert "the older service" in found[-1].text
+        asked = [script for script, _ in server.calls]
+        assert asked == ["tokenjobstate.cgi"], "no name is asked for"
+        only(examined(server, "proxy.protocol=rps")[0], Verdict.FAIL, "no Reverse Proxy Service")
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize(
