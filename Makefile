@@ -32,6 +32,10 @@ lint: dev ## ruff, mypy and shellcheck
 bench: system dev ## measure what docs/benchmarks.md claims
 	$(BIN)/python benchmarks/run.py
 
+.PHONY: pictures
+pictures: system dev ## take the pictures that the documents show
+	RPS_PICTURES=1 $(BIN)/python -m pytest tests/browser/test_pages.py
+
 .PHONY: dev
 dev: $(VENV)/dev-stamp ## the development environment, .venv.dev
 

@@ -56,7 +56,10 @@ class Standing:
     def text(self) -> str:
         """The same in a sentence or two, the reason included."""
         if self.state in ("queued", "lapsed", "ended") and self.reason:
-            return _WITH_REASON[self.state].format(_sentence(self.reason))
+            reason = self.reason.strip().rstrip(".")
+            if self.state != "queued":
+                reason = reason[:1].upper() + reason[1:]
+            return _WITH_REASON[self.state].format(reason)
         return _TEXTS[self.state]
 
 
@@ -81,9 +84,9 @@ _TEXTS = {
     "not-answering": "Its job is running, but the notebook could not be reached just now.",
 }
 _WITH_REASON = {
-    "queued": "Why your job waits: {}",
-    "lapsed": "Nothing was heard of its job for a while. {}",
-    "ended": "{} There is no notebook here any more.",
+    "queued": "Why your job waits: {}.",
+    "lapsed": "Nothing was heard of its job for a while. {}.",
+    "ended": "{}. There is no notebook here any more.",
 }
 
 
@@ -136,8 +139,3 @@ def _span(seconds: float) -> str:
             number = round(seconds / length)
             return f"{number} {unit}{'s' if number > 1 else ''}"
     return "less than a minute"
-
-
-def _sentence(reason: str) -> str:
-    text = reason.strip()
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"

@@ -45,7 +45,7 @@ function show() {
     }
   }
   row("estimate", known.estimate, (moment) => `${clock(moment)} (${away(moment)})`);
-  row("seen", known.seen, away);
+  row("seen", known.seen, (moment) => away(Math.min(moment, Date.now() + ahead)));
 }
 
 function row(id, seconds, words) {

@@ -7,20 +7,19 @@ Pictures of what it saw are kept in `artefacts/`.
 from __future__ import annotations
 
 import json
-import shutil
-import socket
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
-from selenium.webdriver import ChromeOptions, Remote
+from selenium.webdriver import Remote
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
+
+from tests.browser.chromium import chromium, trust
 
 ARTEFACTS = Path(__file__).resolve().parent.parent.parent / "artefacts"
 
@@ -28,51 +27,12 @@ ARTEFACTS = Path(__file__).resolve().parent.parent.parent / "artefacts"
 @pytest.fixture
 def browser(installed: Any, need: Callable[[str], str]) -> Iterator[Remote]:
     """A Chromium with a fresh profile that trusts the CA whose path `rps proxy ca` prints."""
-    chromium, driver, certutil = need("chromium"), need("chromedriver"), need("certutil")
-    user = installed.user
-    ca_file = installed.rps("proxy", "ca").stdout.strip()
-    database = Path(user.home) / ".pki" / "nssdb"
-    if not database.exists():
-        user.run(["mkdir", "-p", str(database)], check=True)
-        new = [certutil, "-d", f"sql:{database}", "-N", "--empty-password"]
-        user.run(new, check=True)
-        user.run(
-            [certutil, "-d", f"sql:{database}", "-A", "-t", "C,,", "-n", "rps", "-i", ca_file],
-            check=True,
-        )
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port = reserved.getsockname()[1]
-    profile = Path(user.home) / "chromium-profile"
-    log = (Path(user.home) / "chromedriver.log").open("w")
-    process = user.popen([driver, f"--port={port}"], stdout=log, stderr=log)
-    options = ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        "--headless=new", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-        "--disable-component-update", "--disable-sync", "--disable-quic", "--disable-dev-shm-usage",
-        "--no-sandbox",  # a container may have no user namespaces; certificates are checked all the same
-        "--window-size=1200,800", f"--user-data-dir={profile}",
-    ):  # fmt: skip
-        options.add_argument(flag)
+    user, home = installed.user, Path(installed.user.home)
+    trust(user, home, installed.rps("proxy", "ca").stdout.strip(), need)
     try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline, "chromedriver does not start"
-                time.sleep(0.1)
-        remote = Remote(f"http://127.0.0.1:{port}", options=options)
-        try:
+        with chromium(user, home, need) as remote:
             yield remote
-        finally:
-            remote.quit()
     finally:
-        process.terminate()
-        process.wait(30)
-        log.close()
-        shutil.rmtree(profile, ignore_errors=True)
         installed.rps("stop", "--all")
 
 

@@ -82,7 +82,7 @@ def test_what_a_launcher_says_is_on_the_page(service: Service) -> None:
     )
     status, text = page(service, session)
     assert (status, phase(service, session)) == (503, "queued")
-    assert "Why your job waits: Its &lt;node&gt; is down." in text
+    assert "Why your job waits: its &lt;node&gt; is down." in text
     assert "in about 25 minutes" in text
     assert "alice" not in text
     assert say(service, session, state="running")[0] == 200

@@ -91,8 +91,8 @@ def test_no_reason_breaks_out_of_its_page(state: str, reason: str) -> None:
 
 
 def test_reasons_are_sentences() -> None:
-    assert Standing("queued", "its node is down").text == "Why your job waits: Its node is down."
-    assert Standing("ended", "Maintenance!").text.startswith("Maintenance! There is")
+    assert Standing("queued", "its node is down").text == "Why your job waits: its node is down."
+    assert Standing("ended", "maintenance.").text.startswith("Maintenance. There is")
     assert words_for("walltime") == "its walltime was over"
     for unknown in ("alice", None, 7, ["walltime"]):
         assert words_for(unknown) is None
