@@ -113,6 +113,17 @@ def rps_poll(cluster: Cluster, jobs: Sequence[Job], shell: Shell) -> Mapping[str
 
 
 @hookspec(firstresult=True)
+def rps_poll_everybody(
+    cluster: Cluster, job_ids: Sequence[str], shell: Shell
+) -> Mapping[str, JobStatus] | None:
+    """As `rps_poll`, of jobs of anybody, for `rps proxy feed`: by an account that may see them, and may
+    read none of their files.
+
+    An id that the scheduler has forgotten must not cost the others their answer.
+    """
+
+
+@hookspec(firstresult=True)
 def rps_testimony(cluster: Cluster, job: Job, shell: Shell) -> Sequence[Evidence] | None:
     """All that the scheduler and its accounting tell of one job, living or over, for `rps why`: its state
     and limits, what it used, who ended it. A line each, with the command that it comes from.

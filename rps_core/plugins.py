@@ -267,6 +267,15 @@ class Site:
         answer = self._answer("rps_poll", jobs=jobs, shell=shell)
         return cast("Mapping[str, JobStatus]", answer)
 
+    def poll_everybody(self, job_ids: Sequence[str], shell: Shell) -> Mapping[str, JobStatus]:
+        """The status of anybody's jobs by id.
+
+        Raises:
+            RpsError: neither plugin has that hook.
+        """
+        answer = self._answer("rps_poll_everybody", job_ids=job_ids, shell=shell)
+        return cast("Mapping[str, JobStatus]", answer)
+
     def testimony(self, job: Job, shell: Shell) -> Sequence[Evidence]:
         """What the scheduler tells of one job; nothing where its plugin has no word for it."""
         answer = self._call("rps_testimony", job=job, shell=shell)

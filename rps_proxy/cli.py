@@ -131,6 +131,34 @@ def drain(config_file: Path | None, assignments: tuple[str, ...], *, off: bool) 
 
 
 @proxy.command()
+@click.option(
+    "--cluster", metavar="NAME", help="The cluster to ask, in place of `feed.cluster`."
+)
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Tell the service over its API, with this key, and not over the admin socket.",
+)
+@options.configuration
+@options.assignment
+def feed(
+    cluster: str | None,
+    key_file: Path | None,
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+) -> None:
+    """Ask the scheduler once for all unfinished jobs, and tell the service how they stand."""
+    from rps_core.cluster import find
+    from rps_proxy.feed import feed, over_the_api, over_the_socket
+    from rps_proxy.settings import load
+
+    settings = load(config_file, assignments)
+    here = find(cluster or settings.feed.cluster)
+    service = over_the_api(here, key_file) if key_file else over_the_socket(here, settings)
+    click.echo(feed(here, service))
+
+
+@proxy.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @options.configuration
 @options.assignment
@@ -147,7 +175,7 @@ def backup(file: Path, config_file: Path | None, assignments: tuple[str, ...]) -
     "directory", type=click.Path(path_type=Path, file_okay=False), default=Path("/etc/rps")
 )
 def init(directory: Path) -> None:
-    """Write a commented configuration and a systemd unit to DIRECTORY (/etc/rps); overwrites nothing."""
+    """Write a commented configuration and systemd units to DIRECTORY (/etc/rps); overwrites nothing."""
     from rps_proxy.init import init
 
     for path in init(directory):

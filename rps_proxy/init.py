@@ -10,7 +10,7 @@ from pathlib import Path
 from rps_core.errors import ServiceError, UsageError
 
 CONFIGURATION = "proxy.yaml"
-UNIT = "rps-proxy.service"
+UNITS = ("rps-proxy.service", "rps-proxy-feed.service", "rps-proxy-feed.timer")
 
 _HEAD = """\
 # The Reverse Proxy Service at this site, as `rps proxy init` wrote it. Lines without `#` are in force;
@@ -26,7 +26,7 @@ _OURS = {
 
 
 def init(directory: Path) -> list[Path]:
-    """Write the configuration and the unit into `directory`; the files that were written.
+    """Write the configuration and the units into `directory`; the files that were written.
 
     A file that is there stays as it is.
 
@@ -36,12 +36,16 @@ def init(directory: Path) -> list[Path]:
     """
     directory = directory.absolute()
     configuration = directory / CONFIGURATION
-    unit = (files("rps_proxy") / "systemd" / UNIT).read_text("utf-8")
-    unit = unit.replace("@COMMAND@", _command()).replace("@CONFIGURATION@", str(configuration))
+    command = _command()
+    texts = {configuration: commented()}
+    for name in UNITS:
+        unit = (files("rps_proxy") / "systemd" / name).read_text("utf-8")
+        unit = unit.replace("@COMMAND@", command).replace("@CONFIGURATION@", str(configuration))
+        texts[directory / name] = unit
     written = []
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for path, text in ((configuration, commented()), (directory / UNIT, unit)):
+        for path, text in texts.items():
             try:
                 with path.open("x", encoding="utf-8") as file:
                     file.write(text)

@@ -99,6 +99,7 @@ class Compat:
 class Feed:
     """See `feed` in proxy.yaml."""
 
+    cluster: str | None
     networks: tuple[str, ...]
     key_file: str | None
 

@@ -143,6 +143,16 @@ def rps_tagged_jobs(shell: Shell) -> Sequence[str]:
 @hookimpl(trylast=True)
 def rps_poll(jobs: Sequence[Job], shell: Shell) -> Mapping[str, JobStatus]:
     """One `qstat` for all, by their ids, ended ones included; a second one where PBS keeps no history."""
+    return _poll(jobs, shell, torque.forgotten)
+
+
+@hookimpl(trylast=True)
+def rps_poll_everybody(job_ids: Sequence[str], shell: Shell) -> Mapping[str, JobStatus]:
+    """The same: an id may be anybody's."""
+    return _poll(torque.strangers(job_ids), shell, torque.forgotten_of_anybody)
+
+
+def _poll(jobs: Sequence[Job], shell: Shell, judge: torque.Judge) -> Mapping[str, JobStatus]:
     asked = [job for job in jobs if answers.is_id(job.id)]
     if not asked:
         return torque.not_ids(jobs)
@@ -152,7 +162,7 @@ def rps_poll(jobs: Sequence[Job], shell: Shell) -> Mapping[str, JobStatus]:
         done = shell("qstat", "-f", *ids, timeout=torque.TIMEOUT)
     found = answers.text_jobs(done.stdout)
     denied = answers.denied(done.stderr)
-    return {**torque.not_ids(jobs), **torque.sort_out(asked, found, denied, done, shell)}
+    return {**torque.not_ids(jobs), **torque.sort_out(asked, found, denied, done, shell, judge)}
 
 
 @hookimpl(trylast=True)

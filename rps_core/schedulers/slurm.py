@@ -36,7 +36,7 @@ from rps_core.schedulers.slurm_choices import rps_partitions as rps_partitions
 from rps_core.schedulers.slurm_directives import directives, job_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from importlib.resources.abc import Traversable
 
     from rps_core.plugin import Finished
@@ -98,29 +98,49 @@ def rps_poll(jobs: Sequence[Job], shell: Shell) -> Mapping[str, JobStatus]:
     """One squeue for all jobs, and one sacct for those that it shows no more or calls cancelled (sacct
     knows by whom).
     """
+    by_id = {job.id: job for job in jobs}
+    return _poll(list(by_id), shell, lambda one, opinion: forgotten.conclude(by_id[one], opinion))
+
+
+@hookimpl(trylast=True)
+def rps_poll_everybody(job_ids: Sequence[str], shell: Shell) -> Mapping[str, JobStatus]:
+    """The same of all users' jobs: one squeue that lists them all, and one sacct."""
+
+    def conclude(_job_id: str, opinion: JobStatus | None) -> JobStatus:
+        return opinion or Unknown(reason="neither squeue nor sacct knows it")
+
+    return _poll(job_ids, shell, conclude, everybody=True)
+
+
+def _poll(
+    job_ids: Sequence[str],
+    shell: Shell,
+    conclude: Callable[[str, JobStatus | None], JobStatus],
+    *,
+    everybody: bool = False,
+) -> dict[str, JobStatus]:
+    """`conclude` judges a job that squeue does not show, and of whose end accounting does not tell."""
     statuses: dict[str, JobStatus] = {
-        job.id: Unknown(reason=f"{job.id!r} is no id of a Slurm job") for job in jobs
+        job_id: Unknown(reason=f"{job_id!r} is no id of a Slurm job") for job_id in job_ids
     }
-    ours = [job for job in jobs if answers.is_job_id(job.id)]
+    ours = [job_id for job_id in job_ids if answers.is_job_id(job_id)]
     if not ours:
         return statuses
-    queue = _ask(shell, commands.queue(), QUEUE_TIME)
+    queue = _ask(shell, commands.queue(everybody=everybody), QUEUE_TIME)
     if isinstance(queue, Unknown):
-        return {**statuses, **{job.id: queue for job in ours}}
+        return {**statuses, **dict.fromkeys(ours, queue)}
     queued = {
         job_id: answers.status_in_queue(job)
         for job_id, job in answers.queued_jobs(queue.stdout).items()
     }
-    doubtful = [job for job in ours if _is_doubtful(queued.get(job.id))]
-    second = _second_opinions(doubtful, shell)
-    for job in ours:
-        first, opinion = queued.get(job.id), second.get(job.id)
+    doubtful = [job_id for job_id in ours if _is_doubtful(queued.get(job_id))]
+    second = _second_opinions(doubtful, shell, everybody=everybody)
+    for job_id in ours:
+        first, opinion = queued.get(job_id), second.get(job_id)
         if first is None:
-            statuses[job.id] = (
-                opinion if isinstance(opinion, Gone) else forgotten.conclude(job, opinion)
-            )
+            statuses[job_id] = opinion if isinstance(opinion, Gone) else conclude(job_id, opinion)
         else:
-            statuses[job.id] = opinion if isinstance(opinion, Gone) else first
+            statuses[job_id] = opinion if isinstance(opinion, Gone) else first
     return statuses
 
 
@@ -291,14 +311,16 @@ def _is_doubtful(status: JobStatus | None) -> bool:
     return status is None or (isinstance(status, Gone) and status.outcome is Outcome.CANCELLED)
 
 
-def _second_opinions(jobs: Sequence[Job], shell: Shell) -> dict[str, JobStatus]:
+def _second_opinions(
+    job_ids: Sequence[str], shell: Shell, *, everybody: bool
+) -> dict[str, JobStatus]:
     """What accounting says; nothing of a job that it does not have (yet)."""
-    if not jobs:
+    if not job_ids:
         return {}
-    done = _ask(shell, commands.accounting([job.id for job in jobs]), ACCOUNTING_TIME)
+    done = _ask(shell, commands.accounting(job_ids, everybody=everybody), ACCOUNTING_TIME)
     if isinstance(done, Unknown):
         reason = f"squeue shows it no more, and {done.reason}"
-        return {job.id: Unknown(reason=reason) for job in jobs}
+        return {job_id: Unknown(reason=reason) for job_id in job_ids}
     return {
         job_id: answers.status_in_accounting(job)
         for job_id, job in answers.accounted_jobs(done.stdout).items()

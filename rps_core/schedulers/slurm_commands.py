@@ -28,16 +28,18 @@ def submit(spec: SessionSpec, script: Path) -> list[str]:
     return ["sbatch", "--parsable", f"--comment={spec.tag}", str(script)]
 
 
-def queue(format_: str = QUEUE_FORMAT) -> list[str]:
-    """All jobs of this user, those that ended a short while ago too. Ids are not given: one that is
-    forgotten fails the question for all, and a uid can be given where `--me` is not known yet.
+def queue(format_: str = QUEUE_FORMAT, *, everybody: bool = False) -> list[str]:
+    """All jobs of this user, or of everybody, those that ended a short while ago too. Ids are not given: one
+    that is forgotten fails the question for all, and a uid can be given where `--me` is not known yet.
     """
-    return ["squeue", f"--user={os.getuid()}", "--states=all", "--noheader", f"--format={format_}"]
+    whose = [] if everybody else [f"--user={os.getuid()}"]
+    return ["squeue", *whose, "--states=all", "--noheader", f"--format={format_}"]
 
 
-def accounting(job_ids: Sequence[str]) -> list[str]:
+def accounting(job_ids: Sequence[str], *, everybody: bool = False) -> list[str]:
     """The jobs without their steps."""
-    return [*_sacct(ACCOUNTING_FIELDS), f"--jobs={','.join(job_ids)}"]
+    whose = ["--allusers"] if everybody else []
+    return [*_sacct(ACCOUNTING_FIELDS), *whose, f"--jobs={','.join(job_ids)}"]
 
 
 def story(job_id: str) -> list[str]:

@@ -7,6 +7,7 @@ They are recognised by their first answer (`qstat -x`: "Unknown option"), and re
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,8 +17,10 @@ from weakref import WeakSet
 from rps_core.plugin import (
     Evidence,
     Finished,
+    Gone,
     Job,
     JobStatus,
+    Outcome,
     Question,
     SchedulerError,
     SessionSpec,
@@ -48,6 +51,8 @@ if TYPE_CHECKING:
 Find: TypeAlias = Callable[[str, Shell], list[str] | None]
 
 TIMEOUT = 60.0  # seconds: none of the commands has a time limit of its own
+# What to think of jobs that the server does not know, by id.
+Judge: TypeAlias = Callable[[Sequence[Job], Shell], dict[str, JobStatus]]
 _WITHOUT_XML: WeakSet[Shell] = WeakSet()  # found out once for each run of rps
 
 _HINTS = {
@@ -232,6 +237,16 @@ def rps_poll(jobs: Sequence[Job], shell: Shell) -> Mapping[str, JobStatus]:
     no XML. And because an id that is asked for is denied by name when it is not known, which is more
     than its absence from a list.
     """
+    return _poll(jobs, shell, forgotten)
+
+
+@hookimpl(trylast=True)
+def rps_poll_everybody(job_ids: Sequence[str], shell: Shell) -> Mapping[str, JobStatus]:
+    """The same: an id may be anybody's."""
+    return _poll(strangers(job_ids), shell, forgotten_of_anybody)
+
+
+def _poll(jobs: Sequence[Job], shell: Shell, judge: Judge) -> Mapping[str, JobStatus]:
     asked = [job for job in jobs if answers.is_id(job.id)]
     if not asked:
         return not_ids(jobs)
@@ -240,7 +255,7 @@ def rps_poll(jobs: Sequence[Job], shell: Shell) -> Mapping[str, JobStatus]:
         done = shell("qstat", "-x", *ids, timeout=TIMEOUT)
         if done.code != 2 or not re.search("unknown option|invalid option", done.stderr, re.I):
             denied = answers.denied(done.stderr)
-            found = sort_out(asked, answers.xml_jobs(done.stdout), denied, done, shell)
+            found = sort_out(asked, answers.xml_jobs(done.stdout), denied, done, shell, judge)
             return {**not_ids(jobs), **found}
         _WITHOUT_XML.add(shell)
     done = shell("qstat", "-f", "-1", *ids, timeout=TIMEOUT)
@@ -248,7 +263,12 @@ def rps_poll(jobs: Sequence[Job], shell: Shell) -> Mapping[str, JobStatus]:
     denied = answers.denied(done.stderr)
     if (done.code == 153 or shown) and not done.stderr.strip():
         denied = ids  # Slurm's reads the list of all jobs, and names nobody that is not in it
-    return {**not_ids(jobs), **sort_out(asked, shown, denied, done, shell)}
+    return {**not_ids(jobs), **sort_out(asked, shown, denied, done, shell, judge)}
+
+
+def strangers(job_ids: Sequence[str]) -> list[Job]:
+    """Jobs of anybody, of whose sessions nothing can be read."""
+    return [Job(id=job_id, tag="", session_dir=Path(os.devnull)) for job_id in job_ids]
 
 
 def not_ids(jobs: Sequence[Job]) -> dict[str, JobStatus]:
@@ -266,29 +286,52 @@ def sort_out(
     denied: Sequence[str],
     done: Finished,
     shell: Shell,
+    judge: Judge,
 ) -> dict[str, JobStatus]:
-    """The status of each job, from what qstat showed and what it denied."""
+    """The status of each job, from what qstat showed and what it denied; `judge` is for these."""
     statuses: dict[str, JobStatus] = {}
-    forgotten = []
+    unknown = []
     for job in jobs:
         attributes = answers.matching(job.id, found)
         if attributes is not None:
             statuses[job.id] = status_of(attributes)
         elif any(answers.same_job(job.id, other) for other in denied):
-            forgotten.append(job)
+            unknown.append(job)
         else:
             told = answers.complaint("", done.stderr) or "its answer says nothing of this job"
             away = "scheduler-away" if done.code in AWAY else None
             statuses[job.id] = Unknown(reason=f"qstat: {told} (exit {done.code})", cause=away)
-    if forgotten:
-        statuses.update(_forgotten(forgotten, shell))
+    if unknown:
+        statuses.update(judge(unknown, shell))
     return statuses
 
 
-def _forgotten(jobs: Sequence[Job], shell: Shell) -> dict[str, JobStatus]:
-    """Ask the server in another way, for all at once: `qselect` lists the ids of a user's jobs."""
+def forgotten(jobs: Sequence[Job], shell: Shell) -> dict[str, JobStatus]:
+    """What is to be thought of this user's jobs that the server does not know."""
+    return _asked_otherwise(jobs, shell, ("-u", login_name()), conclude)
+
+
+def forgotten_of_anybody(jobs: Sequence[Job], shell: Shell) -> dict[str, JobStatus]:
+    """The same of anybody's jobs: without their files, the server's second word decides."""
+
+    def conclude(job: Job, second_opinion: str | None) -> JobStatus:
+        denial = f"the server knows no job {job.id} any more"
+        if second_opinion is None:
+            return Unknown(reason=f"{denial}, and nothing else tells what became of it")
+        return Gone(outcome=Outcome.ENDED, evidence=f"{denial}, and {second_opinion}")
+
+    return _asked_otherwise(jobs, shell, (), conclude)
+
+
+def _asked_otherwise(
+    jobs: Sequence[Job],
+    shell: Shell,
+    whose: Sequence[str],
+    conclude: Callable[[Job, str | None], JobStatus],
+) -> dict[str, JobStatus]:
+    """Ask the server in another way, for all at once: `qselect` lists the ids of a user's jobs, or all."""
     try:
-        done = shell("qselect", "-u", login_name(), timeout=TIMEOUT)
+        done = shell("qselect", *whose, timeout=TIMEOUT)
         listed = {answers.number(line.strip()): line.strip() for line in done.stdout.split("\n")}
         clear = done.code == 0
     except SchedulerError:

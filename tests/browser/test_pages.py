@@ -23,7 +23,14 @@ from tests.faults.service_stand import DOMAIN, Notebook, Service, Session, runni
 
 PROJECT = Path(__file__).resolve().parents[2]
 PICTURES = PROJECT / "docs" / "pictures"
-SHOWN = ("queued-light", "queued-dark", "queued-phone", "starting-light", "ready-light", "ended-light")
+SHOWN = (
+    "queued-light",
+    "queued-dark",
+    "queued-phone",
+    "starting-light",
+    "ready-light",
+    "ended-light",
+)
 LARGEST = 60_000  # bytes of a picture in the documents
 ARTEFACTS = PROJECT / "artefacts"
 REASON = "its account has used up what all its jobs together may use"

@@ -33,7 +33,7 @@ TABLE: list[tuple[str, Covered | Cannot]] = [
         "errors are never counted until all jobs have failed",
         Cannot(
             f"{S}/slurm.py",
-            "return {**statuses, **{job.id: queue for job in ours}}",
+            "return {**statuses, **dict.fromkeys(ours, queue)}",
             "nothing is counted: each poll starts from nothing, and an error is Unknown for each job",
         ),
     ),
@@ -217,7 +217,7 @@ TABLE: list[tuple[str, Covered | Cannot]] = [
         "one forgotten id fails the whole list",
         Cannot(
             f"{S}/slurm_commands.py",
-            'f"--user={os.getuid()}", "--states=all"',
+            '"squeue", *whose, "--states=all"',
             "squeue is given no ids",
         ),
     ),

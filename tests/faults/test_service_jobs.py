@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -260,13 +254,3 @@ def test_streams_end_with_the_service(tmp_path: Path) -> None:
             assert stream.event() is not None
             assert service.stop() == 0
             assert stream.event() is None
-
-
-def rps(directory: Path, *arguments: str, path: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from rps_core.cli import main; main()", "proxy", *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=60, env={**os.environ, "PATH": path}
-    )
-
-
-_ = (json, re, sqlite3, rps)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from rps_core.errors import UsageError
-from rps_proxy.init import commented, init
+from rps_proxy.init import UNITS, commented, init
 from rps_proxy.settings import load
 
 Need = Callable[[str], str]
@@ -35,14 +35,18 @@ def rps_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_configuration_is_the_defaults_at_a_service_account(
     tmp_path: Path, rps_command: Path
 ) -> None:
-    configuration, unit = init(tmp_path / "etc")
+    configuration, *units = init(tmp_path / "etc")
     found, defaults = load(configuration), load()
     assert found.service_directory == Path("/var/lib/rps/service")
     assert found.ca_directory == Path("/var/lib/rps/ca")
     assert replace(found, directory=None, tls=replace(found.tls, ca_directory=None)) == defaults
-    assert {stat.S_IMODE(path.stat().st_mode) for path in (configuration, unit)} == {0o644}
-    assert f"ExecStart={rps_command} proxy serve --config {configuration}\n" in unit.read_text()
-    assert "@" not in unit.read_text()
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (configuration, *units)} == {0o644}
+    assert [unit.name for unit in units] == list(UNITS)
+    for unit, command in zip(units, ("serve", "feed", None), strict=True):
+        text = unit.read_text()
+        assert "@" not in text
+        if command is not None:
+            assert f"ExecStart={rps_command} proxy {command} --config {configuration}\n" in text
 
 
 def test_every_key_is_there_to_be_taken_up(tmp_path: Path) -> None:
@@ -59,15 +63,15 @@ def test_every_key_is_there_to_be_taken_up(tmp_path: Path) -> None:
 def test_nothing_is_overwritten(tmp_path: Path, rps_command: Path) -> None:
     mine = tmp_path / "proxy.yaml"
     mine.write_text("domain: rps.example.org\n")
-    assert init(tmp_path) == [tmp_path / "rps-proxy.service"]
+    assert init(tmp_path) == [tmp_path / name for name in UNITS]
     assert mine.read_text() == "domain: rps.example.org\n"
     with pytest.raises(UsageError):
         init(tmp_path)
 
 
 def test_systemd_takes_the_unit(tmp_path: Path, rps_command: Path, need: Need) -> None:
-    _, unit = init(tmp_path / "etc")
+    _, *units = init(tmp_path / "etc")
     done = subprocess.run(
-        [need("systemd-analyze"), "verify", "--man=no", unit], capture_output=True, text=True
+        [need("systemd-analyze"), "verify", "--man=no", *units], capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
