@@ -131,9 +131,7 @@ def drain(config_file: Path | None, assignments: tuple[str, ...], *, off: bool) 
 
 
 @proxy.command()
-@click.option(
-    "--cluster", metavar="NAME", help="The cluster to ask, in place of `feed.cluster`."
-)
+@click.option("--cluster", metavar="NAME", help="The cluster to ask, in place of `feed.cluster`.")
 @click.option(
     "--key-file",
     type=click.Path(path_type=Path, dir_okay=False),
