@@ -28,6 +28,7 @@ from rps_proxy.registry import Phase
 from rps_proxy.unix_socket import private_socket
 
 if TYPE_CHECKING:
+    from rps_proxy.readiness import Readiness
     from rps_proxy.service import Service
     from rps_proxy.tls import Front
 
@@ -37,8 +38,9 @@ _log = get_logger("rps.admin")
 class Admin:
     """Answers on the admin socket for one `Service`."""
 
-    def __init__(self, service: Service, front: Front) -> None:
+    def __init__(self, service: Service, front: Front, readiness: Readiness) -> None:
         self._service = service
+        self._readiness = readiness
         self._front = front
         self._feed = Feed(service)
         self._calls: dict[tuple[str, str], Callable[[dict[str, Any]], Awaitable[object]]] = {
@@ -54,8 +56,15 @@ class Admin:
         """Answer one request; the web.Server's handler."""
         try:
             if (request.method, request.path) == ("GET", "/metrics"):
-                text = exposition(self._service, self._front.expires.timestamp())
+                text = exposition(
+                    self._service,
+                    self._front.expires.timestamp(),
+                    await self._readiness.lacking(),
+                    await self._service.traffic(),
+                )
                 return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
+            if (request.method, request.path) == ("GET", "/ready"):
+                return _json(*await self._readiness.answer())
             call = self._calls.get((request.method, request.path))
             if call is None:
                 return _json({"error": "no-such-call"}, 404)

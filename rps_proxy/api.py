@@ -26,6 +26,7 @@ from rps_proxy.registry import JobState, Phase, Request, Session
 from rps_proxy.standing import words_for
 
 if TYPE_CHECKING:
+    from rps_proxy.readiness import Readiness
     from rps_proxy.service import Service
 
 LONGEST_REQUEST = 16 * 1024
@@ -77,10 +78,11 @@ class Api:
         ServiceError: there is no usable key in `networks.issue_key_file`.
     """
 
-    def __init__(self, service: Service, authority: Authority) -> None:
+    def __init__(self, service: Service, authority: Authority, readiness: Readiness) -> None:
         networks = service.settings.networks
         self._service = service
         self._authority = authority
+        self._readiness = readiness
         self._access = service.access
         # On a machine of many users an address says nothing: names are for who knows the key.
         key_file = networks.issue_key_file
@@ -135,6 +137,10 @@ class Api:
                     "draining": self._service.draining,
                 }
             )
+        if what == "ready" and not rest:
+            _want(request, "GET")
+            state, status = await self._readiness.answer()
+            return _json(state, status=status)
         if what != "sessions":
             raise RefusedError("no-such-call")
         if not rest:

@@ -131,6 +131,7 @@ class Forwarder:
             StreamWriter(protocol, loop),
             connection,
             StreamWriter(connection, loop),
+            route.traffic,
             ping_every=self._ping_every,
             dead_after=self._dead_after,
         )
@@ -216,10 +217,12 @@ class _Exchange:
         try:
             if payload.is_eof():  # all of it is here: one write
                 body = payload.read_nowait()
+                self._route.traffic.sent += len(body)
                 await writer.write(head + (_chunk(body, last=True) if chunked else body))
             else:
                 await writer.write(head)
                 while body := await payload.readany():
+                    self._route.traffic.sent += len(body)
                     await writer.write(_chunk(body) if chunked else body)
                 if chunked:
                     await writer.write(b"0\r\n\r\n")
@@ -272,6 +275,7 @@ class _Exchange:
             if request.headers.get("Expect", "").lower() == "100-continue":
                 await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             while body := await request.content.readany():
+                self._route.traffic.received += len(body)
                 await writer.write(body)
             await writer.write_eof()
         except (ConnectionError, ClientError, web.RequestPayloadError):

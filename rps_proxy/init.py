@@ -10,7 +10,12 @@ from pathlib import Path
 from rps_core.errors import ServiceError, UsageError
 
 CONFIGURATION = "proxy.yaml"
-UNITS = ("rps-proxy.service", "rps-proxy-feed.service", "rps-proxy-feed.timer")
+UNITS = (
+    "rps-proxy.service",
+    "rps-proxy-engine.service",
+    "rps-proxy-feed.service",
+    "rps-proxy-feed.timer",
+)
 
 _HEAD = """\
 # The Reverse Proxy Service at this site, as `rps proxy init` wrote it. Lines without `#` are in force;
@@ -22,7 +27,31 @@ _OURS = {
     "directory: null": "directory: /var/lib/rps/service",
     "tls:": "tls:",
     "  ca_directory: null": "  ca_directory: /var/lib/rps/ca",
+    # The units run an engine as the service's account.
+    "haproxy:": "haproxy:",
+    "  group: haproxy": "  group: null",
+    "apache:": "apache:",
+    "  group: www-data": "  group: null",
 }
+# Of every unit. Left out are MemoryDenyWriteExecute, since HAProxy compiles its regular expressions as it
+# runs, and RestrictSUIDSGID, since the directory in which service and engine meet hands its group on.
+_HARDENING = """\
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=read-only
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
+LockPersonality=yes
+SystemCallArchitectures=native"""
 
 
 def init(directory: Path) -> list[Path]:
@@ -41,7 +70,7 @@ def init(directory: Path) -> list[Path]:
     for name in UNITS:
         unit = (files("rps_proxy") / "systemd" / name).read_text("utf-8")
         unit = unit.replace("@COMMAND@", command).replace("@CONFIGURATION@", str(configuration))
-        texts[directory / name] = unit
+        texts[directory / name] = unit.replace("@HARDENING@", _HARDENING)
     written = []
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -218,6 +218,13 @@ class Registry:
         found = dict(rows.fetchall())
         return {phase.name.lower(): found.get(phase, 0) for phase in Phase}
 
+    def clusters(self) -> list[tuple[str | None, str, int]]:
+        """Cluster, lower-case name of a phase, and how many sessions of that cluster are in it."""
+        rows = self._reader.execute(
+            "SELECT cluster, phase, count(*) FROM sessions GROUP BY cluster, phase"
+        )
+        return [(cluster, Phase(phase).name.lower(), n) for cluster, phase, n in rows.fetchall()]
+
     def old_routes(self, before: float) -> list[str]:
         """The names of the old dialect whose route has been live since earlier than `before`."""
         rows = self._reader.execute(
@@ -234,6 +241,12 @@ class Registry:
         return [name for (name,) in rows.fetchall()]
 
     # Changing
+
+    async def write_nothing(self) -> None:
+        """Have something written that changes nothing; BusyError where the registry cannot be."""
+        await self._writer.write(
+            lambda db: db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}").close()
+        )
 
     async def issue(
         self,

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from rps_proxy.engines import Target
+from rps_proxy.engines import Target, Traffic
 from rps_proxy.headers import provenance
 from rps_proxy.hosts import Hosts
 from rps_proxy.upstream import Pool
@@ -24,11 +24,14 @@ class Route:
 
     websockets = True  # whether it carries them
 
-    def __init__(self, name: str, host: str, public_host: str, pool: Pool) -> None:
+    def __init__(
+        self, name: str, host: str, public_host: str, pool: Pool, traffic: Traffic | None = None
+    ) -> None:
         self.name = name
         self.host = host
         self.public_host = public_host  # with the port, where the URL has one
         self.pool = pool
+        self.traffic = traffic or Traffic()
         self.under_way: set[Endable] = set()
         self.answers = True  # whether the notebook could be reached when last tried
 
@@ -51,6 +54,7 @@ class Routes:
         self._hosts = hosts
         self._context = context
         self._timeout = connect_timeout
+        self._traffic = Traffic()
         self._by_name: dict[str, Route] = {}
         self._by_host: dict[str, Route] = {}
 
@@ -65,7 +69,7 @@ class Routes:
         host = target.host
         context = self._context if target.verified else None
         pool = Pool(host, target.address, target.port, context, self._timeout)
-        route = Route(target.name, host, self._hosts.public(host), pool)
+        route = Route(target.name, host, self._hosts.public(host), pool, self._traffic)
         self._by_name[target.name] = route
         self._by_host[host] = self._by_host[f"{host}:{self._hosts.port}"] = route
 
@@ -82,6 +86,10 @@ class Routes:
 
     async def certificate(self, pem: bytes) -> None:
         """Nothing: the listener hands new connections the new one."""
+
+    async def traffic(self) -> Traffic:
+        """Bodies and websockets, without heads."""
+        return self._traffic
 
     def sweep(self) -> None:
         """Close idle connections."""

@@ -26,6 +26,7 @@ from rps_proxy.engines.workers import DOOR_FILE, Workers
 from rps_proxy.files import own_directory
 from rps_proxy.hosts import Hosts
 from rps_proxy.listener import BACKLOG, HttpServer, listen, listen_together, raise_file_limit
+from rps_proxy.readiness import Readiness
 from rps_proxy.routes import Routes
 from rps_proxy.service import Service, only_one
 from rps_proxy.settings import Settings
@@ -77,11 +78,12 @@ async def serve(
             engine = await stack.enter_async_context(workers)
             front.told = engine.certificate
         service = Service(settings, directory, hosts, engine)
+        readiness = Readiness(service, lambda: front.expires)
         await service.start()
         kind = settings.engine_kind
         dispatcher = Dispatcher(
             service,
-            Api(service, authority),
+            Api(service, authority, readiness),
             carries if kind in LEAVES_WEBSOCKETS and workers is None else None,
             behind=len(listeners) != 1,
         )
@@ -102,7 +104,7 @@ async def serve(
         if workers is not None:
             workers.note_end = lambda: service.counters.count("worker-ends")
             await workers.listen()
-        admin = web.Server(Admin(service, front).handle, access_log=None)
+        admin = web.Server(Admin(service, front, readiness).handle, access_log=None)
         administering = await loop.create_unix_server(admin, sock=admin_listener)
         _log.info("listening", address=settings.listen.address, port=port, domain=settings.domain,
                   engine=kind)  # fmt: skip

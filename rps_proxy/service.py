@@ -16,7 +16,7 @@ from rps_core.log import get_logger
 from rps_proxy.access import Access, Rate
 from rps_proxy.audit import Audit
 from rps_proxy.counters import Counters
-from rps_proxy.engines import Engine, EngineError, Target
+from rps_proxy.engines import Engine, EngineError, Target, Traffic
 from rps_proxy.group_commit import BusyError
 from rps_proxy.hosts import Hosts
 from rps_proxy.leases import Leases
@@ -185,6 +185,13 @@ class Service:
         self.registry.draining = on
         self.note("drain", None, cause="on" if on else "off")
         _log.info("draining", on=on)
+
+    async def traffic(self) -> Traffic | None:
+        """What the engine has carried; None where it cannot be asked."""
+        try:
+            return await self._engine.traffic()
+        except EngineError:
+            return None
 
     @property
     def draining(self) -> bool:

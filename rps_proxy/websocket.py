@@ -14,6 +14,8 @@ from typing import Protocol
 
 from aiohttp.http import StreamWriter
 
+from rps_proxy.engines import Traffic
+
 _PING, _CLOSE = 0x89, 0x88
 _CLOSE_OPCODE = 0x8
 _GOING_AWAY = (1001).to_bytes(2, "big")
@@ -123,6 +125,10 @@ class Pipe:
             self._ping_waits = False
             data = data[:end] + self._frame(_PING) + data[end:]
         transport.write(data)
+        if self._masked:
+            self._relay.traffic.received += len(data)
+        else:
+            self._relay.traffic.sent += len(data)
         if self._target.writing_paused and self._resuming is None and self._source.transport:
             self._source.transport.pause_reading()
             self._resuming = self._loop.create_task(self._resume())
@@ -178,12 +184,14 @@ class Relay:
         client_writer: StreamWriter,
         notebook: Connection,
         notebook_writer: StreamWriter,
+        traffic: Traffic,
         *,
         ping_every: float,
         dead_after: float,
     ) -> None:
         self.from_client = Pipe(self, client, notebook, notebook_writer, masked=True)
         self.from_notebook = Pipe(self, notebook, client, client_writer, masked=False)
+        self.traffic = traffic
         self.over = False
         self.going_away = False
         self._ping_every = ping_every
@@ -194,9 +202,11 @@ class Relay:
 
     async def run(self) -> None:
         """Wait for the end; both connections are closed then, also when cancelled."""
+        self.traffic.websockets += 1
         try:
             await self._done
         finally:
+            self.traffic.websockets -= 1
             self.finish()
 
     def end(self) -> None:

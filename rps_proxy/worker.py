@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from rps_core.node.agent import PR_SET_PDEATHSIG, prctl
 from rps_proxy.channel import Begin, message, receive
 from rps_proxy.contexts import Shown, context_from_memory, upstream_context
 from rps_proxy.engine import Forwarder, NotAnsweringError, UnacceptableError
-from rps_proxy.engines import CALLER, Target
+from rps_proxy.engines import CALLER, Target, Traffic
 from rps_proxy.entry import Entry
 from rps_proxy.hosts import Hosts
 from rps_proxy.listener import BACKLOG, HttpServer
@@ -103,6 +104,10 @@ class _Worker(Entry):
             case _:
                 raise ValueError(f"no such call: {call}")
 
+    async def traffic(self) -> Traffic:
+        """See `Engine`."""
+        return await self._routes.traffic()
+
     async def close(self) -> None:
         """End what is under way, and say so where websockets allow it."""
         if self._accepting is not None:
@@ -143,7 +148,8 @@ async def run(channel: socket.socket, listener: socket.socket) -> None:
         except Exception as defect:  # noqa: BLE001 - told to the service, which sees to it
             _log.exception("defect")
             error = f"{type(defect).__name__}: {defect}"
-        writer.write(message({"error": error}))
+        traffic = Traffic() if worker is None else await worker.traffic()
+        writer.write(message({"error": error, "traffic": asdict(traffic)}))
     if worker is not None:
         await worker.close()
     writer.close()

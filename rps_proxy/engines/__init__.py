@@ -38,6 +38,15 @@ class Target:
     verified: bool = True
 
 
+@dataclass(slots=True)
+class Traffic:
+    """What an engine has carried since it started: open websockets, and bytes from and to clients."""
+
+    websockets: int = 0
+    received: int = 0
+    sent: int = 0
+
+
 class Engine(Protocol):
     """One way to carry traffic. Changes are carried out in the order in which they are asked for.
 
@@ -56,6 +65,9 @@ class Engine(Protocol):
 
     async def certificate(self, pem: bytes) -> None:
         """The front certificate is this from now on: PEM, with its key and chain."""
+
+    async def traffic(self) -> Traffic:
+        """What it has carried, as far as it tells."""
 
     def sweep(self) -> None:
         """Called every few seconds: close what is idle."""

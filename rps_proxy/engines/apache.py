@@ -21,7 +21,7 @@ from string import Template
 from typing import TypeVar
 
 from rps_core.log import get_logger
-from rps_proxy.engines import Engine, EngineError, Target
+from rps_proxy.engines import Engine, EngineError, Target, Traffic
 from rps_proxy.files import write_for_group
 from rps_proxy.settings import Settings
 
@@ -147,6 +147,10 @@ class Apache:
             os.kill(pid, signal.SIGUSR1)
         except (PermissionError, ProcessLookupError):  # another's, or part of another configuration
             _log.warning("apache-is-to-be-reloaded", reason="a new certificate")
+
+    async def traffic(self) -> Traffic:
+        """Websockets alone: of the rest Apache says nothing."""
+        return await self._websockets.traffic()
 
     def sweep(self) -> None:
         """Close what the websockets left idle; Apache does so itself."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import csv
+import io
 import re
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -17,7 +19,7 @@ from pathlib import Path
 from string import Template
 
 from rps_core.log import get_logger
-from rps_proxy.engines import EngineError, Target
+from rps_proxy.engines import EngineError, Target, Traffic
 from rps_proxy.files import write_for_group
 from rps_proxy.settings import Settings
 
@@ -174,6 +176,17 @@ class HAProxy:
             said = await self._ask(f"commit ssl cert {path}")
             if "Success" not in said:
                 raise EngineError(f"HAProxy did not take the certificate: {said.strip()}")
+
+    async def traffic(self) -> Traffic:
+        """All that clients sent and got, heads too. What is under way HAProxy counts as it comes to it."""
+        async with self._channel():
+            rows = csv.DictReader(io.StringIO(await self._ask("show stat sessions 1 -1")))
+            table = await self._ask("show table notebook-websockets")
+        row = next(rows, None)
+        if row is None or "bin" not in row:
+            raise EngineError("HAProxy does not tell what it carried")
+        open_now = re.search(r"\bconn_cur=(\d+)", table)
+        return Traffic(int(open_now[1]) if open_now else 0, int(row["bin"]), int(row["bout"]))
 
     def sweep(self) -> None:
         """Nothing: HAProxy closes what is idle."""

@@ -25,7 +25,7 @@ from typing import Any
 from rps_core.errors import ServiceError
 from rps_core.log import get_logger
 from rps_proxy.channel import Begin, message, receive
-from rps_proxy.engines import EngineError, Target
+from rps_proxy.engines import EngineError, Target, Traffic
 
 DOOR_FILE = "service.sock"  # in the service's directory: where workers hand on what has no route
 TIMEOUT = 2.0  # seconds for one change
@@ -52,6 +52,8 @@ class _Worker:
         self.ready = False  # it has its routes, and listens if it is to
         self.late = False  # it did not answer a change in time
         self.listener = listener
+        self.carried = Traffic()  # by this process
+        self.carried_before = Traffic()  # by those before it
         self._process: Process | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._answers: deque[_Answer] = deque()
@@ -98,6 +100,7 @@ class _Worker:
         while (said := await receive(reader)) is not None:
             self._missed = 0
             self.late = False
+            self.carried = Traffic(**said["traffic"])
             self._answers.popleft().set_result(said["error"])
 
     def beat(self) -> None:
@@ -125,6 +128,9 @@ class _Worker:
         self._process = self._writer = None
         self.ready = self.late = False
         self._missed = 0
+        self.carried_before.received += self.carried.received
+        self.carried_before.sent += self.carried.sent
+        self.carried = Traffic()
         while self._answers:
             self._answers.popleft().cancel()
         if writer is not None:
@@ -211,6 +217,15 @@ class Workers:
         """See `Engine`."""
         self._begin = replace(self._begin, certificate=pem.decode())
         await self._tell_all("certificate", pem=pem.decode())
+
+    async def traffic(self) -> Traffic:
+        """As the workers said with their last answer, within the last beat."""
+        parts = [part for each in self._workers for part in (each.carried_before, each.carried)]
+        return Traffic(
+            sum(part.websockets for part in parts),
+            sum(part.received for part in parts),
+            sum(part.sent for part in parts),
+        )
 
     def sweep(self) -> None:
         """Nothing: they are told to at each beat."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rps_proxy.authority import Authority
-from rps_proxy.engines import Target
+from rps_proxy.engines import Target, Traffic
 from rps_proxy.engines.apache import Apache
 from tests.engines.stand import Stand, running
 from tests.faults.service_stand import DOMAIN, read_exactly, read_head, until, upgrade_request
@@ -30,6 +30,9 @@ class Nothing:
     async def remove(self, target: Target) -> None: ...
     async def reconcile(self, targets: object) -> None: ...
     async def certificate(self, pem: bytes) -> None: ...
+    async def traffic(self) -> Traffic:
+        return Traffic()
+
     def sweep(self) -> None: ...
     def close(self) -> None: ...
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from rps_proxy import operate
+from rps_proxy.settings import load
 from tests.engines.stand import Carried, Stand
 from tests.faults.service_stand import (
     DOMAIN,
@@ -162,6 +164,37 @@ def test_events_come_as_they_are_sent(carried: Carried) -> None:
                 seen.append(line)
                 notebook.seen.release()  # before that the notebook says nothing more
         assert seen == [b"data: 0\n", b"data: 1\n", b"data: 2\n"]
+
+
+def test_the_engine_tells_what_it_carried(carried: Carried) -> None:
+    stand, session, _ = carried
+    settings = load(None, [f"directory={stand.directory / 'service'}"])
+
+    def told() -> dict[str, float]:
+        text = operate.ask(settings, "GET", "/metrics")
+        assert text
+        return {
+            line.split()[0]: float(line.split()[1])
+            for line in text.splitlines()
+            if line.startswith(("rps_open_websockets", "rps_bytes_total"))
+        }
+
+    before = told()
+    with stand.connect(session.host) as websocket:
+        websocket.sendall(upgrade_request(session.host))
+        assert " 101 " in read_head(websocket)
+        websocket.sendall(bytes.fromhex("82fe271000000000") + bytes(10_000))
+        assert len(read_exactly(websocket, 10_008)) == 10_008
+        until(
+            lambda: told()["rps_open_websockets"] == before["rps_open_websockets"] + 1, "it is open"
+        )
+    until(lambda: told()["rps_open_websockets"] == before["rps_open_websockets"], "it is closed")
+
+    def counted() -> bool:
+        counters = [f'rps_bytes_total{{direction="{way}"}}' for way in ("in", "out")]
+        return all(told()[counter] - before[counter] >= 10_008 for counter in counters)
+
+    until(counted, "what it carried is counted")
 
 
 def curl(stand: Stand, session: Session, *arguments: str | Path, curl: str) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import stat
 from pathlib import Path
 
 from rps_proxy import operate
+from rps_proxy.readiness import CAUSES
 from rps_proxy.settings import load
 from tests.faults.service_stand import DOMAIN, Service, running_service, until
 
@@ -47,13 +49,15 @@ def test_metrics_count_what_happened(tmp_path: Path) -> None:
         for event, number in {"issue": 2, "redeem": 1, "renew": 1, "revoke": 1, "lapse": 0}.items():
             assert after[f'rps_events_total{{kind="{event}"}}'] == number
         assert after['rps_refused_total{call="api",cause="wrong-claim"}'] == 1
-        assert after['rps_sessions{phase="ready"}'] == after['rps_sessions{phase="gone"}'] == 1
+        assert after['rps_sessions{phase="ready",cluster="none"}'] == 1
+        assert after['rps_sessions{phase="gone",cluster="somewhere"}'] == 1
+        assert {after[f'rps_ready{{what="{what}"}}'] for what in CAUSES} == {1}
         assert after["rps_routes"] == after['rps_engine_in_step{engine="embedded"}'] == 1
         assert after["rps_redeem_to_reachable_seconds_count"] == 1
         assert after['rps_redeem_to_reachable_seconds_bucket{le="+Inf"}'] == 1
         assert after["rps_redeem_to_reachable_seconds_sum"] > 0
         names = " ".join(after)
-        for private in (session.name, other.name, "somebody", "somewhere", session.claim):
+        for private in (session.name, other.name, "somebody", session.claim):
             assert private not in names
 
 
@@ -164,3 +168,24 @@ def test_an_audit_log_that_cannot_be_written_is_said_and_ends_nothing(tmp_path: 
         (tmp_path / "missing").mkdir()
         service.issue()
         assert len(lines(tmp_path / "missing" / "audit.log")) == 1
+
+
+def test_it_is_ready_while_it_can_do_what_it_is_for(tmp_path: Path) -> None:
+    with running_service(tmp_path) as service:
+        settings = load(None, [f"directory={service.directory / 'service'}"])
+        assert service.call("GET", "ready") == (200, {"ready": True, "lacking": []})
+        assert json.loads(operate.ask(settings, "GET", "/ready") or "")["ready"] is True
+        locked = sqlite3.connect(tmp_path / "service" / "registry.db")
+        locked.execute("BEGIN IMMEDIATE")  # who else writes keeps the registry from it
+
+        def unready() -> bool:
+            return service.call("GET", "ready") == (
+                503,
+                {"ready": False, "lacking": ["registry"]},
+            )
+
+        until(unready, "it is not ready")
+        assert service.call("GET", "health")[0] == 200
+        assert metrics(service)['rps_ready{what="registry"}'] == 0
+        locked.close()
+        until(lambda: service.call("GET", "ready")[0] == 200, "it is ready again")

@@ -39,10 +39,13 @@ def test_the_configuration_is_the_defaults_at_a_service_account(
     found, defaults = load(configuration), load()
     assert found.service_directory == Path("/var/lib/rps/service")
     assert found.ca_directory == Path("/var/lib/rps/ca")
+    # The units run the engine as the service's account.
+    found = replace(found, haproxy=replace(found.haproxy, group=defaults.haproxy.group))
+    found = replace(found, apache=replace(found.apache, group=defaults.apache.group))
     assert replace(found, directory=None, tls=replace(found.tls, ca_directory=None)) == defaults
     assert {stat.S_IMODE(path.stat().st_mode) for path in (configuration, *units)} == {0o644}
     assert [unit.name for unit in units] == list(UNITS)
-    for unit, command in zip(units, ("serve", "feed", None), strict=True):
+    for unit, command in zip(units, ("serve", "engine run", "feed", None), strict=True):
         text = unit.read_text()
         assert "@" not in text
         if command is not None:
@@ -52,6 +55,9 @@ def test_the_configuration_is_the_defaults_at_a_service_account(
 def test_every_key_is_there_to_be_taken_up(tmp_path: Path) -> None:
     text = re.sub(r"^#(?=\S| *[a-z_]+:)", "", commented(), flags=re.MULTILINE)
     text = text.replace("/var/lib/rps/service", "null").replace("/var/lib/rps/ca", "null")
+    for engine, group in (("haproxy", "haproxy"), ("apache", "www-data")):
+        before, section, after = text.partition(f"\n{engine}:\n")
+        text = before + section + after.replace("  group: null", f"  group: {group}", 1)
     packaged = (files("rps_conf") / "proxy.yaml").read_text("utf-8")
 
     def keys(source: str) -> list[str]:
@@ -69,7 +75,7 @@ def test_nothing_is_overwritten(tmp_path: Path, rps_command: Path) -> None:
         init(tmp_path)
 
 
-def test_systemd_takes_the_unit(tmp_path: Path, rps_command: Path, need: Need) -> None:
+def test_systemd_takes_the_units(tmp_path: Path, rps_command: Path, need: Need) -> None:
     _, *units = init(tmp_path / "etc")
     done = subprocess.run(
         [need("systemd-analyze"), "verify", "--man=no", *units], capture_output=True, text=True
