@@ -1,6 +1,7 @@
 """What the service and a worker process say to each other over a socket pair, which nobody else has.
 
-Each call is answered, in the order in which they came, with an error or none, and with what the worker has carried. A message is JSON with its length before it.
+Each call is answered, in the order in which they came, with an error or none, and with what the worker has
+carried. A message is JSON with its length before it.
 """
 
 from __future__ import annotations

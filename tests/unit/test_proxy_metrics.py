@@ -6,6 +6,7 @@ from rps_proxy.metrics import MOST_CLUSTERS, sessions_by_cluster
 
 
 def test_clusters_are_few_and_look_like_some() -> None:
+    found: list[tuple[str | None, str, int]]
     found = [(f"c{number:02}", "ready", 100 - number) for number in range(30)]
     found += [
         (None, "issued", 500),
