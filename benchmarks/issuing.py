@@ -28,7 +28,7 @@ LIMIT = 1_400
 CLIENTS = 8
 ROUNDS = 3
 SECONDS = 5
-_POST = """wrk.method = "POST"
+POST = """wrk.method = "POST"
 wrk.body = '{"cluster": "benchmark", "scheduler": "local", "user": "benchmark"}'
 wrk.headers["Content-Type"] = "application/json"
 """
@@ -58,7 +58,7 @@ class _Rounds:
 def measure(scratch: Path) -> list[Row]:
     """Names a second in both ways, and what a kill loses."""
     script = scratch / "post.lua"
-    script.write_text(_POST)
+    script.write_text(POST)
     kept, fresh = _Rounds(), _Rounds()
     with service(scratch / "issuing") as running:
         for _ in range(ROUNDS):

@@ -42,14 +42,19 @@ class Way:
     rates: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)  # milliseconds for a request
 
-    def load(self, seconds: int) -> None:
+    def load(self, seconds: int, connections: int = CONNECTIONS) -> None:
         """One round."""
         before = tree_cpu(self.pid)
         total, rate = wrk.load(
-            self.port, self.host, "/1k", connections=CONNECTIONS, seconds=seconds
+            self.port, self.host, "/1k", connections=connections, seconds=seconds
         )
         self.rates.append(rate)
         self.cpu.append((tree_cpu(self.pid) - before) / total * 1e3)
+
+    def forget(self) -> None:
+        """Those rounds do not count."""
+        self.rates.clear()
+        self.cpu.clear()
 
     @property
     def rate(self) -> float:
@@ -66,8 +71,7 @@ def interleaved(ways: Sequence[Way], rounds: int) -> None:
     """Load each in turn, that many times, after a second each in which connections and caches warm."""
     for way in ways:
         way.load(1)
-        way.rates.clear()
-        way.cpu.clear()
+        way.forget()
     for _ in range(rounds):
         for way in ways:
             way.load(SECONDS)

@@ -138,6 +138,19 @@ def tree_cpu(pid: int) -> float:
     return total
 
 
+def children(pid: int) -> list[int]:
+    """The processes that this one started and that run."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def proportional_memory(pid: int) -> float:
+    """Its own memory and its share of what it shares, in MB of 10**6 bytes."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise FailedError(f"process {pid} says nothing of its memory")
+
+
 def memory(pid: int, field: str) -> float:
     """`VmRSS` (now) or `VmHWM` (the most so far) of a process, in MB of 10**6 bytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

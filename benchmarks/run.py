@@ -27,6 +27,7 @@ from benchmarks import (
     start,
     transfers,
     websocket,
+    workers,
 )
 from benchmarks import help as help_
 from benchmarks.processes import FailedError, LeftOutError
@@ -42,6 +43,7 @@ BENCHMARKS = {
     "redeeming": redeeming,
     "engine": engine,
     "engines": engines,
+    "workers": workers,
     "websocket": websocket,
     "transfers": transfers,
     "slurm": slurm,

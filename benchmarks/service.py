@@ -124,14 +124,17 @@ def _said(api: Connection, path: str) -> str:
 
 
 @contextmanager
-def service(scratch: Path, engine: str = "embedded") -> Iterator[Service]:
-    """`rps proxy serve` with a directory, a CA and a port of its own, its limits off, and its engine."""
+def service(scratch: Path, engine: str = "embedded", workers: int = 1) -> Iterator[Service]:
+    """`rps proxy serve` with a directory, a CA and a port of its own, its limits off, and its engine.
+
+    The embedded engine has so many workers; with 1, the service's process carries the traffic.
+    """
     scratch.mkdir()
     directory, ca, port = scratch / "service", scratch / "ca", free_port()
     with ExitStack() as stack:
         settings = [
             f"directory={directory}", f"tls.ca_directory={ca}", f"listen.port={port}",
-            f"domain={DOMAIN}", f"engine={engine}", *_LEASE, *_LIMITS_OFF,
+            f"domain={DOMAIN}", f"engine={engine}", f"workers={workers}", *_LEASE, *_LIMITS_OFF,
         ]  # fmt: skip
         if engine != "embedded":
             settings += _engine_settings(stack, scratch, engine)

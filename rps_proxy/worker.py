@@ -123,10 +123,14 @@ class _Worker(Entry):
         remote: str,
     ) -> web.StreamResponse:
         try:
-            return await self._forwarder.forward(request, self._door, remote)
+            response = await self._forwarder.forward(request, self._door, remote)
         except NotAnsweringError as error:
-            _log.warning("service-not-answering", reason=str(error))
+            if self._door.answers:  # said once
+                _log.warning("service-not-answering", reason=str(error))
+                self._door.answers = False
             raise UnacceptableError(503) from None
+        self._door.answers = True
+        return response
 
 
 async def run(channel: socket.socket, listener: socket.socket) -> None:

@@ -14,12 +14,16 @@ from pathlib import Path
 import pytest
 
 from rps_core.errors import ServiceError
+from rps_proxy import operate
 from rps_proxy.authority import Authority
 from rps_proxy.channel import Begin
 from rps_proxy.engines.workers import Workers
 from rps_proxy.listener import listen_together
+from rps_proxy.settings import load
+from tests.faults.event_stream import EventStream
 from tests.faults.service_stand import (
     DOMAIN,
+    Notebook,
     Service,
     Session,
     read_exactly,
@@ -74,6 +78,14 @@ def echoes(connection: ssl.SSLSocket) -> bool:
         return read_exactly(connection, 7)[-1:] == b"x"
     except (OSError, AssertionError):
         return False
+
+
+def streams(service: Service) -> int:
+    """How many pages wait."""
+    settings = load(None, [f"directory={service.directory / 'service'}"])
+    told = operate.ask(settings, "GET", "/metrics")
+    assert told
+    return int(float(told.split("\nrps_waiting_pages ")[1].split()[0]))
 
 
 def test_a_change_is_known_to_all_when_it_is_answered(service: Service) -> None:
@@ -131,6 +143,31 @@ def test_a_frozen_worker_holds_nobody_up_and_is_replaced(service: Service) -> No
         assert 0 < log.index('"revoked"') < log.index("worker-not-answering")
         assert gone(frozen)
         assert other in workers(service)
+
+
+def test_a_waiting_page_hears_at_once_and_is_missed_when_it_leaves(tmp_path: Path) -> None:
+    """What a worker hands on passes in both directions as it comes, and an end does."""
+    with running_service(tmp_path, workers=2, **{"pages.most_waiting": 1}) as service:
+        session = service.issue()
+        with EventStream(service, session.host) as stream:
+            first = stream.event()
+            assert first
+            assert first["phase"] == "pending"
+            with EventStream(service, session.host) as second:
+                assert second.status == 503
+
+        def again() -> bool:
+            with EventStream(service, session.host) as stream:
+                return stream.status == 200
+
+        until(again, "its place is free")
+        until(lambda: not streams(service), "and free again")
+        with EventStream(service, session.host) as stream:
+            assert stream.event()
+            with Notebook(service.certificate(session), tmp_path) as notebook:
+                assert service.redeem(session, notebook.port)[0] == 200
+                phases = [event["phase"] for event in iter(stream.event, None) if event]
+                assert phases[-1] == "ready"
 
 
 def test_they_end_with_the_service_however_that_ends(service: Service) -> None:
