@@ -171,20 +171,27 @@ def test_a_waiting_page_hears_at_once_and_is_missed_when_it_leaves(tmp_path: Pat
 
 
 def test_they_end_with_the_service_however_that_ends(service: Service) -> None:
-    with service.notebook() as (session, _):
-        running, frozen = workers(service)
+    running, frozen = workers(service)
+    try:
         os.kill(frozen, signal.SIGSTOP)
         service.kill()
         until(lambda: gone(running) and gone(frozen), "they have ended")
-        service.start()
+    finally:
+        for pid in (running, frozen):
+            if not gone(pid):
+                os.kill(pid, signal.SIGKILL)
+    service.start()
+    assert service.process
+    told = [*workers(service), service.process.pid]
+    for pid in told[
+        :-1
+    ]:  # as systemd tells all of them, and Ctrl-C: it is the service's to tell them
+        os.kill(pid, signal.SIGTERM)
+    with service.notebook() as (session, _):
         assert statuses(service, session) == {200}
-        told = [service.process.pid if service.process else 0, *workers(service)]
-        for pid in told:  # as systemd does, and Ctrl-C
-            os.kill(pid, signal.SIGTERM)
-        assert service.process
-        assert service.process.wait(20) == 0
-        assert all(map(gone, told))
-        assert "worker-ended" not in service.log()
+    assert service.stop() == 0
+    assert all(map(gone, told))
+    assert "worker-ended" not in service.log()
 
 
 def test_a_port_is_shared_with_nobody_else(service: Service, tmp_path: Path) -> None:
