@@ -88,6 +88,7 @@ class Admin:
             "uptime": round(time.monotonic() - service.started, 1),
             "sessions": service.registry.counts(),
             "engine": service.settings.engine_kind,
+            "workers": service.settings.worker_count,
             "engine_in_step": service.in_step,
             "routes": service.routes,
             "draining": service.draining,

@@ -74,7 +74,8 @@ def status(config_file: Path | None, assignments: tuple[str, ...], *, as_json: b
         click.echo("The service is not running.", err=True)
         return
     step = "in step" if found["engine_in_step"] else "not in step"
-    click.echo(f"engine   {found['engine']}, {step}, {found['routes']} routes")
+    workers = f", {found['workers']} workers" if found["workers"] > 1 else ""
+    click.echo(f"engine   {found['engine']}{workers}, {step}, {found['routes']} routes")
     click.echo(f"running  for {found['uptime'] / 3600:.1f} hours, version {found['version']}")
     click.echo(f"TLS      certificate valid for {found['certificate_days']} days")
     if found["draining"]:

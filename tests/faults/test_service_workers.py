@@ -80,16 +80,20 @@ def echoes(connection: ssl.SSLSocket) -> bool:
         return False
 
 
-def streams(service: Service) -> int:
-    """How many pages wait."""
+def metric(service: Service, name: str) -> float:
+    """One without labels."""
     settings = load(None, [f"directory={service.directory / 'service'}"])
     told = operate.ask(settings, "GET", "/metrics")
     assert told
-    return int(float(told.split("\nrps_waiting_pages ")[1].split()[0]))
+    return float(told.split(f"\n{name} ")[1].split()[0])
+
+
+def test_the_operator_sees_how_many_there_are(service: Service) -> None:
+    settings = load(None, [f"directory={service.directory / 'service'}"])
+    assert operate.status(settings)["workers"] == len(workers(service)) == 2
 
 
 def test_a_change_is_known_to_all_when_it_is_answered(service: Service) -> None:
-    assert len(workers(service)) == 2
     with service.notebook() as (session, _), ExitStack() as stack:
         assert statuses(service, session) == {200}
         connections = websockets(service, session, stack)
@@ -115,6 +119,7 @@ def test_a_worker_that_dies_is_replaced_and_costs_its_own_connections_alone(
         until(lambda: service.log().count("worker-ready") == 3, "it is replaced")
         assert other in workers(service)
         assert service.log().count("worker-ended") == 1
+        assert metric(service, "rps_worker_ends_total") == 1
 
 
 def revoke_past_the_workers(service: Service, session: Session) -> None:
@@ -161,7 +166,7 @@ def test_a_waiting_page_hears_at_once_and_is_missed_when_it_leaves(tmp_path: Pat
                 return stream.status == 200
 
         until(again, "its place is free")
-        until(lambda: not streams(service), "and free again")
+        until(lambda: metric(service, "rps_waiting_pages") == 0, "and free again")
         with EventStream(service, session.host) as stream:
             assert stream.event()
             with Notebook(service.certificate(session), tmp_path) as notebook:
