@@ -34,6 +34,7 @@ BEAT = 1.0  # seconds from one look at the workers to the next
 # may have been this process, or the whole machine.
 MOST_MISSED = 5
 MOST_MISSED_AT_START = 30
+LISTEN_TIME = 30.0  # seconds
 PAUSE = 1.0  # seconds before the next try, for a worker that did not live as long
 STOP_TIME = 5.0  # seconds; a worker gives one of them to what is under way
 
@@ -186,12 +187,17 @@ class Workers:
             ServiceError: one cannot.
         """
         self._listening = True
-        try:
-            await self._tell_all("listen")
-        except EngineError as error:
+        told = message({"call": "listen"})
+        # Not bounded as a change is: they may have thousands of routes to take in first.
+        answers = [worker.tell(told) for worker in self._workers if worker.connected]
+        if answers:
+            await asyncio.wait(answers, timeout=LISTEN_TIME)
+        # One that ended meanwhile is replaced by one that listens.
+        if not all(each.cancelled() or (each.done() and each.result() is None) for each in answers):
             raise ServiceError(
-                f"The embedded engine cannot listen: {error}", "The log tells more."
-            ) from error
+                "A worker of the embedded engine cannot listen.",
+                "The log tells why. With `workers: 1` the service does without.",
+            )
 
     async def add(self, target: Target) -> None:
         """See `Engine`; a name that is live keeps the route that it has."""
