@@ -34,6 +34,8 @@ from rps_core.store import Endpoint, Record, Secrets, SessionFiles, Store
 PLACEHOLDER = "three-random-words"
 _FOR_THE_NODE = (
     Path(__file__).parent / "node" / "agent.py",
+    Path(__file__).parent / "node" / "tabs.py",
+    Path(__file__).parent / "node" / "tab.js",
     Path(__file__).parent / "batch" / "prepare.sh",
     Path(__file__).parent / "batch" / "run-agent.sh",
 )
@@ -209,6 +211,8 @@ def _write_for_the_node(
         "port_range": list(notebook.port_range) or None,
         "start_timeout": notebook.start_timeout,
         "walltime": int(plan.allocation.walltime.total_seconds()),
+        "shutdown_before": notebook.shutdown_before,
+        "idle_timeout": plan.idle_timeout,
     }
     write("launch.json", json.dumps(launch, indent=1))
 

@@ -20,6 +20,7 @@ _SETTINGS = (
     ("-s --app", "notebook.app", "APP", "What to start: lab or notebook."),
     ("-d --directory", "notebook.directory", "DIR", "The notebook's top directory."),
     ("-t --time", "job.walltime", "TIME", "Minutes, HH:MM:SS or D-HH:MM:SS."),
+    ("--idle", "notebook.idle_timeout", "TIME", "End the session after so long without work."),
     ("-p --partition", "job.partition", "NAME", "The partition or queue."),
     ("-A --account", "job.account", "NAME", "The allocation to charge."),
     ("-g --gpus", "job.gpus", "N", "GPUs for each node."),

@@ -38,6 +38,7 @@ class Plan:
     container: tuple[str, ...]
     prologue: str | None
     allocation: Allocation
+    idle_timeout: int | None = None  # seconds
     account_note: str | None = None
 
 
@@ -74,6 +75,7 @@ def plan(here: Here, shell: Shell, *, dry_run: bool = False) -> Plan:
         container=_container(loaded),
         prologue=_prologue(loaded),
         allocation=allocation,
+        idle_timeout=_idle_timeout(loaded),
     )
     if job.account is None and loaded.settings.limits.require_account:
         raise UsageError(
@@ -189,6 +191,23 @@ def _check_limits(loaded: Loaded, job: JobSettings, allocation: Allocation) -> N
                 f"{loaded.where(key)}: {asked} {unit} on a node is more than the {allowed} that "
                 f"a node of {place} has",
             )
+
+
+def _idle_timeout(loaded: Loaded) -> int | None:
+    """`notebook.idle_timeout` in seconds, within what the site allows."""
+    text, most = loaded.settings.notebook.idle_timeout, loaded.settings.limits.idle_timeout
+    key = "notebook.idle_timeout"
+    wanted = _quantity(loaded, key, parse_walltime, text) if text else None
+    if most is not None:
+        allowed = _quantity(loaded, "limits.idle_timeout", parse_walltime, most)
+        if wanted is None or wanted > allowed:
+            asked = "there is none" if wanted is None else f"{format_walltime(wanted)} is too long"
+            raise UsageError(
+                f"{loaded.where(key)}: a session here ends after at most {format_walltime(allowed)} "
+                f"without work, and {asked}",
+                f"Give it with --idle {most}.",
+            )
+    return None if wanted is None else int(wanted.total_seconds())
 
 
 def _quantity(loaded: Loaded, key: str, parse: Callable[[str], Value], text: str) -> Value:

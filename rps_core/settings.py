@@ -95,6 +95,8 @@ class NotebookSettings:
     template: str | None
     port_range: tuple[int, ...]
     start_timeout: float
+    shutdown_before: float
+    idle_timeout: str | None
     install_hint: str
 
 
@@ -114,6 +116,7 @@ class Limits:
 
     require_account: bool
     walltime: str | None
+    idle_timeout: str | None
     partitions: dict[str, PartitionLimits]
 
 
@@ -269,6 +272,12 @@ def _check_ranges(loaded: Loaded) -> None:
             found.notebook.start_timeout,
             1 <= found.notebook.start_timeout <= 86400,
             "1 second to a day",
+        ),
+        (
+            "notebook.shutdown_before",
+            found.notebook.shutdown_before,
+            0 <= found.notebook.shutdown_before <= 3600,
+            "0 to 3600 seconds",
         ),
         (
             "scheduler.poll_interval",

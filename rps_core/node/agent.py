@@ -34,6 +34,13 @@ REVOKE_TIME = 2.0  # seconds spent on telling the service; the lease does the re
 REASON_LENGTH = 200  # characters of a reason that the service is told
 LOG_LINES = 20  # last lines of the application's output that `ended` reports
 BACK_OFF = (1.0, 2.0, 4.0, 8.0, 15.0)  # seconds between calls while the service is away
+WARNINGS = (1800, 600, 120)  # seconds before the end of the walltime at which it is told
+SLACK = 2.0  # seconds by which schedulers' answers and signals are rounded
+SAVE_TIME = 10.0  # seconds for the browser's tabs to save what is open in them
+ANSWER_TIME = 10.0  # seconds for a program's answer: the scheduler's, the GPUs'
+LOOK_EVERY = 30.0  # seconds between two looks at whether anything works, at most
+BUSY = 0.03  # of a core, used by one process since the look before: less is an idle kernel's
+LAUNCHERS = ("srun", "mpirun", "mpiexec", "orterun", "prterun", "pbsdsh")  # they work elsewhere
 DESTROY_TIME = 15.0  # seconds spent on telling the older service: there nothing else ends the route
 
 # ---------------------------------------------------------------------------------------- processes
@@ -104,6 +111,26 @@ def prctl(option: int, argument: int) -> None:
 
     if ctypes.CDLL(None, use_errno=True).prctl(option, argument, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(%d)" % option)
+
+
+def uptime() -> float:
+    """Seconds since the boot, in which start ticks count too (OSError, ValueError: it cannot be told)."""
+    with open("/proc/uptime", "rb") as file:
+        return float(file.read().split()[0])
+
+
+class Use:
+    """What a process has to do with the question whether anything works: its name, its terminal (0: none),
+    its session, and the seconds of CPU time that it and those it has waited for have used."""
+
+    def __init__(self, pid: int) -> None:
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            before, _, after = file.read().rpartition(b")")
+        fields = after.split()
+        self.name = before.partition(b"(")[2].decode("utf-8", "replace")
+        self.session = int(fields[3])
+        self.terminal = int(fields[4])
+        self.seconds = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 class Processes:
@@ -691,6 +718,7 @@ def refusal_of(text: str, name: str) -> ServiceRefused:
 # are put in once more, right before they are used.
 JUPYTER_CONFIG = '''\
 """Written by rps for one session."""
+import importlib.util
 import itertools
 import json
 import os
@@ -784,6 +812,17 @@ def initialise_with_private_sockets(self, *arguments, **options):
 
 
 KernelManager.__init__ = initialise_with_private_sockets
+
+# What the session says in the browser's tabs. Without it the notebook is as good.
+directory = os.path.dirname(os.path.abspath(__file__))
+if Application.__name__ == "ServerApp" and os.path.exists(os.path.join(directory, "tabs.py")):
+    try:
+        specification = importlib.util.spec_from_file_location("rps_tabs", os.path.join(directory, "tabs.py"))
+        tabs = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(tabs)
+        tabs.install(c, Application, directory)
+    except Exception:
+        traceback.print_exc()
 '''
 
 
@@ -936,24 +975,318 @@ def check_protected(
 def _status(
     address: str, port: int, host: str, context: Any, path: str, headers: Dict[str, str]
 ) -> Tuple[int, Optional[str]]:
-    """Status and Access-Control-Allow-Origin of a GET, over TLS that is verified for `host`, or plain."""
+    """Status and Access-Control-Allow-Origin of a GET (Unready: no answer)."""
+    return call_jupyter(address, port, host, context, "GET", path, headers)[:2]
+
+
+def call_jupyter(
+    address: str,
+    port: int,
+    host: str,
+    context: Any,
+    method: str,
+    path: str,
+    headers: Dict[str, str],
+    content: Optional[bytes] = None,
+    timeout: float = 10.0,
+) -> Tuple[int, Optional[str], bytes]:
+    """Status, Access-Control-Allow-Origin and body of the answer to one call, over TLS that is verified for
+    `host`, or plain where `context` is None (Unready: no answer)."""
     import http.client
 
-    connection: http.client.HTTPConnection = http.client.HTTPConnection(host, port, timeout=10)
+    connection: http.client.HTTPConnection = http.client.HTTPConnection(host, port, timeout=timeout)
     if context is not None:
-        connection = http.client.HTTPSConnection(host, port, timeout=10, context=context)
+        connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
     try:
-        raw = socket.create_connection((address, port), 10)
+        raw = socket.create_connection((address, port), timeout)
         connection.sock = raw  # closed with the connection, whatever comes of the next line
         if context is not None:
             connection.sock = context.wrap_socket(raw, server_hostname=host)
-        connection.request("GET", path, headers=headers)
+        connection.request(method, path, body=content, headers=headers)
         response = connection.getresponse()
-        return response.status, response.getheader("Access-Control-Allow-Origin")
+        origin = response.getheader("Access-Control-Allow-Origin")
+        return response.status, origin, response.read(1 << 20)
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise Unready(_plain(error)) from None
     finally:
         connection.close()
+
+
+# --------------------------------------------------------------- the job's time, and whether work is done
+
+
+class TimeLimit:
+    """When the scheduler ends the job: reckoned from the walltime, until the scheduler has been asked.
+
+    The batch shell has become this process, so this began when the job did.
+    """
+
+    def __init__(self, walltime: Optional[float]) -> None:
+        self.walltime = walltime
+        self.began: Optional[float] = None  # in seconds since the boot, as `_end`
+        self._end: Optional[float] = None
+        ticks = start_ticks(os.getpid())
+        if ticks is not None:
+            self.began = ticks / os.sysconf("SC_CLK_TCK")
+        if self.began is not None and walltime is not None:
+            self._end = self.began + walltime
+
+    def left(self) -> Optional[float]:
+        """Seconds until then; None where that cannot be told."""
+        try:
+            return None if self._end is None else max(0.0, self._end - uptime())
+        except (OSError, ValueError):
+            return None
+
+    def ask(self, output_of: Callable[[List[str]], Optional[str]]) -> bool:
+        """Ask the scheduler, since an operator may have moved the end; true where it is known now.
+
+        `output_of` runs a command of the scheduler and answers what it prints.
+        """
+        if "RPS_JOB_ID" in os.environ:  # the local scheduler's walltime stays what it was
+            return self._end is not None
+        if "SLURM_JOB_ID" in os.environ:
+            job = os.environ["SLURM_JOB_ID"]
+            said = output_of(["squeue", "--noheader", "--jobs=" + job, "--format=%L"])
+            left = seconds_of((said or "").strip())
+            if left is not None:
+                self._end = uptime() + left
+            return left is not None
+        if "PBS_JOBID" in os.environ and self.began is not None:
+            said = output_of(["qstat", "-f", os.environ["PBS_JOBID"]])
+            found = re.search(r"^\s*Resource_List\.walltime = (\S+)$", said or "", re.MULTILINE)
+            walltime = seconds_of(found.group(1)) if found else None
+            if walltime is not None:
+                self._end = self.began + walltime
+            return walltime is not None
+        return False
+
+
+def seconds_of(text: str) -> Optional[float]:
+    """A time as schedulers write it, [D-]HH:MM:SS or MM:SS, in seconds; None for anything else."""
+    found = re.match(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d\d)$", text)
+    if found is None:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def in_words(seconds: float) -> str:
+    """A span of time for people."""
+    if seconds < 90:
+        return "%d seconds" % seconds
+    return "%d minutes" % round(seconds / 60)
+
+
+class TimeCare:
+    """Warns before the job's time is over, and ends the session in good order right before.
+
+    What ends it is the scheduler's word that its time is nearly over, asked right then: where it cannot
+    be asked, everything is saved, and what ends the session is the scheduler's signal.
+    """
+
+    def __init__(self, agent: "Agent", limit: TimeLimit, shutdown_before: float) -> None:
+        self.agent = agent
+        self.limit = limit
+        walltime = limit.walltime
+        # Each in the second half of the job: nobody needs to be told at its start how long it is.
+        self.warnings = [t for t in WARNINGS if walltime is None or 2 * t <= walltime]
+        self.before = min(shutdown_before, (walltime or shutdown_before * 10) / 10)
+        self.told: List[float] = []  # of `warnings`
+        self.signalled = False  # the scheduler's own warning was passed on
+        self.asked = False
+        self.saved = False
+
+    def due(self) -> float:
+        """Seconds until there is something to do."""
+        left = self.limit.left()
+        if left is None:
+            return 60.0
+        coming = [float(t) for t in self.warnings if t not in self.told]
+        if self.before and not self.saved:
+            coming.append(self.before)
+        return max([0.1, left - max(coming)]) if coming else 60.0
+
+    def attend(self) -> None:
+        """Do what is due now (End: the time is over)."""
+        if self.limit.left() is None and not self.asked:
+            self.ask()
+        signalled = self.agent.told_time_is_up and not self.signalled
+        if signalled or self.passed():
+            self.ask()
+        if signalled or self.passed():
+            self.signalled = self.agent.told_time_is_up
+            self.warn()
+        if self.is_last_moment() and not self.saved:
+            sure = self.ask()
+            if self.is_last_moment():
+                self.end(sure)
+
+    def ask(self) -> bool:
+        """Ask the scheduler; where it has moved the end, there is time to be warned of again."""
+        self.asked = True
+        sure = self.limit.ask(self.agent.output_of)
+        left = self.limit.left()
+        if left is not None:
+            self.told = [t for t in self.told if left <= t + SLACK]
+        return sure
+
+    def passed(self) -> List[float]:
+        """The warnings that are due and not told."""
+        left = self.limit.left()
+        if left is None:
+            return []
+        return [t for t in self.warnings if left <= t + SLACK and t not in self.told]
+
+    def warn(self) -> None:
+        """Say how much time is left."""
+        left = self.limit.left()
+        whole = None if left is None else int(left)
+        # Slurm's own warning may come a minute before ours: one of them will do.
+        early = 60 if self.signalled else SLACK
+        self.told = [t for t in self.warnings if left is not None and left <= t + early]
+        self.agent.event("time-left", left=whole)
+        log("the job's time is over " + ("soon" if left is None else "in " + in_words(left)))
+        self.agent.tell_tabs({"show": {"kind": "time", "left": whole}})
+
+    def is_last_moment(self) -> bool:
+        """It is time to end."""
+        left = self.limit.left()
+        return bool(self.before) and left is not None and left <= self.before
+
+    def end(self, sure: bool) -> None:
+        """Save, and end where the scheduler has said that the time is over (End)."""
+        self.saved = True
+        self.agent.save_tabs("The time of this session is over.")
+        if not sure:
+            log(
+                "the scheduler does not say whether its end was moved; the session goes on until it ends it"
+            )
+            return
+        left = self.limit.left() or 0.0
+        reason = "The walltime is over: the session was ended in good order, %s before"
+        raise End("time-limit", reason % in_words(left))
+
+
+class IdleCare:
+    """Ends the session where nothing has worked for `timeout` seconds, and says so before.
+
+    Work is what kernels, commands in terminals, other processes of the job and its GPUs do. That somebody
+    has a page open is none. Whatever cannot be found out counts as work.
+    """
+
+    def __init__(self, agent: "Agent", timeout: float) -> None:
+        self.agent = agent
+        self.timeout = timeout
+        self.every = min(LOOK_EVERY, max(1.0, timeout / 10))
+        self.notice = min(300.0, timeout / 3)
+        self.idle = 0.0  # seconds
+        self.warned = False
+        self.looked = time.monotonic()
+        self.used: Dict[Tuple[int, int], float] = {}  # CPU seconds of (pid, start ticks)
+        self.moments: Dict[str, str] = {}  # when each kernel and terminal was last active
+        self.stayed = 0  # how often somebody asked for the session to stay
+        self.work(1.0)
+
+    def due(self) -> float:
+        """Seconds until the next look."""
+        return max(0.1, self.looked + self.every - time.monotonic())
+
+    def attend(self) -> None:
+        """Look, where it is time to (End: nothing has worked for too long)."""
+        elapsed = time.monotonic() - self.looked
+        if elapsed < self.every:
+            return
+        self.looked = time.monotonic()
+        work = self.work(elapsed)
+        # Whoever was suspended has not been idle all the while.
+        self.idle = 0.0 if work else self.idle + min(elapsed, 2 * self.every)
+        if work and self.warned:
+            self.warned = False
+            self.agent.event("idle-over", work=work)
+            log("no longer idle: " + work)
+            self.agent.tell_tabs({"withdraw": "idle"})
+        elif self.idle >= self.timeout and self.warned:
+            self.agent.save_tabs(
+                "This session has ended: nothing ran for %s." % in_words(self.timeout)
+            )
+            raise End(
+                "idle", "Nothing ran for %s: no kernel, no command, no GPU" % in_words(self.idle)
+            )
+        elif self.idle >= self.timeout - self.notice and not self.warned:
+            self.warned = True
+            left = max(1, int(self.timeout - self.idle))
+            self.agent.event("idle-warning", left=left, idle=int(self.idle))
+            log(
+                "nothing has run for %s; the session ends in %s"
+                % (in_words(self.idle), in_words(left))
+            )
+            notice = {"kind": "idle", "left": left, "idle": int(self.idle)}
+            self.agent.tell_tabs({"show": notice})
+
+    def work(self, elapsed: float) -> str:
+        """What has worked in the `elapsed` seconds since the look before; empty: nothing."""
+        process = self.process_at_work(
+            elapsed
+        )  # asked in any case: the next look compares with this one
+        try:
+            return self.jupyter_at_work() or process or self.gpu_at_work()
+        except (Unready, KeyError, TypeError, AttributeError) as error:
+            return "Jupyter could not be asked (%s)" % error
+
+    def jupyter_at_work(self) -> str:
+        """A kernel or a terminal that does something, or somebody who wants the session to stay."""
+        moments = {}
+        busy = ""
+        for kernel in self.agent.ask_jupyter("/api/kernels") or []:
+            moments[str(kernel["id"])] = str(kernel["last_activity"])
+            if kernel["execution_state"] == "busy":
+                busy = "a kernel is busy"
+        for terminal in self.agent.ask_jupyter("/api/terminals") or []:
+            moments["terminal " + str(terminal["name"])] = str(terminal.get("last_activity"))
+        if not set(moments.items()) <= set(self.moments.items()):
+            busy = busy or "a kernel or a terminal was used"
+        self.moments = moments
+        stayed = self.stayed
+        self.stayed = (self.agent.ask_jupyter("/api/rps/tabs", {}) or {}).get("stayed", stayed)
+        return busy or ("somebody wants it to stay" if self.stayed != stayed else "")
+
+    def process_at_work(self, elapsed: float) -> str:
+        """A process that computes, a command in a terminal, or one whose work is done elsewhere."""
+        server = (
+            self.agent.jupyter.process.pid if self.agent.jupyter else None
+        )  # pages keep it at work
+        own = Use(os.getpid()).terminal
+        used: Dict[Tuple[int, int], float] = {}
+        busy = ""
+        for pid, ticks in descendants(os.getpid()).items():
+            try:
+                use = Use(pid)
+            except (OSError, ValueError, IndexError):  # it has ended meanwhile
+                continue
+            if pid == server:
+                continue
+            used[pid, ticks] = use.seconds
+            if use.seconds - self.used.get((pid, ticks), 0.0) > BUSY * elapsed:
+                busy = busy or "%s (process %d) computes" % (use.name, pid)
+            elif use.terminal not in (0, own) and pid != use.session:
+                busy = busy or "%s (process %d) runs in a terminal" % (use.name, pid)
+            elif use.name in LAUNCHERS:
+                busy = busy or "%s (process %d) runs" % (use.name, pid)
+        self.used = used
+        return busy
+
+    def gpu_at_work(self) -> str:
+        """A GPU of the job that computes."""
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        if not re.match("[0-9A-Za-z,/-]+$", gpus) or gpus == "NoDevFiles":
+            return ""
+        query = ["--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+        said = self.agent.output_of(["nvidia-smi", "--id=" + gpus, *query])
+        if said is None:
+            return "" if shutil.which("nvidia-smi") is None else "nvidia-smi does not answer"
+        idle = all(word.strip() == "0" for word in said.split("\n") if word.strip())
+        return "" if idle else "a GPU computes"
 
 
 # -------------------------------------------------------------------------------------------- agent
@@ -976,6 +1309,7 @@ class Agent:
         self.ready = False
         self.away = False
         self.told_time_is_up = False
+        self.cares: List[Any] = []  # a TimeCare and an IdleCare, once the application answers
         self.missing = 0  # looks in a row that did not find the session's directory
 
     def run(self) -> int:
@@ -992,6 +1326,7 @@ class Agent:
             )
             self.obtain_certificate()
             self.start_jupyter()
+            self.begin_to_care()
             self.redeem()
             self.renew()
         except End as end:
@@ -1022,7 +1357,9 @@ class Agent:
             self.port_range: Optional[List[int]] = launch["port_range"]
             self.start_timeout: float = launch["start_timeout"]
             walltime = launch.get("walltime")
-            self.walltime = None if walltime is None else float(walltime)
+            self.limit = TimeLimit(None if walltime is None else float(walltime))
+            self.shutdown_before = float(launch.get("shutdown_before", 0))
+            self.idle_timeout = float(launch.get("idle_timeout") or 0)
             service = launch["service"]
             ca_file = service["ca_file"] and os.path.join(self.session, service["ca_file"])
             self.service = self.reach(service["host"], service["port"], service["connect"], ca_file)
@@ -1054,25 +1391,15 @@ class Agent:
         self.wake.wait(seconds)
         self.processes.reap()
         if self.wake.asked_to_end:
+            left = self.limit.left()
+            if left is not None and left <= SLACK:
+                raise End("time-limit", "The walltime is over, and the scheduler ended the job")
             raise End("signal", "The job was asked to end")
         if self.wake.time_is_up and not self.told_time_is_up:
             self.told_time_is_up = True
-            left = self.time_left()
-            self.event("time-nearly-up", left=left)
+            left = self.limit.left()
+            self.event("time-nearly-up", left=None if left is None else int(left))
             log("the job's time is nearly up" + ("" if left is None else ": %d s are left" % left))
-
-    def time_left(self) -> Optional[int]:
-        """Seconds until the walltime is over; None where that cannot be told. The batch shell has become
-        this process, so this began when the job did."""
-        began = start_ticks(os.getpid())
-        try:
-            with open("/proc/uptime", "rb") as file:
-                now = float(file.read().split()[0])
-        except (OSError, ValueError, IndexError):
-            return None
-        if began is None or self.walltime is None:
-            return None
-        return max(0, int(self.walltime - (now - began / os.sysconf("SC_CLK_TCK"))))
 
     def aside(self, work: Callable[[], _T]) -> _T:
         """Do `work`, which may block for long (a name that does not resolve), without being deaf."""
@@ -1125,11 +1452,90 @@ class Agent:
             self.sleep(delay)
 
     def sleep(self, seconds: float) -> None:
-        """Wait this long, unless the application or the job ends."""
+        """Wait this long, unless the application or the job ends, and see to the time and to idleness."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            self.pause(deadline - time.monotonic())
+            due = min([care.due() for care in self.cares] + [deadline - time.monotonic()])
+            self.pause(due)
             self.check_alive()
+            for care in list(self.cares):
+                try:
+                    care.attend()
+                except End:
+                    raise
+                except Exception:  # noqa: BLE001 - a defect here must not end a notebook that works
+                    traceback.print_exc()
+                    self.cares.remove(care)
+
+    def output_of(self, command: List[str]) -> Optional[str]:
+        """What a program prints; None where there is none, or it fails, or is not done in time."""
+        program = shutil.which(command[0])
+        if program is None:
+            return None
+        quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        try:
+            process = self.processes.start([program, *command[1:]], stdout=subprocess.PIPE, **quiet)
+        except (OSError, RuntimeError) as error:  # a notebook can use up the user's processes
+            log("%s could not be run: %s" % (command[0], error))
+            return None
+        with process.stdout:
+            deadline = time.monotonic() + ANSWER_TIME
+            while self.processes.exit_code(process) is None and time.monotonic() < deadline:
+                self.pause(deadline - time.monotonic())  # its end is a signal, which ends the wait
+                self.check_alive()
+            code = self.processes.exit_code(process)
+            if code is None:
+                send(process.pid, start_ticks(process.pid) or 0, signal.SIGKILL)
+            if code != 0:
+                return None
+            os.set_blocking(process.stdout.fileno(), False)  # one that it left may hold it open
+            return (process.stdout.read() or b"").decode("utf-8", "replace")
+
+    # What Jupyter and the browser's tabs are asked and told
+
+    def ask_jupyter(self, path: str, body: Any = None, timeout: float = 10.0) -> Any:
+        """The answer of Jupyter's API, without going deaf (Unready: none). None: it has no such thing."""
+        content = None if body is None else json.dumps(body).encode()
+        method = "GET" if body is None else "POST"
+        headers = {"Authorization": "token " + self.token, "Content-Type": "application/json"}
+
+        def call() -> Any:
+            status, _, text = call_jupyter(
+                self.address, self.port, self.host, self.context, method, path, headers, content, timeout
+            )  # fmt: skip
+            if status == 404:
+                return None
+            try:
+                if status == 200:
+                    return json.loads(text.decode())
+            except ValueError:
+                pass
+            raise Unready("it answered with status %d" % status)
+
+        return self.aside(call)
+
+    def tell_tabs(self, message: Dict[str, Any], timeout: float = 10.0) -> Dict[str, Any]:
+        """Tell the browser's tabs something (tabs.py); the answer, empty where that cannot be done."""
+        try:
+            return self.ask_jupyter("/api/rps/tabs", message, timeout) or {}
+        except Unready as unready:
+            log("the browser's tabs could not be told: %s" % unready)
+            return {}
+
+    def save_tabs(self, text: str) -> None:
+        """Have what is open in the browser saved, and say there why: the session is about to end."""
+        answer = self.tell_tabs({"save": SAVE_TIME}, SAVE_TIME + 5)
+        if answer.get("tabs"):
+            left = answer.get("left", [])
+            self.event("saved", tabs=answer["tabs"], saved=answer.get("saved"), left=left)
+            text += " Not saved: %s" % ", ".join(left) if left else " Open documents are saved."
+            self.tell_tabs({"show": {"kind": "end", "text": text}})
+
+    def begin_to_care(self) -> None:
+        """From here on the time is watched, and whether anything works."""
+        self.cares = [TimeCare(self, self.limit, self.shutdown_before)]
+        if self.idle_timeout:
+            self.cares.append(IdleCare(self, self.idle_timeout))
 
     def note_away(self, reason: str) -> None:
         """Once per outage."""
@@ -1239,6 +1645,7 @@ class Agent:
             os.path.join(self.run_directory, "settings.json"), json.dumps(settings).encode()
         )
         write_secret(config, JUPYTER_CONFIG.encode())
+        self.write_tabs()
         command = [*application, "--config=" + config]
         jupyter = Jupyter(self.processes, command, self.run_directory, [self.token, self.claim])
         pid = jupyter.process.pid
@@ -1246,6 +1653,23 @@ class Agent:
         self.event("application", pid=pid, start_time=ticks, command=command, sockets=self.sockets)
         log("started " + " ".join(command))
         return jupyter
+
+    def write_tabs(self) -> None:
+        """Beside the configuration, Jupyter's part of what is told in the browser, and the tabs' part, as an
+        extension of JupyterLab."""
+        files = [os.path.join(self.session, name) for name in ("tabs.py", "tab.js")]
+        if any(is_missing(path) for path in files):  # of a launcher that has none
+            return
+        extension = os.path.join(self.run_directory, "labextensions", "rps-session")
+        os.makedirs(os.path.join(extension, "static"), 0o700, exist_ok=True)
+        build = {"load": "static/tab.js", "extension": "./extension"}
+        package = {"name": "rps-session", "version": "1.0.0", "jupyterlab": {"_build": build}}
+        for path, content in (
+            (os.path.join(self.run_directory, "tabs.py"), read_file(files[0])),
+            (os.path.join(extension, "static", "tab.js"), read_file(files[1])),
+            (os.path.join(extension, "package.json"), json.dumps(package).encode()),
+        ):
+            write_secret(path, content)
 
     def serving(self) -> Dict[str, Any]:
         """The settings with which Jupyter serves as the service expects: over TLS of its own."""
@@ -1261,7 +1685,7 @@ class Agent:
 
     def await_ready(self, jupyter: Jupyter, port: int, deadline: float) -> bool:
         """True when it answers as it should, false when it died for want of its port."""
-        context = self.trust()
+        context = self.context = self.trust()
         while True:
             code = self.processes.exit_code(jupyter.process)
             if code is not None:
@@ -1355,7 +1779,7 @@ class Agent:
         survivors = self.processes.end(first, STOP_GRACE, self.wake.hurry)
         if survivors:
             log("these processes could not be ended: %s" % ", ".join(map(str, survivors)))
-        good = end.cause in ("signal", "revoked")
+        good = end.cause in ("signal", "revoked", "time-limit", "idle")
         if self.jupyter is not None:
             code = self.processes.exit_code(self.jupyter.process)
             good = good or (end.cause == "application-exit" and code == 0)

@@ -137,6 +137,7 @@ OPTIONS: dict[str, list[str]] = {
     "time-minutes": ["-t", "90"],
     "time-hms": ["-t", "01:30:00"],
     "time-days": ["-t", "1-12:00:00"],
+    "idle": ["--idle", "30"],
     "account": ["-A", "abc123"],
     "cpus": ["-c", "8"],
     "memory": ["-m", "2G"],

@@ -134,7 +134,8 @@ def session_directory(
     private(session / "launch.json", json.dumps(values | launch))
     private(session / "claim.json", json.dumps({"claim": claim, "token": token}))
     shutil.copy(ca_file, session / "service-ca.pem")
-    shutil.copy(CORE / "node" / "agent.py", session)
+    for name in ("agent.py", "tabs.py", "tab.js"):
+        shutil.copy(CORE / "node" / name, session)
     shutil.copy(CORE / "batch" / "run-agent.sh", session)
     (session / "interpreters").write_text(f"/nowhere/python\n{sys.executable}\n")
     return session

@@ -207,7 +207,7 @@ def test_a_session_from_start_to_term(session: Path, stand: StandIn) -> None:
     assert (end["cause"], end["exit_code"]) == ("signal", 0)
     assert stand.calls[-1][0] == "revoke"
     names = [event["event"] for event in events(session)]
-    steps = ["started", "application", "listening", "ready", "time-nearly-up", "ended"]
+    steps = ["started", "application", "listening", "ready", "time-nearly-up", "time-left", "ended"]
     assert names == steps
     assert_no_secrets_left(session)
 
