@@ -96,6 +96,10 @@ OVER: Mapping[str, Cause] = {
     "time-limit": Cause(
         "The job ran for as long as it was allowed to.", "Ask for more time with -t."
     ),
+    "idle": Cause(
+        "Nothing ran in it for as long as `notebook.idle_timeout` says.",
+        "Give it longer with --idle, where the site allows that. " + _AGAIN,
+    ),
     "out-of-memory": Cause(
         "The job used more memory than it had asked for, and was ended.",
         "Ask for more with -m (`rps start -m 16G`), or hold less data at a time.",

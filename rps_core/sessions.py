@@ -16,6 +16,7 @@ from rps_core.log import get_logger
 from rps_core.models import Gone, JobPhase, JobStatus, Known, Outcome, Unknown
 from rps_core.shell import Shell
 from rps_core.store import Endpoint, Record, Secrets, Store
+from rps_core.warned import warning
 
 if TYPE_CHECKING:
     from rps_core.cluster import Here
@@ -168,6 +169,8 @@ def inspect(
         state, reason = satellite.judge(status, service, events, agent_alive=secrets is not None)
     else:
         state, reason = judge(status, service, agent_alive=secrets is not None)
+    if state == "ready":
+        reason = warning(events)
     started = next((e for e in events if e.get("event") == "started"), None)
     known = status if isinstance(status, Known) else None
     # What the queue says is of no interest once the session has got past it.

@@ -65,12 +65,14 @@ _AGENT = (
     ("timeout", r"", "jupyter-silent"),
     ("revoked", r"", "revoked"),
     ("removed", r"", "files-gone"),
+    ("time-limit", r"", "time-limit"),
+    ("idle", r"", "idle"),
     ("application-exit", r"killed by signal 9", "killed"),
     ("application-exit", r"exit code 0$", "closed"),
     ("application-exit", r"", "jupyter-crashed"),
     ("start-failed", r"", "jupyter-failed"),
 )
-_TROUBLE = ("service-away", "port-taken", "time-nearly-up", "ended")
+_TROUBLE = ("service-away", "port-taken", "time-nearly-up", "time-left", "idle-warning", "ended")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

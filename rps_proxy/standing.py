@@ -33,6 +33,8 @@ _CAUSES = {
     "stopped": "it was stopped",
     "timeout": "the notebook did not answer in time",
     "walltime": "its walltime was over",
+    "time-limit": "its walltime was over",
+    "idle": "nothing had run in it for a while",
 }
 
 

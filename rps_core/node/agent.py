@@ -1125,10 +1125,14 @@ class TimeCare:
     def ask(self) -> bool:
         """Ask the scheduler; where it has moved the end, there is time to be warned of again."""
         self.asked = True
+        reckoned = self.limit.left()
         sure = self.limit.ask(self.agent.output_of)
         left = self.limit.left()
-        if left is not None:
-            self.told = [t for t in self.told if left <= t + SLACK]
+        if left is not None and reckoned is not None and left > reckoned + 60 and self.told:
+            self.told = [t for t in self.told if left <= t]
+            self.agent.event("time-moved", left=int(left))
+            log("the end of the job's time was moved: it is in %s" % in_words(left))
+            self.agent.tell_tabs({"withdraw": "time"})
         return sure
 
     def passed(self) -> List[float]:

@@ -71,7 +71,7 @@ def call(session: Path, stand: StandIn, method: str, path: str, body: object = N
     text = response.read()
     connection.close()
     assert response.status < 300, text
-    return json.loads(text)
+    return json.loads(text) if text else None
 
 
 def new_kernel(session: Path, stand: StandIn) -> str:

@@ -141,6 +141,8 @@ def test_an_end_that_was_moved_is_kept_to(clock: Clock, monkeypatch: pytest.Monk
     true_end += 3600
     end = run_to_the_end(clock, watch, 9000)
     assert lefts(stand) == [1800, 600, 1800, 600, 120]
+    assert [name for name, _ in stand.events][2] == "time-moved"
+    assert {"withdraw": "time"} in stand.told
     assert end is not None
     assert clock.now == true_end - 60
 
