@@ -52,6 +52,7 @@ OPTIONS: dict[str, list[str]] = {
     "batch": ["-b", "torque/notebook.sh"],
     "own-script": ["-b", "mine.sh"],
     "directory": ["-d", "."],
+    "idle": ["--idle", "30"],
     "time-minutes": ["-t", "90"],
     "time-hms": ["-t", "01:30:00"],
     "time-days": ["-p", "hotel", "-t", "7-00:00:00"],
