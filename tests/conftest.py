@@ -31,6 +31,18 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares an expensive fixture is run by one process, where several run tests: the cluster, an
+    installation, or what one file starts."""
+    for item in items:
+        folder = item.path.relative_to(PROJECT / "tests").parts[0]
+        if folder != "cluster" and "installed" in getattr(item, "fixturenames", ()):
+            folder = "installed"
+        alone = folder in ("cluster", "installed")
+        item.add_marker(pytest.mark.xdist_group(folder if alone else item.path.stem))
+
+
 def path_without_schedulers(directory: Path) -> str:
     """A PATH as on a bare machine: tests of clusters install Slurm here, and `local` is for machines
     without. Where there is one, `directory` is filled with links to everything else."""
