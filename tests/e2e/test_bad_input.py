@@ -204,7 +204,9 @@ def test_ctrl_c_at_every_step(installed: Any, delay: float) -> None:
         assert process.returncode in (0, -signal.SIGINT)
         installed.rps("stop", "--all")
     else:
-        assert process.returncode in (130, -signal.SIGINT)
+        # Python that is interrupted while it starts up, before any code of ours, exits with 1.
+        of_python = () if delay > 0.2 else (1,)
+        assert process.returncode in (130, -signal.SIGINT, *of_python)
 
 
 def test_the_terminal_goes_away(installed: Any, wait_for: Callable[..., None]) -> None:

@@ -818,7 +818,7 @@ def test_a_job_is_cancelled(session: Path, stand: StandIn, submitted: Callable[.
 def test_a_job_whose_walltime_is_over(
     session: Path, stand: StandIn, submitted: Callable[..., Job]
 ) -> None:
-    job = submitted(walltime=5)
+    job = submitted(walltime=8)  # Jupyter takes some of it to start
     event(session, "ready")
     processes = job_tree(job)
     assert over(job).outcome is Outcome.TIMEOUT
