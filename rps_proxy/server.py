@@ -59,7 +59,7 @@ async def serve(
         authority = tls.upstream_authority(settings, directory)
         listeners = [listener] if listener is not None else _listeners(settings)
         port = listeners[0].getsockname()[1] if listeners else settings.listen.port
-        raise_file_limit()
+        raise_file_limit()  # which workers inherit
         hosts = Hosts(settings.domain, settings.listen.public_port or port)
         context = upstream_context(authority.certificate)
         websocket = settings.websocket

@@ -14,129 +14,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import sys
 import time
-from asyncio.subprocess import Process
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from rps_core.errors import ServiceError
 from rps_core.log import get_logger
-from rps_proxy.channel import Begin, message, receive
+from rps_proxy.channel import Begin, message
 from rps_proxy.engines import EngineError, Target, Traffic
+from rps_proxy.engines.worker_process import WorkerProcess
 
 DOOR_FILE = "service.sock"  # in the service's directory: where workers hand on what has no route
 TIMEOUT = 2.0  # seconds for one change
 BEAT = 1.0  # seconds from one look at the workers to the next
-# After so many beats without any answer a worker is replaced. They are counted, not timed: who was away
-# may have been this process, or the whole machine.
-MOST_MISSED = 5
-MOST_MISSED_AT_START = 30
 LISTEN_TIME = 30.0  # seconds
 PAUSE = 1.0  # seconds before the next try, for a worker that did not live as long
 STOP_TIME = 5.0  # seconds; a worker gives one of them to what is under way
 
 _log = get_logger("rps.workers")
-
-# What came of a call: None, or the text of an error. It is cancelled where the worker ended.
-_Answer = asyncio.Future[str | None]
-
-
-class _Worker:
-    """One of them, in one process after the other."""
-
-    def __init__(self, number: int, listener: socket.socket) -> None:
-        self.number = number
-        self.first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.ready = False  # it has its routes, and listens if it is to
-        self.late = False  # it did not answer a change in time
-        self.listener = listener
-        self.carried = Traffic()  # by this process
-        self.carried_before = Traffic()  # by those before it
-        self._process: Process | None = None
-        self._writer: asyncio.StreamWriter | None = None
-        self._answers: deque[_Answer] = deque()
-        self._missed = 0
-
-    @property
-    def connected(self) -> bool:
-        """Whether it can be told something."""
-        return self._writer is not None
-
-    async def start(self, lock: int) -> asyncio.StreamReader:
-        """A new process, which holds `lock` as we do; where its answers come from.
-
-        Raises:
-            OSError: there can be none.
-        """
-        ours, theirs = socket.socketpair()
-        with theirs:
-            descriptors = theirs.fileno(), self.listener.fileno()
-            try:
-                # A fresh interpreter: a fork would take along what our threads hold.
-                self._process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-P", "-m", "rps_proxy.worker", *map(str, descriptors),
-                    stdin=asyncio.subprocess.DEVNULL, pass_fds=(*descriptors, lock),
-                )  # fmt: skip
-            except BaseException:
-                ours.close()
-                raise
-        reader, self._writer = await asyncio.open_connection(sock=ours)
-        return reader
-
-    def tell(self, call: bytes) -> _Answer:
-        """Send it a call."""
-        answer: _Answer = asyncio.get_running_loop().create_future()
-        if self._writer is None:
-            answer.cancel()
-        else:
-            self._answers.append(answer)
-            self._writer.write(call)
-        return answer
-
-    async def hear(self, reader: asyncio.StreamReader) -> None:
-        """Take its answers, until it ends."""
-        while (said := await receive(reader)) is not None:
-            self._missed = 0
-            self.late = False
-            self.carried = Traffic(**said["traffic"])
-            self._answers.popleft().set_result(said["error"])
-
-    def beat(self) -> None:
-        """See that it answers; one that does not is killed."""
-        if not self.connected:
-            return
-        if not self._answers:
-            self.tell(message({"call": "sweep"}))
-            return
-        self._missed += 1
-        if self._missed == (MOST_MISSED if self.ready else MOST_MISSED_AT_START):
-            _log.error("worker-not-answering", worker=self.number)
-            self.kill()
-
-    def kill(self) -> None:
-        """End it at once."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-
-    async def end(self) -> int | None:
-        """Make sure that it has ended; its exit code, or None where there was no process."""
-        self.kill()
-        process, writer = self._process, self._writer
-        self._process = self._writer = None
-        self.ready = self.late = False
-        self._missed = 0
-        self.carried_before.received += self.carried.received
-        self.carried_before.sent += self.carried.sent
-        self.carried = Traffic()
-        while self._answers:
-            self._answers.popleft().cancel()
-        if writer is not None:
-            writer.close()
-        return await process.wait() if process is not None else None
 
 
 class Workers:
@@ -146,7 +42,7 @@ class Workers:
         self.note_end: Callable[[], None] | None = None  # one ended that should not have
         self._begin = begin
         self._lock = lock
-        self._workers = [_Worker(number, each) for number, each in enumerate(listeners, 1)]
+        self._workers = [WorkerProcess(number, each) for number, each in enumerate(listeners, 1)]
         self._targets: dict[str, Target] = {}
         self._listening = False
         self._stopping = asyncio.Event()
@@ -271,7 +167,7 @@ class Workers:
             for worker in self._workers:
                 worker.beat()
 
-    async def _keep(self, worker: _Worker) -> None:
+    async def _keep(self, worker: WorkerProcess) -> None:
         """Have this worker run, in one process after the other, until told to stop."""
         while not self._stopping.is_set():
             began = time.monotonic()
@@ -299,7 +195,7 @@ class Workers:
                 await self._pause(PAUSE)
         worker.first.cancel()
 
-    async def _run(self, worker: _Worker) -> None:
+    async def _run(self, worker: WorkerProcess) -> None:
         """One process, from its start to its end."""
         reader = await worker.start(self._lock)
         routes = [asdict(target) for target in self._targets.values()]
