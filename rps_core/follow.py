@@ -32,10 +32,9 @@ STAGES = ("submitted", "queued", "starting", "ready")
 _STAGE_OF = {
     "pending": "queued",
     "starting": "starting",
-    "suspended": "starting",
-    "lapsed": "starting",
     "ready": "ready",
 }
+_HAS_STARTED = frozenset({"suspended", "lapsed"})  # and may have been ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +52,12 @@ class Sight:
         """What is seen now, where `before` was seen last. Silence takes nothing back of how far a session
         has come; a job that is put back into the queue does."""
         last = before or cls(session, STAGES[0])
+        kept = last.stage
+        if session.state in _HAS_STARTED and kept != "ready":
+            kept = "starting"
         return cls(
             session,
-            _STAGE_OF.get(session.state, last.stage),
+            _STAGE_OF.get(session.state, kept),
             _since(last.scheduler_away_since, session.scheduler_away),
             _since(last.service_away_since, session.service_away),
         )
@@ -155,7 +157,7 @@ def follow(
             pause = _SERVICE_INTERVAL
         if session.state == "ending":  # what became of it only the scheduler knows
             next_poll = min(next_poll, last_poll + base)
-        poll.wait(pause if timeout is None else min(pause, timeout - (clock() - began)))
+        poll.wait(pause if timeout is None else min(pause, max(0.0, timeout - clock() + began)))
         pause = min(pause * 1.05, _slowest_pause(session))
 
 

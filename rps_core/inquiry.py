@@ -54,7 +54,12 @@ def inquire(record: Record, find: Callable[[], Here], store: Store) -> Answer:
     record = session.record
     files = store.files(record.name)
     testimony = tuple(_testimony(record, here, store)) if here else (silence,)
-    facts = why.Facts(events=files.events(), log=files.last_lines(), testimony=testimony)
+    facts = why.Facts(
+        events=files.events(),
+        log=files.last_lines(),
+        walltime=record.walltime,
+        testimony=testimony,
+    )
     cause = session.cause or (why.cause_of_the_end(facts) if session.over else "unknown")
     return Answer(session, cause, (*_asked(session), *why.evidence(cause, facts)))
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LAST_DAYS = 3.0  # for how long a session that is over is shown without being asked for
 _UNKNOWN_YET = "..."
+_SHORTEST_NAME = 12
 
 
 def print_list(find: Callable[[], tuple[Here, Store]], *, everything: bool) -> None:
@@ -35,7 +36,7 @@ def print_list(find: Callable[[], tuple[Here, Store]], *, everything: bool) -> N
         return
     area = Area(sys.stdout)
     if area.live:
-        area.draw(_lines([_from_the_record(record) for record in records]), clip=True)
+        area.draw(_lines([_from_the_record(r) for r in records], area.columns), clip=True)
     try:
         found = sessions.survey(records, find()[0], store, shell.run)
     finally:
@@ -55,11 +56,10 @@ def surveyed(find: Callable[[], tuple[Here, Store]], *, everything: bool) -> lis
 
 def print_table(found: Sequence[Session]) -> None:
     """The sessions, a line each; on a terminal no longer than that is wide."""
-    width = Area(sys.stdout).columns
-    for line in _lines(found):
-        click.echo(line if width is None else line[:width].rstrip())
-    silent = {session.service_away: session for session in found if session.service_away}
-    for words in silent:
+    for line in _lines(found, Area(sys.stdout).columns):
+        click.echo(line)
+    silent = {session.service_away for session in found if session.service_away}
+    for words in sorted(silent):
         click.echo(f"Not known is what the service would say: {words}", err=True)
 
 
@@ -68,22 +68,40 @@ def _from_the_record(record: Record) -> Session:
     return Session(record=record, state=state, reason=record.reason, cause=record.cause, url=None)
 
 
-def _lines(found: Sequence[Session]) -> list[str]:
-    rows: list[tuple[str, ...]] = [
-        ("NAME", "STATE", "CAUSE", "CLUSTER", "JOB", "NODE", "LEFT", "REASON")
+def _cells(session: Session) -> dict[str, str]:
+    record = session.record
+    return {
+        "NAME": record.name,
+        "STATE": session.state,
+        "CAUSE": "" if session.cause in (None, session.state) else str(session.cause),
+        "CLUSTER": record.cluster,
+        "JOB": record.job_id or "",
+        "NODE": session.node or "",
+        "LEFT": "" if session.time_left is None else duration(session.time_left),
+        "REASON": plain(reason_in_full(session)),
+    }
+
+
+def _lines(found: Sequence[Session], width: int | None) -> list[str]:
+    """The table; what does not fit into `width` columns is left out, the least needed first: names may be
+    shortened wherever one gives them."""
+    rows = [_cells(session) for session in found]
+    widths = {
+        name: max(len(name), *(len(row[name]) for row in rows))
+        for name in rows[0]
+        if any(row[name] for row in rows)
+    }
+
+    def missing() -> int:
+        fixed = [size + 2 for name, size in widths.items() if name != "REASON"]
+        return 0 if width is None else sum(fixed) - 2 - width
+
+    for name in ("CLUSTER", "JOB", "NODE", "LEFT"):
+        if missing() > 0:
+            widths.pop(name, None)
+    widths["NAME"] = max(_SHORTEST_NAME, widths["NAME"] - max(0, missing()))
+    lines = [
+        "  ".join(row[name][:size].ljust(size) for name, size in widths.items())
+        for row in ({name: name for name in widths}, *rows)
     ]
-    for session in found:
-        left = "" if session.time_left is None else duration(session.time_left)
-        record = session.record
-        cause = "" if session.cause in (None, session.state) else str(session.cause)
-        rows.append(
-            (record.name, session.state, cause, record.cluster, record.job_id or "",
-             session.node or "", left, plain(reason_in_full(session)))
-        )  # fmt: skip
-    told = [column for column in range(len(rows[0])) if any(row[column] for row in rows[1:])]
-    rows = [tuple(row[column] for column in told) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    return [line[:width].rstrip() for line in lines]

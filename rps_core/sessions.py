@@ -249,7 +249,7 @@ def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Sessi
     last = next((e for e in reversed(events) if e.get("event") == "ended"), None)
     failed = gone.outcome not in _PEACEFUL
     reason = gone.evidence
-    facts = why.Facts(events=events, log=files.last_lines(), gone=gone)
+    facts = why.Facts(events=events, log=files.last_lines(), gone=gone, walltime=record.walltime)
     cause = "never-submitted" if record.job_id is None else why.cause_of_the_end(facts)
     cancelled = gone.outcome is Outcome.CANCELLED
     if cancelled and (last is None or last.get("cause") == "signal"):

@@ -73,16 +73,18 @@ _AGENT = (
     ("start-failed", r"", "jupyter-failed"),
 )
 _TROUBLE = ("service-away", "port-taken", "time-nearly-up", "time-left", "idle-warning", "ended")
+_AT_THE_END = 90.0  # seconds: a scheduler may send its signal a minute early
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is known of one session. `log`: the last lines that its job wrote; `testimony`: what the
-    scheduler tells for the asking."""
+    """What is known of one session. `log`: the last lines that its job wrote; `walltime` in seconds;
+    `testimony`: what the scheduler tells for the asking."""
 
     events: Sequence[Mapping[str, Any]] = ()
     log: Sequence[str] = ()
     gone: Gone | None = None
+    walltime: float | None = None
     testimony: Sequence[Evidence] = field(default_factory=tuple)
 
     def last(self, name: str) -> Mapping[str, Any] | None:
@@ -160,8 +162,18 @@ def _by_the_agent(facts: Facts) -> str | None:
 def _by_whoever_cancelled(facts: Facts) -> str | None:
     ended = facts.last("ended")
     asked = ended is not None and ended.get("cause") == "signal"
-    cancelled = facts.gone is not None and facts.gone.outcome is Outcome.CANCELLED
-    return "cancelled" if cancelled or asked else None
+    if facts.gone is not None and facts.gone.outcome is Outcome.CANCELLED:
+        return "cancelled"
+    if asked and _was_out_of_time(facts):  # schedulers that forget at once do not tell
+        return "time-limit"
+    return "cancelled" if asked else None
+
+
+def _was_out_of_time(facts: Facts) -> bool:
+    started, ended = facts.last("started"), facts.last("ended")
+    if started is None or ended is None or facts.walltime is None:
+        return False
+    return bool(ended["time"] - started["time"] > facts.walltime - _AT_THE_END)
 
 
 def _by_silence(facts: Facts) -> str | None:

@@ -362,7 +362,7 @@ def _shown(job: Job, shell: Shell) -> Iterator[Evidence]:
     done = shell("qstat", "-f", "-1", job.id, timeout=TIMEOUT)
     found = answers.matching(job.id, answers.text_jobs(done.stdout))
     if found is not None:
-        told = " ".join(f"{name}={found[name]}" for name in _TELLING if found.get(name))
+        told = " ".join(f"{n}={found[n]}" for n in _TELLING if found.get(n) not in (None, "", "n"))
         yield Evidence(source="qstat", line=f"{job.id} {told}")
     elif done.stderr.strip() and not answers.denied(done.stderr):
         yield Evidence(source="qstat", line=answers.complaint("", done.stderr))

@@ -78,6 +78,7 @@ def test_the_controller_is_down_before_the_submission(
     record = newest(comet)
     assert record["state"] == "failed"
     assert "not submitted" in record["reason"]
+    assert record["cause"] == "scheduler-away"
     assert closed_name(comet, visit, record["name"])
     assert jobs(cluster) == []
 
@@ -135,7 +136,7 @@ def test_a_pending_session_while_the_controller_is_down(comet: Login, cluster: C
     name = json.loads(held.stdout)["name"]
     with cluster.slurm.controller.down():
         shown = comet.status(name)
-    assert shown["state"] == "unknown"
+    assert (shown["state"], shown["cause"]) == ("unknown", "scheduler-away")
     assert re.search("unable to contact", shown["reason"], re.IGNORECASE), shown
     assert comet.status(name)["state"] == "pending"
 
@@ -174,8 +175,8 @@ def test_an_administrator_cancels_a_pending_job(
     assert "hold" in shown["reason"], shown
     cluster.admin("scancel", shown["job_id"])
     shown = over(comet, name)
-    assert shown["state"] == "ended"
-    assert shown["reason"].startswith("it was cancelled ("), shown
+    assert (shown["state"], shown["cause"]) == ("ended", "cancelled")
+    assert shown["reason"].startswith("it was cancelled by root ("), shown
     assert "JobHeldUser" not in shown["reason"], shown  # why it waited is not why it ended
     assert closed_name(comet, visit, name)
 
@@ -188,8 +189,8 @@ def test_an_administrator_cancels_a_running_job(
     cluster.admin("scancel", found["job_id"])
     wait_for("the route's end", lambda: closed(visitor), ROUTE_GONE)
     shown = over(comet, found["name"])
-    assert shown["state"] == "ended"
-    assert shown["reason"].startswith("it was cancelled ("), shown
+    assert (shown["state"], shown["cause"]) == ("ended", "cancelled")
+    assert shown["reason"].startswith("it was cancelled by root ("), shown
 
 
 def test_torque_cancelled_by_an_administrator(tscc: Login, cluster: Cluster, visit: Visit) -> None:
@@ -222,6 +223,7 @@ def test_out_of_memory(comet: Login, visit: Visit) -> None:
     shown = over(comet, name)
     assert shown["state"] == "failed"
     assert "out of memory" in shown["reason"], shown
+    assert "State=OUT_OF_MEMORY" in told(comet, name, "out-of-memory")["sacct"]
     assert closed_name(comet, visit, name)
 
 
@@ -240,6 +242,7 @@ def test_preempted(comet: Login, cluster: Cluster, visit: Visit) -> None:
         cluster.admin("scancel", bob.stdout.strip())
     assert shown["state"] == "failed"
     assert "another job took its place" in shown["reason"], shown
+    assert shown["cause"] == "preempted"
 
 
 def test_the_walltime_is_over(beside: Beside, visit: Visit) -> None:
@@ -249,8 +252,13 @@ def test_the_walltime_is_over(beside: Beside, visit: Visit) -> None:
     shown = over(beside.bob, beside.short["name"])
     assert shown["state"] == "ended"
     assert "walltime" in shown["reason"], shown
-    lines = (beside.bob.sessions / beside.short["name"] / "events.jsonl").read_text().splitlines()
-    events = {one["event"]: one for one in map(json.loads, lines)}
+    lines = told(beside.bob, beside.short["name"], "time-limit")
+    assert "State=TIMEOUT" in lines["sacct"]
+    assert "Timelimit=00:03:00" in lines["sacct"]
+    assert "DUE TO TIME LIMIT" in lines["job.log"]
+    assert "time-nearly-up" in lines["agent"]
+    written = (beside.bob.sessions / beside.short["name"] / "events.jsonl").read_text().splitlines()
+    events = {one["event"]: one for one in map(json.loads, written)}
     warning = events["time-nearly-up"]
     # @20 comes up to a minute early; what it says is true to some seconds, and it has ended nothing.
     assert 0 <= warning["left"] <= 20 + 60 + 10, warning
@@ -282,6 +290,17 @@ def test_a_node_dies(comet: Login, cluster: Cluster, visit: Visit) -> None:
             wait_for("the node's return", lambda: cluster.slurm.idle_nodes() == set(NODES), 60)
     assert shown["state"] == "failed"
     assert "its node failed" in shown["reason"], shown
+    assert shown["cause"] == "node-failure"
+
+
+def told(user: Login, name: str, cause: str) -> dict[str, str]:
+    """The lines of `rps why`, by where they come from; it must say this cause."""
+    found = json.loads(user.rps("why", name, "--json").stdout)
+    assert found["cause"] == cause, found
+    lines: dict[str, str] = {}
+    for one in found["evidence"]:
+        lines[one["source"]] = lines.get(one["source"], "") + one["line"] + "\n"
+    return lines
 
 
 def newest(user: Login) -> dict[str, Any]:

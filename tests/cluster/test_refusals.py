@@ -30,6 +30,15 @@ CASES = {
 }
 
 
+# In a word, by what is told; else it is only refused.
+CAUSES = {
+    "account": "no-account",
+    "partition": "no-partition",
+    "node": "too-much",
+    "feature": "too-much",
+}
+
+
 @pytest.mark.parametrize(("options", "code", "told"), CASES.values(), ids=list(CASES))
 def test_refused(
     comet: Login, cluster: Cluster, visit: Visit, options: list[str], code: int, told: list[str]
@@ -50,6 +59,7 @@ def test_refused(
     for one in new.values():
         assert one["state"] == "failed"
         assert any(text in one["reason"] for text in told), one
+        assert one["cause"] == CAUSES.get(told[0], "refused"), one
         assert visit(comet.record(one["name"])["url"]).get(token=False)[0] == 410
 
 

@@ -192,3 +192,38 @@ def test_reasons_in_plain_words(raw: str, plain: str) -> None:
     status = answers.status_in_queue(queued("PENDING", reason=raw))
     assert isinstance(status, Known)
     assert (status.reason, status.raw_reason) == (plain, raw)
+
+
+def test_what_the_controller_has_of_a_job_that_waits() -> None:
+    """As Slurm 22.05 printed it, shortened: values are empty, hold blanks, or end the line."""
+    line = (
+        "JobId=31 JobName=a b=c UserId=alice(2001) Priority=0 Account=abc123 QOS=normal JobState=PENDING "
+        "Reason=ReqNodeNotAvail, Reserved for maintenance Dependency=afterok:26(unfulfilled) Requeue=0 "
+        "TimeLimit=00:05:00 StartTime=Unknown Partition=compute NodeList= SchedNodeList=comet-14-[01-02] "
+        "Socks/Node=* NtasksPerN:B:S:C=0:0:*:* Features=(null) Power= \n"
+    )
+    assert answers.told_of_waiting(f"Welcome!\n{line}") == [
+        "Priority=0 Account=abc123 QOS=normal JobState=PENDING Reason=ReqNodeNotAvail, Reserved for "
+        "maintenance Dependency=afterok:26(unfulfilled) TimeLimit=00:05:00 StartTime=Unknown "
+        "Partition=compute SchedNodeList=comet-14-[01-02]"
+    ]
+    assert answers.told_of_waiting(line.replace("PENDING", "RUNNING")) == []
+    assert answers.told_of_waiting("") == []
+
+
+def test_accounting_tells_of_a_job_and_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Slurm 22.05 printed it."""
+    monkeypatch.setattr(answers, "_name", lambda uid: {2001: "alice"}.get(uid, f"uid {uid}"))
+    rows = [
+        ["39", "CANCELLED by 2001", "0:0", "00:00:01", "00:05:00", "200M", "", "comet-14-01"],
+        ["39.batch", "CANCELLED", "0:15", "00:00:02", "", "", "100K", "comet-14-01"],
+        ["40", "CANCELLED by 7", "0:0", "00:00:00", "00:05:00", "200M", "", "None assigned"],
+    ]
+    text = "a banner\n" + "".join("\x1f".join(row) + "\n" for row in rows)
+    assert answers.told_by_accounting(text) == [
+        "39 State=CANCELLED by alice (uid 2001) ExitCode=0:0 Elapsed=00:00:01 Timelimit=00:05:00 "
+        "ReqMem=200M NodeList=comet-14-01",
+        "39.batch State=CANCELLED ExitCode=0:15 Elapsed=00:00:02 MaxRSS=100K NodeList=comet-14-01",
+        "40 State=CANCELLED by uid 7 ExitCode=0:0 Elapsed=00:00:00 Timelimit=00:05:00 ReqMem=200M "
+        "NodeList=None assigned",
+    ]

@@ -723,3 +723,41 @@ def test_without_a_table_there_is_no_account(printed: str) -> None:
 def test_without_gold_there_is_no_account(reply: Reply) -> None:
     shell = RecordedShell({"gbalance -u amy": reply})
     assert torque_gold.default_account("amy", shell) is None
+
+
+# `rps why`
+
+TRACED = """
+Job: 1234647.tscc-mgr7.local
+
+11/22/2026 18:17:12.227 S    enqueuing into interactive, state 1 hop 1
+11/22/2026 18:17:12.277 S    Job Modified at request of root@tscc-mgr7.local
+11/22/2026 18:17:12.353 S    Not sending email: User does not want mail of this type.
+11/22/2026 18:17:12.354 S    Exit_status=3 resources_used.cput=0 resources_used.walltime=00:00:00
+11/22/2026 18:17:12.288 L    Job Run
+11/22/2026 18:17:12.310 M    job was terminated
+11/22/2026 18:17:12  A    user=tuser group=tuser jobname=state_C queue=interactive Exit_status=3
+"""  # as a real one printed it, two lines shortened
+
+
+def test_what_the_server_and_its_logs_tell_of_a_job() -> None:
+    recorded = QSTAT["state C: -f -1"]
+    job_id = recorded.command.split()[-1]
+    job = Job(id=job_id, tag="rps:a-b-c:0", session_dir=Path("/nowhere"))
+    trace = f"tracejob -q -n 3 {job_id}"
+    shell = RecordedShell({recorded.command: recorded.answer, trace: Answer(stdout=TRACED)})
+    told = [(one.source, one.line) for one in torque.rps_testimony(job=job, shell=shell)]
+    assert told[0][0] == "qstat"
+    for part in ("job_state=C", "exit_status=3", "queue=", "Resource_List.walltime=00:30:00"):
+        assert part in told[0][1]
+    assert told[1:] == [
+        ("tracejob", "11/22/2026 18:17:12.277 S    Job Modified at request of root@tscc-mgr7.local"),
+        ("tracejob", "11/22/2026 18:17:12.354 S    Exit_status=3 resources_used.cput=0 "
+         "resources_used.walltime=00:00:00"),
+        ("tracejob", "11/22/2026 18:17:12.288 L    Job Run"),
+        ("tracejob", "11/22/2026 18:17:12.310 M    job was terminated"),
+    ]  # fmt: skip
+    # A login node has no tracejob, and the server may have forgotten the job: no lines, and no error.
+    gone = Answer(153, "", f"qstat: Unknown Job Id Error {job_id}\n")
+    shell = RecordedShell({recorded.command: gone, trace: MISSING})
+    assert list(torque.rps_testimony(job=job, shell=shell)) == []

@@ -150,6 +150,17 @@ def test_a_job_that_is_put_back_into_the_queue_is_shown_there(
     assert stages == ["queued", "starting", "queued", "starting", "ready"]
 
 
+def test_a_session_that_is_suspended_or_silent_has_come_as_far_as_it_had() -> None:
+    def after(before: Sight | None, state: str) -> Sight:
+        record: Any = Anything(name="one-two-three")
+        return Sight.after(before, Session(record=record, state=state, reason=None, url=None))
+
+    assert after(None, "lapsed").stage == "starting"
+    assert after(after(None, "pending"), "suspended").stage == "starting"
+    assert after(after(None, "ready"), "lapsed").stage == "ready"
+    assert after(after(None, "pending"), "unknown").stage == "queued"
+
+
 def test_the_wait_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(lambda _: {"state": "pending"}, status=Unknown(reason="x"))
     assert world.follow(monkeypatch, timeout=30.0).state == "pending"

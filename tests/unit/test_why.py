@@ -22,7 +22,7 @@ BACK = {"time": 3.0, "event": "service-back"}
 
 
 def ended(cause: str, reason: str, **more: Any) -> dict[str, Any]:
-    return {"time": 9.0, "event": "ended", "cause": cause, "reason": reason, **more}
+    return {"time": 9.0, "event": "ended", "cause": cause, "reason": reason} | more
 
 
 def gone(outcome: Outcome, evidence: str = "squeue says so") -> Gone:
@@ -124,6 +124,11 @@ ENDS: list[tuple[str, Facts]] = [
         ),
     ),
     ("cancelled", Facts(gone=gone(Outcome.CANCELLED))),
+    ("cancelled", Facts(walltime=600, events=[STARTED, ended("signal", "asked to end")])),
+    (
+        "time-limit",
+        Facts(walltime=600, events=[STARTED, ended("signal", "asked to end", time=560.0)]),
+    ),
     ("proxy-unreachable", Facts(gone=gone(Outcome.ENDED), events=[STARTED, AWAY])),
     ("disk-full", Facts(gone=FAILED, events=[STARTED], log=["OSError: Disk quota exceeded"])),
     ("script-failed", Facts(gone=gone(Outcome.COMPLETED), log=["hello"])),

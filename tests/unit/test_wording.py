@@ -15,6 +15,7 @@ from rps_core import interface, listing, sessions
 from rps_core.client import ServiceState
 from rps_core.follow import Sight
 from rps_core.models import JobPhase, JobStatus, Known
+from rps_core.screen import Area
 from rps_core.sessions import Session
 from rps_core.store import Endpoint, Record, Secrets, Store
 from rps_core.wording import age_of_estimate, reason_in_full, state_in_words
@@ -168,3 +169,25 @@ def test_a_site_is_a_file_and_wants_an_allocation(
         assert f"#SBATCH {line}\n" in script
     too_many = CliRunner().invoke(rps, [*words[:-1], "4", "-A", "abc123"])
     assert "4 GPUs on a node is more than the 3" in str(too_many.exception)
+
+
+def test_a_narrow_terminal_gets_the_columns_that_matter(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = Session(record=RECORD, state="ended", cause="time-limit", reason="over", url=None)
+    monkeypatch.setattr(Area, "columns", 40)
+    listing.print_table([session(cause="priority"), ended])
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in shown] == [
+        ["NAME", "STATE", "CAUSE", "JOB"],
+        ["one-two-three", "pending", "priority", "7"],
+        ["one-two-three", "ended", "time-limit", "7"],
+    ]
+    monkeypatch.setattr(Area, "columns", 30)
+    listing.print_table([ended])
+    assert capsys.readouterr().out.splitlines()[1] == "one-two-thre  ended  time-limi"
+    monkeypatch.setattr(Area, "columns", None)
+    listing.print_table([ended])
+    assert capsys.readouterr().out.splitlines()[1] == (
+        "one-two-three  ended  time-limit  comet    7    over"
+    )
