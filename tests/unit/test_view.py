@@ -205,3 +205,22 @@ def test_wide_characters_do_not_push_a_line_over_the_edge() -> None:
     Area(terminal).draw(["理由" * 15, "e\u0301"])
     assert terminal.screen() == ["?" * 30, "e?"]
     assert os.environ["TERM"] == "xterm"
+
+
+def test_a_warning_stands_above_what_is_drawn() -> None:
+    from rps_core import log
+
+    terminal = Terminal(200)
+    area = Area(terminal)
+    log.configure(stream=terminal)
+    log.before_each_line(area.clear)
+    try:
+        area.draw(["a", "b"])
+        log.get_logger("test").warning("beware")
+        area.draw(["a", "c"])
+    finally:
+        log.before_each_line(None)
+        log.configure()
+    warning, *drawn = terminal.screen()
+    assert "beware" in warning
+    assert drawn == ["a", "c"]

@@ -1,0 +1,85 @@
+"""Follow a session for ten minutes on a clock that does not sleep: `python ten_minutes.py NAME`.
+
+Everything else is as `rps start` does it on a terminal: the scheduler is polled and the service asked as
+often as in ten minutes, and the lines are drawn (to nowhere). Prints the CPU of this process and of the
+children that it waited for, in seconds, as JSON, with how often anybody was asked; the start does not count.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import sys
+from collections.abc import Callable
+
+from rps_core import cluster, follow, paths, sessions, shell, view
+from rps_core.follow import Poll, Sight
+from rps_core.models import JobStatus
+from rps_core.screen import Area
+from rps_core.store import Store
+
+LONG = 600.0  # seconds
+
+
+class Nowhere(io.StringIO):
+    """A terminal that nobody looks at."""
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Keep nothing."""
+        return len(text)
+
+
+class Hurried(Poll):
+    """Waits for answers, and for nothing else: the clock is put forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.polls = 0
+
+    def ask(self, question: Callable[[], JobStatus]) -> None:
+        """As ever, and wait for the answer."""
+        self.polls += 1
+        super().ask(question)
+        super().wait(60.0)
+
+    def wait(self, seconds: float) -> None:
+        """Time goes by."""
+        self.now += seconds
+
+
+def main() -> None:
+    """Follow it."""
+    os.environ.setdefault("TERM", "xterm")
+    here = cluster.find(None)
+    store = Store(paths.sessions_dir())
+    record = store.find(sys.argv[1])
+    area, hurried, looks = Area(Nowhere()), Hurried(), 0
+
+    def show(sight: Sight) -> None:
+        nonlocal looks
+        looks += 1
+        area.draw(view.lines(sight, record.created + hurried.now))
+
+    sessions.survey([record], here, store, shell.run)  # connections and imports: of the start
+    begun = _cpu()
+    follow.follow(
+        record, here, store, shell.run, show,
+        until_over=True, timeout=LONG, clock=lambda: hurried.now, poll=hurried,
+    )  # fmt: skip
+    print(json.dumps({"cpu": _cpu() - begun, "polls": hurried.polls, "looks": looks}))
+
+
+def _cpu() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+if __name__ == "__main__":
+    main()
