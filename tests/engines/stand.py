@@ -11,7 +11,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.faults.service_stand import DOMAIN, Notebook, Service, Session, until
+from tests.faults.spawner import Spawned
 
 # The embedded engine in the service's process, and in workers.
 PROGRAMS = {"embedded": None, "workers": None, "haproxy": "haproxy", "apache": "apache2"}
@@ -32,7 +32,7 @@ class Stand(Service):
             kind = "embedded"
             settings = {"workers": 2, **settings}
         self.kind = kind
-        self.engine: subprocess.Popen[bytes] | None = None
+        self.engine: subprocess.Popen[bytes] | Spawned | None = None
         self.meeting = directory / "engine"
         if kind != "embedded":
             group = "null"
@@ -59,13 +59,13 @@ class Stand(Service):
         """Start the engine as its systemd unit does, or by `command`, and wait until it listens."""
         if self.kind == "embedded":
             return
+        log = self.directory / "engine.log"
+        # In a group of its own, since Apache's processes outlive their first one.
         if command is None:
-            program = "from rps_proxy.cli import proxy; proxy()"
-            command = [sys.executable, "-c", program, "engine", "run"]
-            command += [f"--set={key}={value}" for key, value in self._given.items()]
-        with (self.directory / "engine.log").open("ab") as log:
-            # A group of its own, since Apache's processes outlive their first one.
-            self.engine = subprocess.Popen(command, stdout=log, stderr=log, process_group=0)
+            self.engine = self.run("engine run", self._given, log)
+        else:
+            with log.open("ab") as file:
+                self.engine = subprocess.Popen(command, stdout=file, stderr=file, process_group=0)
 
         def up() -> bool:
             assert self.engine

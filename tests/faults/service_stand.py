@@ -18,15 +18,17 @@ import sys
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.faults.spawner import Spawned, Spawner
+
 DOMAIN = "rps.localhost"
-_COMMAND = [sys.executable, "-c", "from rps_proxy.cli import proxy; proxy()", "serve"]
+_COMMAND = [sys.executable, "-c", "from rps_proxy.cli import proxy; proxy()"]
 _CHUNK = b"0123456789abcdef" * 4096
 
 
@@ -54,7 +56,8 @@ class Service:
         self.directory = directory
         self.port = 0
         self._settings = settings
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Spawned | None = None
+        self.spawner: Spawner | None = None  # with one a start takes no time to speak of
 
     def start(self) -> Service:
         port = self.port  # the one that it had
@@ -67,10 +70,8 @@ class Service:
             "log.format": "json",
             **self._settings,
         }
-        command = [*_COMMAND, *(f"--set={key}={value}" for key, value in settings.items())]
         seen = len(self.log())
-        with (self.directory / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        self.process = self.run("serve", settings, self.directory / "log")
 
         def listens() -> bool:
             assert self.process
@@ -81,6 +82,18 @@ class Service:
 
         until(listens, "the service listens")
         return self
+
+    def run(
+        self, command: str, settings: Mapping[str, object], log: Path
+    ) -> subprocess.Popen[bytes] | Spawned:
+        """`rps proxy` with these settings, in a process group of its own."""
+        arguments = [*command.split(), *(f"--set={key}={value}" for key, value in settings.items())]
+        if self.spawner is not None:
+            return self.spawner.start(arguments, log)
+        with log.open("ab") as file:
+            return subprocess.Popen(
+                [*_COMMAND, *arguments], stdout=file, stderr=file, process_group=0
+            )
 
     def kill(self) -> None:
         """End it without notice."""
