@@ -27,6 +27,7 @@ from rps_proxy.settings import Settings
 
 WANTED = "Apache 2.4.60 or newer"
 TIMEOUT = 1.5  # seconds that a change waits, for those before it and for readers
+JOURNAL = "PRAGMA journal_mode = TRUNCATE"
 CONFIG, SITE, ROUTES, PID = "apache.conf", "apache-site.conf", "routes.db", "run/apache.pid"
 CERTIFICATE, UPSTREAM_CA = "front.pem", "upstream-ca.pem"
 MODULES = (
@@ -172,7 +173,17 @@ class Apache:
         def in_time() -> _T:
             left = max(0.0, began + TIMEOUT - time.monotonic())
             self._database.execute(f"PRAGMA busy_timeout = {round(left * 1000)}").fetchone()
-            return change()
+            try:
+                return change()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                    raise
+            # No room for the journal; but a route that is taken out needs none itself.
+            self._database.execute("PRAGMA journal_mode = MEMORY").fetchone()
+            try:
+                return change()
+            finally:
+                self._database.execute(JOURNAL).fetchone()
 
         try:
             return await asyncio.to_thread(in_time)
@@ -244,7 +255,7 @@ def _opened(path: Path) -> sqlite3.Connection:
         os.close(handle)
     database = sqlite3.connect(path, TIMEOUT, isolation_level=None, check_same_thread=False)
     try:
-        database.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
+        database.execute(JOURNAL).fetchone()
         database.execute("PRAGMA synchronous = OFF")
         database.execute(
             "CREATE TABLE IF NOT EXISTS routes"

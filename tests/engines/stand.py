@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.faults.service_stand import DOMAIN, Notebook, Service, Session, until
-from tests.faults.spawner import Spawned
+from tests.faults.spawner import Spawned, Spawner
 
 # The embedded engine in the service's process, and in workers.
 PROGRAMS = {"embedded": None, "workers": None, "haproxy": "haproxy", "apache": "apache2"}
@@ -33,13 +33,16 @@ class Stand(Service):
             settings = {"workers": 2, **settings}
         self.kind = kind
         self.engine: subprocess.Popen[bytes] | Spawned | None = None
-        self.meeting = directory / "engine"
+        self._ours = False  # a directory that we are to remove
+        self.meeting = Path(str(settings.get("engine_directory", directory / "engine")))
         if kind != "embedded":
             group = "null"
             if kind == "apache" and os.geteuid() == 0:
                 # As root it becomes another account, which cannot enter our directory.
-                self.meeting = Path(tempfile.mkdtemp(prefix="rps-apache-"))
                 group = "www-data"
+                self._ours = "engine_directory" not in settings
+                if self._ours:
+                    self.meeting = Path(tempfile.mkdtemp(prefix="rps-apache-"))
             settings = {f"{kind}.group": group, "listen.port": free_port(), **settings}
         settings = {"engine": kind, "engine_directory": self.meeting, **settings}
         self._given = {
@@ -135,7 +138,7 @@ class Stand(Service):
 
     def remove(self) -> None:
         """Leave nothing behind."""
-        if self.meeting.parent != self.directory:
+        if self._ours:
             shutil.rmtree(self.meeting)
 
     def in_step(self, times: int = 1) -> None:
@@ -157,13 +160,18 @@ class Carried(NamedTuple):
 
 @contextmanager
 def running(
-    directory: Path, kind: str, need: Callable[[str], str], **settings: object
+    directory: Path,
+    kind: str,
+    need: Callable[[str], str],
+    spawner: Spawner | None = None,
+    **settings: Any,
 ) -> Iterator[Stand]:
     """The service with this engine; where the program is missing the test is left out."""
     program = PROGRAMS[kind]
     if program is not None:
         need(program)
     stand = Stand(directory, kind, **settings)
+    stand.spawner = spawner
     try:
         stand.start()
         stand.in_step()

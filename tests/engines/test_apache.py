@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,7 +124,7 @@ def test_a_new_certificate_is_taken_up_and_websockets_stay(
             return str(certificate["serialNumber"])
 
     replace()
-    given = {"tls.certificate": chain, "tls.key": key}
+    given: dict[str, Any] = {"tls.certificate": chain, "tls.key": key}
     with running(tmp_path, "apache", need, **given) as stand, stand.notebook() as (session, _):
         before = serial(stand)
         with stand.connect(session.host) as websocket:

@@ -47,7 +47,8 @@ class Spawned:
 
     def wait(self, timeout: float | None = None) -> int:
         if self._handle is not None:
-            assert select.select([self._handle], [], [], timeout)[0], "it does not end"
+            if not select.select([self._handle], [], [], timeout)[0]:
+                raise TimeoutError("it does not end")
             os.close(self._handle)
             self._handle = None
         return 0
@@ -71,10 +72,12 @@ class Spawner:
         self._process.stdin.flush()
         return Spawned(int(self._process.stdout.readline()))
 
-    def close(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait()
+    def __enter__(self) -> Spawner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._process:  # what it started is ended by whoever had it started
+            pass
 
 
 def _main() -> None:

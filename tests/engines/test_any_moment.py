@@ -1,0 +1,287 @@
+"""Service and engine are killed at every moment of a call: before each system call by which it leaves a mark
+anywhere, one after the other (strace counts them). What was answered is there; what was not is wholly there
+or wholly absent, and can be asked for again; each name leads to its own notebook or nowhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import signal
+import socket
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.engines.stand import Stand, running
+from tests.engines.test_killed import answers
+from tests.faults.service_stand import DOMAIN, Notebook, Session, until
+from tests.faults.spawner import Spawned, Spawner
+
+# What reaches the registry, the engine, the log or the caller. (TLS takes writes of its own, so an engine's
+# socket shows more with fewer steps.)
+MARKS = {
+    "embedded": ("fdatasync", "write", "pwrite64"),
+    "haproxy": ("fdatasync", "write", "connect", "fsync", "rename"),
+    "apache": ("fdatasync", "write", "ftruncate", "pwrite64"),
+}
+PARTS = (
+    "pwrite64"  # of one change in a file: SQLite's business, so stepped through for one call only
+)
+CALLS = ("issue", "link", "redeem", "renew", "revoke")  # the first two ask no engine
+READY, GONE = 2, 3
+
+
+@pytest.fixture
+def stand(kind: str, tmp_path: Path, need: Callable[[str], str]) -> Iterator[Stand]:
+    """A service with an engine of that kind, started in no time."""
+    need("strace")
+    quick = {"lease.sweep_every": 0.5}  # and with it the engine is looked at sooner
+    with Spawner() as spawner, running(tmp_path, kind, need, spawner, **quick) as stand:
+        yield stand
+
+
+@contextlib.contextmanager
+def struck(stand: Stand, call: str, number: int, by: str) -> Iterator[None]:
+    """Within, the service gets a signal before a thread's system call `call` of that number."""
+    assert stand.process
+    tasks = Path(f"/proc/{stand.process.pid}/task")
+    tracer = subprocess.Popen([
+        "strace", "--follow-forks", "--quiet=all", f"--attach={stand.process.pid}", "--output=/dev/null",
+        f"--trace={call}", f"--inject={call}:signal={by}:when={number}",
+    ])  # fmt: skip
+    try:
+        until(
+            lambda: all("TracerPid:\t0\n" not in t.read_text() for t in tasks.glob("*/status")),
+            "strace is there",
+        )
+        yield
+    finally:
+        # Not told to end: as it lets go of a process that is being killed, it may wait for ever.
+        tracer.kill()
+        tracer.wait()
+
+
+class Caller:
+    """A connection on which one call is made: opened before, so that the call alone leaves marks."""
+
+    def __init__(self, stand: Stand) -> None:
+        self.host = f"manage.{DOMAIN}:{stand.port}"
+        self.client = http.client.HTTPConnection("service")
+        if stand.kind == "embedded":
+            self.client.sock = stand.connect(self.host)
+        else:
+            self.client.sock = socket.socket(socket.AF_UNIX)
+            self.client.sock.connect(str(stand.meeting / "service.sock"))
+        self.client.sock.settimeout(20)
+
+    def ask(self, call: str, session: Session, port: int) -> int | None:
+        """The answer's status; None where there was none."""
+        headers = {"Host": self.host, "X-Rps-Caller": "127.0.0.1"}
+        path, body = "/api/v1/sessions", {}
+        if call != "issue":
+            headers["Authorization"] = f"Bearer {session.claim}"
+            path += f"/{session.name}/{call}"
+            body = {"port": port, "job_id": "1"}
+        try:
+            self.client.request("POST", path, json.dumps(body), headers)
+            response = self.client.getresponse()
+            response.read()
+            return response.status
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            self.client.close()
+
+
+def rows(stand: Stand) -> dict[str, list[object]]:
+    """What the registry holds, by name."""
+    with contextlib.closing(sqlite3.connect(stand.directory / "service" / "registry.db")) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        found = db.execute(
+            "SELECT name, phase, job_id, address, port, reason, lapsed, ended FROM sessions"
+        )
+        return {name: rest for name, *rest in found.fetchall()}
+
+
+def as_lapsed(stand: Stand, session: Session) -> None:
+    """Have a lease run out, by a restart: waiting for it would take its time at each step."""
+    stand.kill()
+    with contextlib.closing(sqlite3.connect(stand.directory / "service" / "registry.db")) as db:
+        db.execute("UPDATE sessions SET lapsed = unixepoch() WHERE name = ?", (session.name,))
+        db.commit()
+    stand.start()
+
+
+def before(stand: Stand, call: str, session: Session, port: int) -> None:
+    """Bring a session to where the call comes next."""
+    if call in ("renew", "revoke"):
+        path = f"sessions/{session.name}/redeem"
+        assert stand.past_the_engine(path, session.claim, {"port": port, "job_id": "1"})[0] == 200
+    if call == "renew":
+        as_lapsed(stand, session)
+
+
+def done(call: str, row: list[object]) -> bool:
+    """Whether the call's change is there, wholly; that it is there in part is an error."""
+    phase, job_id, address, port, reason, lapsed, ended = row
+    assert (phase == GONE) == (reason is not None) == (ended is not None), row
+    assert (address is None) == (port is None), row
+    assert phase in (READY, GONE) or address is None, row
+    return {
+        "link": job_id == "1",
+        "redeem": phase == READY and address is not None,
+        "renew": phase == READY and lapsed is None,
+        "revoke": phase == GONE,
+    }[call]
+
+
+def ends(stand: Stand, seconds: float) -> bool:
+    """Whether the service ends within that time."""
+    assert isinstance(stand.process, Spawned)
+    try:
+        stand.process.wait(seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+def own_page(stand: Stand, session: Session, notebook: Notebook) -> bool:
+    """Whether the name leads to its own notebook."""
+    seen = len(notebook.requests)
+    return answers(stand, session, 200) and len(notebook.requests) == seen + 1
+
+
+def steps(
+    stand: Stand, call: str, mark: str, by: str, after: Callable[[int], None]
+) -> Iterator[tuple[Session, Notebook, int | None, set[str]]]:
+    """The call, once for each of its system calls `mark`: a session, its notebook, the call's status, and
+    the names that there were before. `after` is what happens when the signal came."""
+    for number in count(1):
+        session = stand.issue()
+        with Notebook(stand.certificate(session), stand.directory) as notebook:
+            before(stand, call, session, notebook.port)
+            known = set(rows(stand))
+            caller = Caller(stand)
+            with struck(stand, mark, number, by):
+                status = caller.ask(call, session, notebook.port)
+                assert stand.process
+                # HAProxy's map is written a little after the answer.
+                late = 0.4 if mark in ("fsync", "rename") else 0.05
+                hit = status is None or ends(stand, late)
+            if hit:
+                after(number)
+            yield session, notebook, status, known
+        if not hit:
+            assert number > 1, f"{call} leaves no mark by {mark}"
+            return
+
+
+def held(stand: Stand) -> set[str]:
+    """The hosts that the engine has a route for."""
+    if stand.kind == "apache":
+        with contextlib.closing(sqlite3.connect(stand.meeting / "routes.db")) as db:
+            return {host for (host,) in db.execute("SELECT host FROM routes").fetchall()}
+    with socket.socket(socket.AF_UNIX) as control:
+        control.connect(str(stand.meeting / "run" / "haproxy.sock"))
+        control.sendall(f"show map {stand.meeting / 'routes.map'}\n".encode())
+        with control.makefile() as listing:
+            return {line.split()[1] for line in listing if line.strip()}
+
+
+def live(stand: Stand) -> set[str]:
+    """The hosts that it should have one for."""
+    return {
+        f"{name}.{DOMAIN}"
+        for name, row in rows(stand).items()
+        if row[0] == READY and row[5] is None
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "call"),
+    [(kind, call) for kind in MARKS for call in CALLS[0 if kind == "embedded" else 2 :]],
+)
+def test_killed_at_any_moment(stand: Stand, call: str) -> None:
+    def after(number: int) -> None:
+        """Who was killed comes back; the engine is killed as well every other time."""
+        assert stand.process
+        stand.process.wait()
+        if number % 2 == 0:
+            stand.kill_engine()
+        stand.start()
+        if number % 2 == 0:
+            stand.start_engine()
+
+    with stand.notebook() as (bystander, its_own):
+        for mark in MARKS[stand.kind]:
+            if mark == PARTS and call != "redeem":
+                continue
+            for session, notebook, status, known in steps(stand, call, mark, "KILL", after):
+                found = rows(stand)
+                if call == "issue":
+                    new = set(found) - known
+                    assert len(new) <= 1
+                    assert new or status is None
+                else:
+                    assert status in (None, 200)
+                    whole = done(call, found[session.name])
+                    assert whole or status is None, "what was answered is lost"
+                    path, body = (
+                        f"sessions/{session.name}/{call}",
+                        {"port": notebook.port, "job_id": "1"},
+                    )
+                    assert stand.past_the_engine(path, session.claim, body)[0] == 200
+                    assert done(call, rows(stand)[session.name])
+                if call in ("redeem", "renew"):
+                    until(partial(own_page, stand, session, notebook), "its route", 30)
+                if call == "revoke":
+                    until(partial(answers, stand, session, 410), "no route", 30)
+                until(lambda: own_page(stand, bystander, its_own), "the other's route", 30)
+    if stand.kind != "embedded":
+        until(lambda: held(stand) == live(stand), "the engine has the registry's routes")
+    assert "defect" not in stand.log()
+
+
+@pytest.mark.parametrize("kind", ["haproxy"])
+@pytest.mark.parametrize("call", ["redeem", "revoke"])
+def test_the_engine_alone_is_killed_at_any_moment(stand: Stand, call: str) -> None:
+    """The service is stopped before each word with HAProxy, which is killed then."""
+    assert stand.process
+    state = Path(f"/proc/{stand.process.pid}/stat")
+
+    def stopped() -> bool:
+        return state.read_text().rpartition(")")[2].split()[0] in "Tt"
+
+    with stand.notebook() as (bystander, its_own), ThreadPoolExecutor(1) as other_thread:
+        for mark in ("connect", "write"):
+            for number in count(1):
+                session = stand.issue()
+                with Notebook(stand.certificate(session), stand.directory) as notebook:
+                    before(stand, call, session, notebook.port)
+                    caller = Caller(stand)
+                    with struck(stand, mark, number, "STOP"):
+                        asked = other_thread.submit(caller.ask, call, session, notebook.port)
+                        until(lambda a=asked: stopped() or a.done(), "the call")  # type: ignore[misc]
+                    if hit := stopped():
+                        stand.kill_engine()
+                        stand.process.send_signal(signal.SIGCONT)
+                    assert asked.result() == 200
+                    if hit:
+                        stand.start_engine()
+                    if call == "redeem":
+                        until(partial(own_page, stand, session, notebook), "its route", 30)
+                    else:
+                        until(partial(answers, stand, session, 410), "no route", 30)
+                    until(lambda: own_page(stand, bystander, its_own), "the other's route", 30)
+                if not hit:
+                    assert number > 1, f"no {mark}"
+                    break
+    until(lambda: held(stand) == live(stand), "the engine has the registry's routes")

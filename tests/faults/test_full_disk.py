@@ -1,0 +1,133 @@
+"""A disk that is full: calls that must write say so and do nothing by halves, all else goes on, and once
+there is room again, so do they. The disk is a small one of the test's own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rps_proxy import operate
+from rps_proxy.settings import Settings, load
+from tests.engines.stand import running
+from tests.engines.test_killed import answers
+from tests.faults.namespaces import own_mounts, small_disk
+from tests.faults.service_stand import DOMAIN, Service, running_service, until
+
+
+@pytest.fixture(autouse=True)
+def _mounts() -> Iterator[None]:
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount")
+    with own_mounts():
+        yield
+
+
+@contextlib.contextmanager
+def full(disk: Path) -> Iterator[None]:
+    """Within, not a byte is left."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    yield
+    filler.unlink()
+
+
+def refused(service: Service, path: str, claim: str | None = None, body: object = None) -> bool:
+    status, answer = service.call("POST", path, claim, body)
+    return (status, answer["error"]) == (503, "busy")
+
+
+def dropped(settings: Settings) -> bool:
+    return "rps_audit_dropped_total" in (operate.ask(settings, "GET", "/metrics") or "")
+
+
+def sessions(service: Service) -> list[tuple[object, ...]]:
+    with contextlib.closing(sqlite3.connect(service.directory / "service" / "registry.db")) as db:
+        return db.execute("SELECT * FROM sessions ORDER BY name").fetchall()
+
+
+def test_the_registrys_disk(tmp_path: Path) -> None:
+    disk = tmp_path / "service"
+    disk.mkdir(mode=0o700)
+    small_disk(disk, "4m")
+    audit = {"audit.file": disk / "audit.log"}
+    with running_service(tmp_path, **audit) as service, service.notebook() as (live, _):
+        linked, pending = service.issue(), service.issue()
+        body = {"port": 5000, "job_id": "1"}
+        path = f"sessions/{pending.name}"
+        with full(disk):
+            # What is left in the pages that the write-ahead log has already.
+            until(lambda: refused(service, "sessions", body={}), "it is full")
+            before = sessions(service)
+            assert refused(service, "sessions", body={})
+            assert refused(service, f"{path}/link", pending.claim, body)
+            assert refused(service, f"{path}/redeem", pending.claim, body)
+            assert refused(service, f"{path}/revoke", pending.claim)
+            assert sessions(service) == before
+            assert service.state(pending)["phase"] == "issued"
+            assert service.renew(live) == 200
+            assert service.request(live.host, "GET", "/").status == 200
+            settings = load(None, [f"directory={disk}", "engine=embedded"])
+            assert "running" in operate.status(settings)
+            metrics = operate.ask(settings, "GET", "/metrics") or ""
+            assert 'cause="busy"' in metrics
+            # So many lines do not fit into what the file has already; none is there by half.
+            until(
+                lambda: refused(service, "sessions", body={}) and dropped(settings), "lines dropped"
+            )
+        assert service.call("POST", f"{path}/link", pending.claim, body)[0] == 200
+        service.revoke(linked)
+        service.issue()
+        assert service.state(pending)["phase"] == "linked"
+        assert not list(disk.glob(".*")), "nothing is left of what did not fit"
+        events = [
+            json.loads(line)["event"] for line in (disk / "audit.log").read_text().splitlines()
+        ]
+        assert events[-1] == "issue"
+        assert "defect" not in service.log()
+
+
+@pytest.mark.parametrize("kind", ["haproxy", "apache"])
+def test_the_engines_disk(kind: str, tmp_path: Path, need: Callable[[str], str]) -> None:
+    """Where the engine reads its routes from; HAProxy has them in memory besides."""
+    disk = Path(tempfile.mkdtemp(prefix="rps-disk-"))  # Apache's account cannot enter `tmp_path`
+    try:
+        small_disk(disk, "2m")
+        with (
+            running(tmp_path, kind, need, engine_directory=disk) as stand,
+            stand.notebook() as (live, _),
+            stand.notebook() as (ended, _),
+        ):
+            routes = {f"{session.name}.{DOMAIN}": session for session in (live, ended)}
+            if kind == "haproxy":
+                file = disk / "routes.map"
+                until(
+                    lambda: all(host in file.read_text() for host in routes), "the file is written"
+                )
+            with full(disk):
+                assert stand.renew(live) == 200
+                assert answers(stand, live, 200)
+                stand.revoke(ended)
+                until(lambda: answers(stand, ended, 410), "what is revoked is out at once", 5)
+                if kind == "haproxy":
+                    until(lambda: "routes-not-written" in stand.log(), "it is said")
+                    assert ended.name in file.read_text()
+            with stand.notebook() as (new, _):
+                until(lambda: answers(stand, new, 200), "a new route", 60)
+                if kind == "haproxy":
+                    until(lambda: new.name in file.read_text(), "the file has it")
+                    assert ended.name not in file.read_text()
+            assert answers(stand, ended, 410)
+            assert "defect" not in stand.log()
+    finally:
+        subprocess.run(["umount", str(disk)], check=False)
+        disk.rmdir()
