@@ -150,6 +150,17 @@ def test_a_frozen_worker_holds_nobody_up_and_is_replaced(service: Service) -> No
         assert other in workers(service)
 
 
+def test_notebooks_are_reached_while_the_service_is_frozen(service: Service) -> None:
+    with service.notebook() as (session, _):
+        assert service.process
+        service.process.send_signal(signal.SIGSTOP)
+        try:
+            assert statuses(service, session) == {200}
+        finally:
+            service.process.send_signal(signal.SIGCONT)
+        assert service.renew(session) == 200
+
+
 def test_a_waiting_page_hears_at_once_and_is_missed_when_it_leaves(tmp_path: Path) -> None:
     """What a worker hands on passes in both directions as it comes, and an end does."""
     with running_service(tmp_path, workers=2, **{"pages.most_waiting": 1}) as service:

@@ -72,6 +72,20 @@ def test_a_warm_start_loads_no_more_than_it_needs() -> None:
     assert found.isdisjoint(others)
 
 
+def test_a_worker_loads_what_carries_traffic() -> None:
+    """There is one for each core: what it does not need is paid for that many times."""
+    code = "import sys, rps_proxy.worker; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = set(done.stdout.split())
+    assert "aiohttp" in found
+    assert found.isdisjoint(
+        {"click", "cryptography", "omegaconf", "pluggy", "sh", "xkcdpass", "yaml"}
+    )
+    assert found.isdisjoint(
+        {f"rps_proxy.{name}" for name in ("api", "authority", "cgi", "service")}
+    )
+
+
 ONE_IMPORTER = {
     "omegaconf": {"rps_core/config.py"},
     "yaml": {"rps_core/yaml_text.py"},
