@@ -3,8 +3,9 @@ HTTPS, a body of 1 KB from the same nginx, wrk with 32 keep-alive connections, 3
 interleaved, medians; with one route, and with 10,000. The upstream speaks plain HTTP for all (for ours: a
 session of the old dialect); beside it, TLS that is verified by the session's name.
 
-Apache opens a connection for each request: with targets that change it takes none again (2.4.71 says
-AH10400, "enablereuse/disablereuse ignored"), and over TLS that is a handshake each time."""
+Apache opens a connection for each request, over TLS a handshake each time. Its pools belong to a host and
+port that the configuration names. Where a substitution gives them, reuse is off for good: `enablereuse=on`
+is answered by AH10400, and a `<Proxy>` is for one host and port, not for a pattern."""
 
 from __future__ import annotations
 
@@ -12,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks.load import CONNECTIONS, Way, interleaved, nginx, one_kilobyte, tls_server
+from benchmarks.load import CONNECTIONS, Way, interleaved, nginx, one_kilobyte_upstream
 from benchmarks.processes import ADDRESS, free_port
 from benchmarks.report import Row, at_least, beside
-from benchmarks.service import Service, localhost_certificate, service
+from benchmarks.service import localhost_certificate, service
 
 NEEDS: tuple[str, ...] = ("nginx", "wrk", "haproxy", "apache2")
 ROUNDS = 3
@@ -38,7 +39,7 @@ def measure(scratch: Path) -> list[Row]:
             engine: session.certificate(folder / engine / "session.pem")
             for engine, session in sessions.items()
         }
-        upstream = stack.enter_context(_upstream(folder / "upstream", pems))
+        upstream = stack.enter_context(one_kilobyte_upstream(folder, pems))
         static = stack.enter_context(_static(folder, upstream[""]))
         plain = {
             engine: Way(
@@ -54,7 +55,7 @@ def measure(scratch: Path) -> list[Row]:
             verified[engine] = Way(engine, running.pid, running.port, host)
         rows += _against_nginx(static, plain, verified, "1 route")
         for running in services.values():
-            _more_routes(running, MANY - 2)
+            running.more_routes(MANY - 2)
         rows += _against_nginx(static, plain, verified, f"{MANY:,} routes")
     return rows
 
@@ -87,25 +88,6 @@ def _against_nginx(
             ),
         ]  # fmt: skip
     return rows
-
-
-def _more_routes(running: Service, count: int) -> None:
-    api = running.connection()
-    for _ in range(count):
-        running.issue(api).redeem(9999)  # nobody asks these, so nothing need listen
-    api.close()
-
-
-@contextmanager
-def _upstream(directory: Path, pems: dict[str, Path]) -> Iterator[dict[str, int]]:
-    """One nginx with the 1 KB file: the ports of plain HTTP (""), and of each engine's certificate."""
-    directory.mkdir()
-    ports = {"": free_port(), **{engine: free_port() for engine in pems}}
-    http = f"root {one_kilobyte(directory)}; server {{ listen {ADDRESS}:{ports['']}; }}"
-    for engine, pem in pems.items():
-        http += tls_server(ports[engine], pem)
-    with nginx(directory, http, ports[""], _processes(directory, 1)):
-        yield ports
 
 
 @contextmanager

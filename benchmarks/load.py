@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import wrk
-from benchmarks.processes import ADDRESS, server, tree_cpu
+from benchmarks.processes import ADDRESS, free_port, server, tree_cpu
 
 CONNECTIONS = 32
 SECONDS = 5
@@ -98,3 +98,14 @@ def nginx(directory: Path, http: str, port: int, processes: str) -> Iterator[int
     command = ["nginx", "-e", "stderr", "-p", str(directory), "-c", str(configuration)]
     with server(command, port, directory / "nginx.log") as process:
         yield process.pid
+
+
+@contextmanager
+def one_kilobyte_upstream(directory: Path, pems: Mapping[str, Path]) -> Iterator[dict[str, int]]:
+    """One nginx with that file: the ports of plain HTTP (""), and of each certificate by its name."""
+    ports = {"": free_port(), **{name: free_port() for name in pems}}
+    http = f"root {one_kilobyte(directory)}; server {{ listen {ADDRESS}:{ports['']}; }}"
+    for name, pem in pems.items():
+        http += tls_server(ports[name], pem)
+    with nginx(directory, http, ports[""], "master_process off;"):
+        yield ports

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import statistics
@@ -24,6 +25,12 @@ class FailedError(Exception):
 
 class LeftOutError(Exception):
     """A benchmark that this machine or this user is not for; the text says why."""
+
+
+def most_files() -> None:
+    """As many open files as we may have: a websocket takes one, and the usual 1,024 are soon gone."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def free_port() -> int:

@@ -1,6 +1,6 @@
 """From the answer to *redeem* to the first 2xx through the public URL, over a new, verified TLS
-connection to the service and another from it to the upstream, while that many other routes are live. The
-upstream is a small TLS server with the session's certificate. 15 sessions at each step."""
+connection to the engine and another from it to the upstream, while that many other routes are live. The
+upstream is a small TLS server with the session's certificate. 15 sessions at each step, with each engine."""
 
 from __future__ import annotations
 
@@ -17,29 +17,38 @@ from benchmarks.processes import ADDRESS, FailedError
 from benchmarks.report import Row, at_most
 from benchmarks.service import Connection, Service, service
 
-NEEDS: tuple[str, ...] = ()
+NEEDS: tuple[str, ...] = ("haproxy", "apache2")
+ENGINES = ("embedded", "haproxy", "apache")
 LIMIT = 0.1
-ROUTES = (1, 100, 1_000, 5_000)
+ROUTES = (1, 100, 1_000, 5_000, 10_000)
 TIMES = 15
 PATIENCE = 10.0  # seconds
 
 
 def measure(scratch: Path) -> list[Row]:
-    """Median and worst for each number of routes."""
+    """Median and worst for each engine and number of routes."""
+    folder = scratch / "reachable"
+    folder.mkdir()
     rows: list[Row] = []
-    with service(scratch / "reachable") as running:
-        api = running.connection()
-        others = 0
-        for routes in ROUTES:
-            for _ in range(routes - 1 - others):
-                running.issue(api).redeem(9999)  # nobody asks these, so nothing need listen
-            others = routes - 1
-            took = [_sample(running, api, scratch / "reachable") for _ in range(TIMES)]
-            what = f"redeemed to reachable, {routes:,} route{'s' if routes > 1 else ''}"
-            rows += [
-                at_most(f"{what}, median", statistics.median(took), LIMIT, "s"),
-                at_most(f"{what}, worst", max(took), LIMIT, "s"),
-            ]
+    for engine in ENGINES:
+        with service(folder / engine, engine) as running:
+            rows += _with_each_number(running, folder, engine)
+    return rows
+
+
+def _with_each_number(running: Service, scratch: Path, engine: str) -> list[Row]:
+    rows: list[Row] = []
+    others = 0
+    api = running.connection()
+    for routes in ROUTES:
+        running.more_routes(routes - 1 - others)
+        others = routes - 1
+        took = [_sample(running, api, scratch) for _ in range(TIMES)]
+        what = f"redeemed to reachable, {engine}, {routes:,} route{'s' if routes > 1 else ''}"
+        rows += [
+            at_most(f"{what}, median", statistics.median(took), LIMIT, "s"),
+            at_most(f"{what}, worst", max(took), LIMIT, "s"),
+        ]
     return rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,17 +78,42 @@ def markdown_table(rows: Sequence[Row]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def document(results: dict[str, Sequence[Row]], notes: dict[str, str], scratch: Path) -> str:
-    """The text of docs/benchmarks.md. `notes`: how each benchmark measures; `scratch`: where it wrote."""
+def run_of(names: Sequence[str], scratch: Path, load: float) -> str:
+    """What is said of one run, in each of its sections.
+
+    `scratch` is where it wrote, `load` the load average of the five minutes before it.
+    """
+    date = time.strftime("%-d %B %Y, %H:%M", time.gmtime())
+    together = ", ".join(names)
+    return f"*One run of {together}; {date} UTC, load average before it {load:.1f}. {_machine(scratch)}.*"
+
+
+def sections(
+    results: Mapping[str, Sequence[Row]], notes: Mapping[str, str], run: str
+) -> dict[str, str]:
+    """The text of each benchmark's section. `notes`: how each measures; `run`: see `run_of`."""
+    return {
+        name: "\n\n".join([notes[name].strip(), markdown_table(rows), run])
+        for name, rows in results.items()
+    }
+
+
+def read_sections(text: str) -> dict[str, str]:
+    """The sections of docs/benchmarks.md, by benchmark."""
+    parts = (part.partition("\n") for part in text.split("\n## ")[1:])
+    return {name.strip(): body.strip() for name, _, body in parts}
+
+
+def document(found: Mapping[str, str], order: Sequence[str]) -> str:
+    """The text of docs/benchmarks.md: the sections in this order, and no others."""
     parts = [
         "# Benchmarks",
         "<!-- Written by `python benchmarks/run.py --write`; do not edit. -->",
-        "All of one run of `make bench`, so that the ratios hold though the machine may be slow or shared. "
-        "Load, proxy and upstream run on the same machine, over loopback, and share its cores.",
-        f"{_machine(scratch)}; {time.strftime('%-d %B %Y', time.gmtime())}.",
+        "All of a section is of one run, which it names with all that was measured in it, so that ratios "
+        "hold though the machine may be slow or shared. Load, proxy and upstream run on the same machine, "
+        "over loopback, and share its cores.",
     ]
-    for name, rows in results.items():
-        parts += [f"## {name}", notes[name].strip(), markdown_table(rows)]
+    parts += [f"## {name}\n\n{found[name]}" for name in order if name in found]
     return "\n\n".join(parts) + "\n"
 
 

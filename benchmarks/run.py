@@ -1,4 +1,4 @@
-"""Measure, print the table, and with `--write` put it into docs/benchmarks.md."""
+"""Measure, print the table, and with `--write` put it into docs/benchmarks.md, in place of those sections."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from benchmarks import (
     reachable,
     redeeming,
     slurm,
+    soak,
     start,
     transfers,
     websocket,
@@ -31,7 +32,7 @@ from benchmarks import (
 )
 from benchmarks import help as help_
 from benchmarks.processes import FailedError, LeftOutError
-from benchmarks.report import Row, document, plain_table
+from benchmarks.report import Row, document, plain_table, read_sections, run_of, sections
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 BENCHMARKS = {
@@ -46,6 +47,7 @@ BENCHMARKS = {
     "workers": workers,
     "websocket": websocket,
     "transfers": transfers,
+    "soak": soak,
     "slurm": slurm,
 }
 
@@ -59,12 +61,11 @@ def main() -> None:
     unknown = set(options.names) - set(BENCHMARKS)
     if unknown:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
-    if options.write and options.names:
-        parser.error("--write wants the figures of one whole run: name no benchmark")
     names = options.names or list(BENCHMARKS)
     _require(sorted({program for name in names for program in BENCHMARKS[name].NEEDS}))
     signal.signal(signal.SIGTERM, _terminated)
     results: dict[str, Sequence[Row]] = {}
+    load = os.getloadavg()[1]
     with tempfile.TemporaryDirectory(prefix="rps-bench-") as directory:
         scratch = Path(directory)
         for name in names:
@@ -83,8 +84,9 @@ def main() -> None:
             if left_out:
                 sys.exit(f"nothing written: {', '.join(left_out)} left out")
             notes = {name: BENCHMARKS[name].__doc__ or "" for name in names}
-            text = document(results, notes, scratch)
-            DOCUMENT.write_text(text, encoding="utf-8")
+            found = sections(results, notes, run_of(names, scratch, load))
+            there = read_sections(DOCUMENT.read_text(encoding="utf-8"))
+            DOCUMENT.write_text(document({**there, **found}, list(BENCHMARKS)), encoding="utf-8")
 
 
 def _require(programs: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPSConnection
@@ -30,6 +31,9 @@ _LIMITS_OFF = (
     "limits.pending_per_source=0",
     "limits.pending_per_user=0",
 )
+
+
+_CLIENTS = 8  # that issue and redeem at once
 
 
 class Connection(HTTPSConnection):
@@ -105,6 +109,19 @@ class Service:
         api = api or self.connection()
         answer = api.post("/api/v1/sessions", {"user": "benchmark"})
         return Session(api, answer["name"], answer["host"], answer["claim"])
+
+    def more_routes(self, count: int) -> None:
+        """So many that nobody asks, so nothing need listen there."""
+
+        def some(number: int) -> None:
+            api = self.connection()
+            for _ in range(number):
+                self.issue(api).redeem(9999)
+            api.close()
+
+        parts = [count // _CLIENTS + (number < count % _CLIENTS) for number in range(_CLIENTS)]
+        with ThreadPoolExecutor(_CLIENTS) as pool:
+            list(pool.map(some, parts))
 
     def plain_route(self, port: int) -> str:
         """The host of a session of the old dialect, whose notebook speaks plain HTTP on `port`."""

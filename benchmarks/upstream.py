@@ -13,6 +13,8 @@ import sys
 import uvloop
 from aiohttp import web
 
+from benchmarks.processes import most_files
+
 PART = bytes(256 * 1024)
 
 
@@ -64,4 +66,5 @@ async def serve(places: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    most_files()
     uvloop.run(serve(sys.argv[1:]))

@@ -1,7 +1,9 @@
 """Round trips of a 64-byte message over one websocket, opened through each proxy (and directly) to the
 same echo server: blocks of 500, 40 of each, interleaved; the p50 and p99 of each block, and of these the
-medians. The upstreams are as for the engine. That the echo server itself speaks TLS, which CHP's plain
-upstream does not, is part of the figure; the last two rows show how much that is."""
+medians. The upstreams are as for the engines: plain for HAProxy, nginx (one static route) and CHP,
+verified TLS beside it. Apache hands websockets to the service, which always checks a session's
+certificate. That the echo server itself speaks TLS is part of the figure; the last two rows show how much
+that is."""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ import ssl
 import statistics
 import sys
 import time
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,14 +21,22 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from benchmarks import chp
+from benchmarks.load import nginx
 from benchmarks.processes import ADDRESS, FailedError, free_port, server
 from benchmarks.report import Row, at_most, beside
 from benchmarks.service import service
 
-NEEDS: tuple[str, ...] = ("npm",)
+NEEDS: tuple[str, ...] = ("npm", "nginx", "haproxy", "apache2")
 BLOCKS = 40
 ROUND_TRIPS = 500
 MESSAGE = b"x" * 64
+AGAINST = (
+    ("embedded", "chp"),
+    ("embedded", "chp verified"),
+    ("haproxy", "nginx"),
+    ("haproxy", "chp"),
+)
+BESIDE = ("haproxy verified", "apache verified", "direct", "direct TLS")
 
 
 @dataclass(slots=True)
@@ -38,73 +49,117 @@ class _Way:
 
 
 def measure(scratch: Path) -> list[Row]:
-    """Ours against both of CHP's; beside it no proxy at all."""
+    """Ours against CHP's and nginx's; beside it no proxy at all."""
     with ExitStack() as stack:
         ways = _ways(stack, scratch)
-        asyncio.run(_blocks(ways))
-    ours, plain, verified, *direct = ways
+        asyncio.run(_blocks(tuple(ways.values())))
     rows = []
-    for other in (plain, verified):
-        for name, mine, limit in (("p50", ours.p50, other.p50), ("p99", ours.p99, other.p99)):
+    for name, against in AGAINST:
+        for figure in ("p50", "p99"):
+            mine, limit = getattr(ways[name], figure), getattr(ways[against], figure)
             rows.append(
                 at_most(
-                    f"websocket round trip, {ours.name}, {name}",
-                    statistics.median(mine),
-                    statistics.median(limit),
-                    "µs",
-                    of=other.name,
+                    f"websocket round trip, {ways[name].name}, {figure}",
+                    statistics.median(mine), statistics.median(limit), "µs", of=ways[against].name,
                 )
-            )
+            )  # fmt: skip
     rows += [
-        beside(f"websocket round trip, {way.name}, p50", statistics.median(way.p50), "µs")
-        for way in direct
+        beside(
+            f"websocket round trip, {ways[name].name}, p50", statistics.median(ways[name].p50), "µs"
+        )
+        for name in BESIDE
     ]
     return rows
 
 
-def _ways(stack: ExitStack, scratch: Path) -> tuple[_Way, ...]:
+def _ways(stack: ExitStack, scratch: Path) -> dict[str, _Way]:
+    folder = scratch / "websocket"
+    folder.mkdir()
     installed = chp.install(scratch)
-    running = stack.enter_context(service(scratch / "websocket"))
-    session = running.issue()
-    pem = session.certificate(scratch / "websocket" / "session.pem")
-    plain, theirs, ours = free_port(), free_port(), free_port()
-    command = [sys.executable, "-P", "-m", "benchmarks.upstream"]
-    command += [str(plain), f"{theirs}:{installed.pem}", f"{ours}:{pem}"]
+    services = {
+        engine: stack.enter_context(service(folder / engine, engine))
+        for engine in ("embedded", "haproxy", "apache")
+    }
+    sessions = {engine: running.issue() for engine, running in services.items()}
+    plain, theirs = free_port(), free_port()
+    ports = {engine: free_port() for engine in services}
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "benchmarks.upstream",
+        str(plain),
+        f"{theirs}:{installed.pem}",
+    ]
+    command += [
+        f"{port}:{sessions[engine].certificate(folder / f'{engine}.pem')}"
+        for engine, port in ports.items()
+    ]
     # It opens its ports in this order, so the last tells that all are there.
-    stack.enter_context(server(command, ours, scratch / "websocket" / "upstream.log"))
-    session.redeem(ours)
+    stack.enter_context(server(command, ports["apache"], folder / "upstream.log"))
+    ways = {}
+    for engine, running in services.items():
+        sessions[engine].redeem(ports[engine])
+        url = f"wss://{sessions[engine].host}:{running.port}/echo"
+        key = engine if engine == "embedded" else f"{engine} verified"
+        ways[key] = _Way(f"{engine}, verified TLS upstream", url, running.trust)
+    haproxy = services["haproxy"]
+    url = f"wss://{haproxy.plain_route(plain)}:{haproxy.port}/echo"
+    ways["haproxy"] = _Way("haproxy, plain upstream", url, haproxy.trust)
     _, to_plain = stack.enter_context(installed.proxy(f"http://{ADDRESS}:{plain}"))
     _, to_verified = stack.enter_context(installed.proxy(f"https://localhost:{theirs}"))
+    to_nginx = stack.enter_context(_nginx(folder, installed.pem, plain))
     trust = ssl.create_default_context(cafile=installed.ca)
     name = f"CHP {installed.version}"
-    return (
-        _Way(
-            "embedded, verified TLS upstream",
-            f"wss://{session.host}:{running.port}/echo",
-            running.trust,
+    ways |= {
+        "nginx": _Way("nginx, plain upstream", f"wss://localhost:{to_nginx}/echo", trust),
+        "chp": _Way(f"{name}, plain upstream", f"wss://localhost:{to_plain}/echo", trust),
+        "chp verified": _Way(
+            f"{name}, verified TLS upstream", f"wss://localhost:{to_verified}/echo", trust
         ),
-        _Way(f"{name}, plain upstream", f"wss://localhost:{to_plain}/echo", trust),
-        _Way(f"{name}, verified TLS upstream", f"wss://localhost:{to_verified}/echo", trust),
-        _Way("no proxy, plain", f"ws://localhost:{plain}/echo", None),
-        _Way("no proxy, TLS", f"wss://localhost:{theirs}/echo", trust),
-    )
+        "direct": _Way("no proxy, plain", f"ws://localhost:{plain}/echo", None),
+        "direct TLS": _Way("no proxy, TLS", f"wss://localhost:{theirs}/echo", trust),
+    }
+    return ways
 
 
-class _Loopback(AbstractResolver):
+@contextmanager
+def _nginx(scratch: Path, pem: Path, upstream: int) -> Iterator[int]:
+    """nginx with one static route that carries websockets; its port."""
+    port = free_port()
+    http = f"""
+    server {{
+        listen {ADDRESS}:{port} ssl;
+        ssl_certificate {pem};
+        ssl_certificate_key {pem};
+        location / {{
+            proxy_pass http://{ADDRESS}:{upstream};
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection upgrade;
+            proxy_set_header Host $host;
+        }}
+    }}"""
+    with nginx(scratch, http, port, "master_process off;"):
+        yield port
+
+
+class Loopback(AbstractResolver):
     """Every name is this machine: the C library does not know `*.localhost`."""
 
     async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
+        """Loopback."""
         return [
             ResolveResult(hostname=host, host=ADDRESS, port=port, family=family, proto=0, flags=0)
         ]
 
     async def close(self) -> None:
-        pass
+        """Nothing."""
 
 
 async def _blocks(ways: tuple[_Way, ...]) -> None:
     async with AsyncExitStack() as stack:
-        connector = aiohttp.TCPConnector(resolver=_Loopback())
+        connector = aiohttp.TCPConnector(resolver=Loopback())
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         sockets = [
             await stack.enter_async_context(session.ws_connect(way.url, ssl=way.trust or True))
