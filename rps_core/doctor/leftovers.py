@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 from rps_core import sessions
 from rps_core.doctor.case import Case, Finding, Verdict, passed, warned
 from rps_core.errors import RpsError, SchedulerError
+from rps_core.models import Gone
 from rps_core.node.agent import SOCKET_BASES, SOCKETS_NOTE
 from rps_core.store import Record
 
@@ -22,7 +24,7 @@ _HOUR, _DAY = 3600.0, 86400.0
 def leftovers(case: Case) -> Iterator[Finding]:
     """Each kind in turn; one line where there is nothing."""
     found = False
-    for kind in (_secrets, _directories, _sockets, _records, _jobs):
+    for kind in (_secrets, _directories, _temporaries, _sockets, _records, _jobs):
         for finding in kind(case):
             found = True
             yield finding
@@ -43,10 +45,18 @@ def _records(case: Case) -> Iterator[Finding]:
     if not living:
         return
     if not case.fix:
+        statuses = sessions.poll(living, case.here(), case.store, case.shell)
         for record in living:
-            if record.job_id is None and time.time() - record.created > _HOUR:
+            status = statuses[record.name]
+            if isinstance(status, Gone):
                 yield warned(
-                    f"{record.name} has no job", "`rps list` looks for it, and settles the session."
+                    f"{record.name} counts as living, and its job is gone: {status.evidence}",
+                    "`rps list` notes its end, and so does `rps doctor --fix`.",
+                )
+            elif record.job_id is None and time.time() - record.created > _HOUR:
+                yield warned(
+                    f"{record.name} has no job that is known",
+                    "`rps list` looks for it, and so does `rps doctor --fix`.",
                 )
         return
     for session in sessions.survey(living, case.here(), case.store, case.shell):
@@ -85,6 +95,23 @@ def _directories(case: Case) -> Iterator[Finding]:
                 f"{path} has no record that can be read: {told}",
                 f"If no job of yours uses it any more: rm -r {path}",
             )
+
+
+def _temporaries(case: Case) -> Iterator[Finding]:
+    """What was being written when its command was killed."""
+    old = []
+    for pattern in (".probe.*", "*/.*.json.*", "*/.batch.sh.*"):
+        for path in case.store.directory.glob(pattern):
+            with contextlib.suppress(OSError):  # it was being written, and is whole by now
+                if time.time() - path.lstat().st_mtime > _HOUR:
+                    old.append(path)
+    if not old:
+        return
+    if case.fix:
+        for path in old:
+            path.unlink(missing_ok=True)
+    text = f"{len(old)} files in {case.store.directory} were being written by commands that were killed"
+    yield _told(case, text, "", "removed")
 
 
 def _jobs(case: Case) -> Iterator[Finding]:

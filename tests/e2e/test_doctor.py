@@ -76,7 +76,8 @@ def test_a_sick_configuration_home_and_plugin(installed: Any, broken_plugin: str
     mode = home.stat().st_mode
     home.chmod(0o777)
     try:
-        done = installed.rps("doctor", "--json", check=False)
+        # A state directory where this user can write nothing, too.
+        done = installed.rps("doctor", "--json", env={"XDG_STATE_HOME": "/"}, check=False)
     finally:
         home.chmod(mode)
         config.unlink()
@@ -86,6 +87,7 @@ def test_a_sick_configuration_home_and_plugin(installed: Any, broken_plugin: str
     assert "RPS_BLOCK=broken" in only(found["plugins"], "warn")
     assert f"{config}:1: unknown key `job.waltime`" in only(found["configuration"], "fail")
     assert "everybody can write in" in only(found["home"], "fail")
+    assert "/rps/sessions: Permission denied" in only(found["sessions"], "fail")
     assert "not checked" in only(found["service"], "warn")
     assert {verdict for verdict, _ in found["leftovers"]} == {"pass"}
 

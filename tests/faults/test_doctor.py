@@ -413,6 +413,15 @@ def test_leftovers_of_dead_sessions_are_told_and_with_fix_removed(tmp_path: Path
     # Never submitted, by a launcher that was killed long ago.
     never = store.create(record("never-sent-here"), Secrets("a" * 43, "b" * 32))
     (never.directory / "claim.json").unlink()  # no service is asked here
+    # Its supervisor was killed, and nobody has listed sessions since.
+    job = "999999999.1.00000000@" + os.uname().nodename
+    gone = store.create(record("gone-one-here", job_id=job), Secrets("a" * 43, "b" * 32))
+    (gone.directory / "claim.json").unlink()
+    # What two commands were writing when they were killed.
+    halves = [store.directory / ".probe.17", gone.directory / ".session.json.17.1234"]
+    for path in halves:
+        path.touch()
+        os.utime(path, (1.0, 1.0))
     # Ended, and somebody put its secrets back: a backup, or a home directory that came back from one.
     ended = store.create(record("ended-one-here"), Secrets("a" * 43, "b" * 32))
     store.end(store.load("ended-one-here"), now=5.0, outcome="ended", reason="stopped")
@@ -432,7 +441,8 @@ def test_leftovers_of_dead_sessions_are_told_and_with_fix_removed(tmp_path: Path
                  or "-here" in one.text or sockets.name in one.text]  # fmt: skip
         told = "\n".join(f"{one.text} {one.hint}" for one in found)
         assert {one.verdict for one in found} == {Verdict.WARN}
-        for words in ("never-sent-here has no job", "ended-one-here has ended, and its secrets",
+        for words in ("never-sent-here counts as living", "gone-one-here counts as living",
+                      "2 files in", "ended-one-here has ended, and its secrets",
                       "lost-one-here has no record", str(sockets)):  # fmt: skip
             assert words in told
         assert "canary" not in told
@@ -444,6 +454,8 @@ def test_leftovers_of_dead_sessions_are_told_and_with_fix_removed(tmp_path: Path
         assert fixed[str(sockets)] == "removed"
         assert not (ended.directory / "claim.json").exists()
         assert not sockets.exists()
+        assert not any(path.exists() for path in halves)
+        assert store.load("gone-one-here").ended is not None
         assert store.load("never-sent-here").outcome == "failed"
         assert lost.exists()
         assert not begun.exists()

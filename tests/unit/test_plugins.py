@@ -212,6 +212,13 @@ def spec() -> SessionSpec:
     )
 
 
+def test_a_site_that_no_host_is_recognised_by_is_named(write: Write) -> None:
+    served = "@hookimpl\ndef rps_clusters(): return [HERE]\n"
+    found = installed(write("alpha", served), write("beta", CLAIMING))
+    assert found.undetected() == ["alpha"]
+    assert {"alpha", "beta", "generic", "local"} <= set(found.names())
+
+
 def test_the_built_in_sites_are_asked_only_where_nobody_claims() -> None:
     claims = installed().detect(COMET_LOGIN).claims
     assert {claim.cluster.name for claim in claims} == {"comet"}
