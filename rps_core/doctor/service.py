@@ -57,21 +57,19 @@ def service(case: Case) -> Iterator[Finding]:
         return
     began = time.monotonic()
     try:
-        socket.create_connection((addresses[0], endpoint.port), CALL_TIME).close()
+        address = _reached(addresses, endpoint.port)
     except OSError as error:
         told = error.strerror or str(error)
         yield failed(
-            f"{endpoint.host} ({addresses[0]}), port {endpoint.port}: {told}",
+            f"{endpoint.host} ({', '.join(addresses)}), port {endpoint.port}: {told}",
             "`rps start` starts your own service." if own else support,
         )
         return
     took = time.monotonic() - began
-    yield passed(
-        f"{endpoint.host} ({addresses[0]}), port {endpoint.port}: connected in {took:.3f} s"
-    )
-    trusted = yield from _certificate(endpoint, addresses[0], own=own)
+    yield passed(f"{endpoint.host} ({address}), port {endpoint.port}: connected in {took:.3f} s")
+    trusted = yield from _certificate(endpoint, address, own=own)
     try:
-        case.answer = _ask(endpoint, addresses[0], trusted=trusted)
+        case.answer = _ask(endpoint, address, trusted=trusted)
     except (OSError, HTTPException) as error:
         yield failed(f"it does not answer over HTTPS: {error}", support)
         return
@@ -112,7 +110,20 @@ def _addresses(endpoint: Endpoint) -> list[str]:
     if endpoint.connect:
         return [endpoint.connect]
     found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def _reached(addresses: list[str], port: int) -> str:
+    """The first that takes a connection, as the launcher tries them (OSError: what became of the last)."""
+    for address in addresses:
+        try:
+            socket.create_connection((address, port), CALL_TIME).close()
+        except OSError:
+            if address == addresses[-1]:
+                raise
+        else:
+            return address
+    raise OSError("it has no address")
 
 
 def _certificate(endpoint: Endpoint, address: str, *, own: bool) -> Generator[Finding, None, bool]:

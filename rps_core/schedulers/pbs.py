@@ -25,6 +25,7 @@ from rps_core.plugin import (
 )
 from rps_core.schedulers import torque
 from rps_core.schedulers import torque_answers as answers
+from rps_core.schedulers import torque_lookup as lookup
 from rps_core.schedulers.torque_choices import rps_partitions as rps_partitions
 from rps_core.schedulers.torque_directives import fixed_options, job_name, plain, walltime
 
@@ -120,7 +121,7 @@ def rps_submit(spec: SessionSpec, script: Path, shell: Shell) -> str:
 def _find(name: str, shell: Shell) -> list[str] | None:
     for options in (("-x",), ()):  # with the history, as far as there is one
         try:
-            done = shell("qselect", *options, "-N", name, timeout=torque.TIMEOUT)
+            done = shell("qselect", *options, "-N", name, timeout=lookup.TIMEOUT)
         except SchedulerError:
             return None
         if done.code == 0:
@@ -131,13 +132,13 @@ def _find(name: str, shell: Shell) -> list[str] | None:
 @hookimpl(trylast=True)
 def rps_find_jobs(submissions: Sequence[Submission], shell: Shell) -> Mapping[str, str]:
     """By the jobs' names, ended ones too where PBS keeps a history."""
-    return torque.find_jobs(submissions, shell, _find)
+    return lookup.find_jobs(submissions, shell, _find)
 
 
 @hookimpl(trylast=True)
 def rps_tagged_jobs(shell: Shell) -> Sequence[str]:
     """By the jobs' names."""
-    return torque.tagged_jobs(shell)
+    return lookup.tagged_jobs(shell)
 
 
 @hookimpl(trylast=True)
@@ -157,9 +158,9 @@ def _poll(jobs: Sequence[Job], shell: Shell, judge: torque.Judge) -> Mapping[str
     if not asked:
         return torque.not_ids(jobs)
     ids = [job.id for job in asked]
-    done = shell("qstat", "-xf", *ids, timeout=torque.TIMEOUT)
+    done = shell("qstat", "-xf", *ids, timeout=lookup.TIMEOUT)
     if done.code == _NO_HISTORY:
-        done = shell("qstat", "-f", *ids, timeout=torque.TIMEOUT)
+        done = shell("qstat", "-f", *ids, timeout=lookup.TIMEOUT)
     found = answers.text_jobs(done.stdout)
     denied = answers.denied(done.stderr)
     return {**torque.not_ids(jobs), **torque.sort_out(asked, found, denied, done, shell, judge)}
@@ -182,7 +183,7 @@ def rps_cancel(job: Job, shell: Shell) -> bool:
     """qdel. A running job takes its time to end: it is told, and killed seconds later."""
     if not answers.is_id(job.id):
         raise SchedulerError(f"{job.id!r} is no id of a job of this scheduler")
-    done = shell("qdel", job.id, timeout=torque.TIMEOUT)
+    done = shell("qdel", job.id, timeout=lookup.TIMEOUT)
     if done.code == 0:
         return True
     if done.code in (_ENDED, _ENDING, 153):

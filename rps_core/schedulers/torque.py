@@ -32,14 +32,10 @@ from rps_core.plugin import (
     render,
 )
 from rps_core.schedulers import torque_answers as answers
+from rps_core.schedulers import torque_lookup as lookup
 from rps_core.schedulers.torque_choices import rps_allocations as rps_allocations
 from rps_core.schedulers.torque_choices import rps_partitions as rps_partitions
-from rps_core.schedulers.torque_directives import (
-    directives,
-    fixed_options,
-    is_job_name,
-    job_name,
-)
+from rps_core.schedulers.torque_directives import directives, fixed_options, job_name
 from rps_core.schedulers.torque_forgotten import conclude
 from rps_core.schedulers.torque_gold import default_account
 from rps_core.schedulers.torque_states import status_of
@@ -47,10 +43,6 @@ from rps_core.schedulers.torque_states import status_of
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-# Given a job's name, the ids of the jobs that have it; None where nobody says.
-Find: TypeAlias = Callable[[str, Shell], list[str] | None]
-
-TIMEOUT = 60.0  # seconds: none of the commands has a time limit of its own
 # What to think of jobs that the server does not know, by id.
 Judge: TypeAlias = Callable[[Sequence[Job], Shell], dict[str, JobStatus]]
 _WITHOUT_XML: WeakSet[Shell] = WeakSet()  # found out once for each run of rps
@@ -107,14 +99,14 @@ def rps_render_batch(spec: SessionSpec) -> str:
 @hookimpl(trylast=True)
 def rps_submit(spec: SessionSpec, script: Path, shell: Shell) -> str:
     """Submit; what did not answer is looked up by the job's name."""
-    return submit(spec, script, shell, _find, _HINTS)
+    return submit(spec, script, shell, lookup.find, _HINTS)
 
 
 def submit(
     spec: SessionSpec,
     script: Path,
     shell: Shell,
-    find: Find,
+    find: lookup.Find,
     hints: Mapping[int, str],
 ) -> str:
     """qsub, for Torque and PBS. `find` looks for jobs of a name, `hints` is by exit code."""
@@ -123,7 +115,7 @@ def submit(
     options = [word for option in fixed_options(spec.session_dir) for word in option.split(" ", 1)]
     name = job_name(spec.tag)
     try:
-        done = shell("qsub", *options, str(script), timeout=TIMEOUT)
+        done = shell("qsub", *options, str(script), timeout=lookup.TIMEOUT)
     except SchedulerError as error:
         if not error.transient:
             raise
@@ -156,77 +148,16 @@ def _found_again(name: str, found: list[str] | None, error: SchedulerError) -> s
     )
 
 
-def _find(name: str, shell: Shell) -> list[str] | None:
-    """The ids of the jobs of this name; None where nobody says."""
-    for command in (("qselect", "-N", name), ("qstat", "-f", "-1")):
-        try:
-            done = shell(*command, timeout=TIMEOUT)
-        except SchedulerError:
-            continue  # Slurm has a qstat, and no qselect
-        if done.code == 0 and command[0] == "qselect":
-            return [line.strip() for line in done.stdout.split("\n") if answers.is_id(line.strip())]
-        if done.code in (0, 153):
-            jobs = answers.text_jobs(done.stdout)
-            return [job["Job_Id"] for job in jobs if job.get("Job_Name") == name]
-    return None
-
-
 @hookimpl(trylast=True)
 def rps_find_jobs(submissions: Sequence[Submission], shell: Shell) -> Mapping[str, str]:
     """By the jobs' names, which are made of the tags."""
-    return find_jobs(submissions, shell, _find)
-
-
-def find_jobs(submissions: Sequence[Submission], shell: Shell, find: Find) -> dict[str, str]:
-    """The ids of the jobs of these submissions by their tags, for Torque and PBS.
-
-    Raises:
-        SchedulerError: nobody says.
-    """
-    ids: dict[str, str] = {}
-    for submission in submissions:
-        found = find(job_name(submission.tag), shell)
-        if found is None:
-            raise SchedulerError("neither qselect nor qstat answers", transient=True)
-        if found:
-            ids[submission.tag] = found[0]
-    return ids
+    return lookup.find_jobs(submissions, shell, lookup.find)
 
 
 @hookimpl(trylast=True)
 def rps_tagged_jobs(shell: Shell) -> Sequence[str]:
-    """By the jobs' names: qselect lists the user's jobs, qstat shows them. Slurm has no qselect, and its
-    qstat shows those of everybody."""
-    return tagged_jobs(shell)
-
-
-def tagged_jobs(shell: Shell) -> list[str]:
-    """As `rps_tagged_jobs`, for Torque and PBS."""
-    ids: list[str] = []
-    try:
-        selected = shell("qselect", "-u", login_name(), timeout=TIMEOUT)
-    except SchedulerError as error:
-        if error.transient:
-            raise
-    else:
-        if selected.code != 0:
-            told = answers.complaint(selected.stdout, selected.stderr)
-            raise SchedulerError(f"qselect: {told} (exit {selected.code})", transient=True)
-        ids = [line.strip() for line in selected.stdout.split("\n") if answers.is_id(line.strip())]
-        if not ids:
-            return []
-    options = ["-f", *ids] if ids else ["-f", "-1"]
-    done = shell("qstat", *options, timeout=TIMEOUT)
-    if done.code not in (0, 153) and not done.stdout.strip():
-        told = answers.complaint(done.stdout, done.stderr)
-        raise SchedulerError(f"qstat: {told} (exit {done.code})", transient=True)
-    return [
-        job["Job_Id"]
-        for job in answers.text_jobs(done.stdout)
-        if is_job_name(job.get("Job_Name", ""))
-        and job.get("job_state") not in ("C", "F")
-        and job.get("Job_Owner", "").partition("@")[0] == login_name()
-    ]
+    """By the jobs' names."""
+    return lookup.tagged_jobs(shell)
 
 
 @hookimpl(trylast=True)
@@ -252,13 +183,13 @@ def _poll(jobs: Sequence[Job], shell: Shell, judge: Judge) -> Mapping[str, JobSt
         return not_ids(jobs)
     ids = [job.id for job in asked]
     if shell not in _WITHOUT_XML:
-        done = shell("qstat", "-x", *ids, timeout=TIMEOUT)
+        done = shell("qstat", "-x", *ids, timeout=lookup.TIMEOUT)
         if done.code != 2 or not re.search("unknown option|invalid option", done.stderr, re.I):
             denied = answers.denied(done.stderr)
             found = sort_out(asked, answers.xml_jobs(done.stdout), denied, done, shell, judge)
             return {**not_ids(jobs), **found}
         _WITHOUT_XML.add(shell)
-    done = shell("qstat", "-f", "-1", *ids, timeout=TIMEOUT)
+    done = shell("qstat", "-f", "-1", *ids, timeout=lookup.TIMEOUT)
     shown = answers.text_jobs(done.stdout)
     denied = answers.denied(done.stderr)
     if (done.code == 153 or shown) and not done.stderr.strip():
@@ -331,7 +262,7 @@ def _asked_otherwise(
 ) -> dict[str, JobStatus]:
     """Ask the server in another way, for all at once: `qselect` lists the ids of a user's jobs, or all."""
     try:
-        done = shell("qselect", *whose, timeout=TIMEOUT)
+        done = shell("qselect", *whose, timeout=lookup.TIMEOUT)
         listed = {answers.number(line.strip()): line.strip() for line in done.stdout.split("\n")}
         clear = done.code == 0
     except SchedulerError:
@@ -359,7 +290,7 @@ def rps_testimony(job: Job, shell: Shell) -> Sequence[Evidence]:
 
 
 def _shown(job: Job, shell: Shell) -> Iterator[Evidence]:
-    done = shell("qstat", "-f", "-1", job.id, timeout=TIMEOUT)
+    done = shell("qstat", "-f", "-1", job.id, timeout=lookup.TIMEOUT)
     found = answers.matching(job.id, answers.text_jobs(done.stdout))
     if found is not None:
         told = " ".join(f"{n}={found[n]}" for n in _TELLING if found.get(n) not in (None, "", "n"))
@@ -370,7 +301,7 @@ def _shown(job: Job, shell: Shell) -> Iterator[Evidence]:
 
 def _traced(job: Job, shell: Shell) -> list[Evidence]:
     try:
-        done = shell("tracejob", "-q", "-n", str(_TRACED_DAYS), job.id, timeout=TIMEOUT)
+        done = shell("tracejob", "-q", "-n", str(_TRACED_DAYS), job.id, timeout=lookup.TIMEOUT)
     except SchedulerError:  # it is not there, on most login nodes
         return []
     return [Evidence(source="tracejob", line=line) for line in answers.traced(done.stdout)]
@@ -400,7 +331,7 @@ def rps_cancel(job: Job, shell: Shell) -> bool:
     """qdel. What is over or just ending is none of its business any more: False."""
     if not answers.is_id(job.id):
         raise SchedulerError(f"{job.id!r} is no id of a job of this scheduler")
-    done = shell("qdel", job.id, timeout=TIMEOUT)
+    done = shell("qdel", job.id, timeout=lookup.TIMEOUT)
     if done.code == 0:
         return True
     told = answers.complaint(done.stdout, done.stderr)
@@ -418,7 +349,7 @@ def rps_cancel(job: Job, shell: Shell) -> bool:
 
 def _slurm_has_ended(job: Job, shell: Shell) -> bool:
     """Slurm's wrapper fails without a word on jobs that are over and on those that never were."""
-    done = shell("qstat", "-f", "-1", job.id, timeout=TIMEOUT)
+    done = shell("qstat", "-f", "-1", job.id, timeout=lookup.TIMEOUT)
     found = answers.matching(job.id, answers.text_jobs(done.stdout))
     if found is None:
         return done.code == 153 and not done.stderr.strip()
