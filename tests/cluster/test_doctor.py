@@ -34,7 +34,10 @@ def test_a_healthy_cluster(login: Callable[..., Login], host: str) -> None:
         assert [text.split(" answers")[0] for _, text in of("scheduler", lines)] == [
             "sbatch", "scancel", "squeue", "sacct", "sacctmgr",
         ]  # fmt: skip
-        assert of("allocation", lines) == [("pass", "abc123, your default")]
+        ((verdict, text),) = of("allocation", lines)
+        assert verdict == "pass"
+        assert text.startswith("abc123, your default; yours too are ")
+        assert "xyz789" in text
     assert of("service", lines)[-1][1].startswith("it is ready")
 
 
