@@ -400,11 +400,11 @@ class Registry:
 
         return await self._writer.write(change)
 
-    async def expire(self, pending: float, lapsed: float, kept: float) -> None:
-        """End what was not redeemed or renewed in time, and forget what is long gone; in seconds."""
+    async def expire(self, now: float, pending: float, lapsed: float, kept: float) -> None:
+        """End what was not redeemed or renewed in time, and forget what is long gone; in seconds, `now` since
+        1970."""
 
         def change(db: sqlite3.Connection) -> None:
-            now = time.time()
             over = "(phase < 2 OR lapsed IS NOT NULL) AND job_state = 'gone' AND job_seen < ?"
             _end(db, over, (now - OVER_FOR_GOOD,), "its job is over")
             _end(db, "phase < 2 AND created < ?", (now - pending,), "never used")

@@ -27,6 +27,7 @@ from rps_proxy.registry import JobReport, JobState, Registry, Session
 from rps_proxy.settings import Settings
 from rps_proxy.standing import Standing, standing
 from rps_proxy.waiting import Waiting
+from rps_proxy.wall_clock import WallClock
 
 EXPIRE_EVERY = 60.0  # seconds
 RECONCILE_EVERY = 30.0  # seconds; an engine that was restarted may have lost routes
@@ -54,6 +55,7 @@ class Service:
         self.rate = Rate(settings.limits.issues_per_minute)
         self.registry.draining = (directory / DRAINING_FILE).exists()
         self.started, self.started_at = time.monotonic(), time.time()
+        self._wall_clock = WallClock()
         self.counters = Counters()
         file = settings.audit.file
         self.audit = Audit(
@@ -362,13 +364,12 @@ class Service:
             self.waiting.changed(name)
 
     async def _expire(self) -> None:
-        keep = self.settings.keep
+        keep, now = self.settings.keep, self._wall_clock.now()
         try:
-            for name in self.registry.old_routes(
-                time.time() - self.settings.compat.route_hours * 3600
-            ):
+            for name in self.registry.old_routes(now - self.settings.compat.route_hours * 3600):
                 await self.revoke(name, "its time is over")
-            await self.registry.expire(keep.pending * _DAY, keep.lapsed * _DAY, keep.ended * _DAY)
+            days = keep.pending * _DAY, keep.lapsed * _DAY, keep.ended * _DAY
+            await self.registry.expire(now, *days)
         except BusyError as error:
             _log.error("registry-not-written", reason=str(error))
 

@@ -158,7 +158,7 @@ async def test_what_is_not_used_expires(
     await registry.lapse([lapsed])
 
     async def expire() -> dict[str, int]:
-        await registry.expire(14 * DAY, 7 * DAY, 90 * DAY)
+        await registry.expire(now, 14 * DAY, 7 * DAY, 90 * DAY)
         return registry.counts()
 
     now += 6 * DAY
