@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rps_core.causes import OVER
 from rps_core.errors import SchedulerError
 from rps_core.models import (
     Gone,
@@ -614,3 +615,61 @@ def test_the_default_account() -> None:
 )
 def test_without_accounting_sbatch_knows_the_account(reply: Replies) -> None:
     assert account(reply) is None
+
+
+@pytest.mark.parametrize(
+    ("title", "cause"),
+    [
+        ("no such account", "no-account"),
+        ("no such partition", "no-partition"),
+        ("the partition is down", "no-partition"),
+        ("time above the limit", "queue-limit"),
+        ("too much memory", "too-much"),
+        ("too many GPUs", "too-much"),
+        ("no such QoS", "refused"),
+    ],
+)
+def test_a_refusal_has_a_word(spec: SessionSpec, title: str, cause: str) -> None:
+    error, _ = submit(spec, sbatch=SBATCH[title].answer)
+    assert isinstance(error, SchedulerError)
+    assert error.cause == cause
+    assert cause in OVER
+
+
+def test_a_limit_of_jobs_has_a_word_too(spec: SessionSpec) -> None:
+    told = (
+        "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit "
+        "limit, user's size and/or time limits)\n"
+    )
+    error, _ = submit(spec, sbatch=Answer(1, "", told))
+    assert isinstance(error, SchedulerError)
+    assert error.cause == "queue-limit"
+
+
+def test_the_controllers_silence_has_a_word(spec: SessionSpec) -> None:
+    found = poll(["7"], TIMEOUT)["7"]
+    assert isinstance(found, Unknown)
+    assert found.cause == "scheduler-away"
+    told = (
+        "sbatch: error: Batch job submission failed: Unable to contact slurm controller "
+        "(connect failure)\n"
+    )
+    error, _ = submit(spec, sbatch=Answer(1, "", told), squeue=TIMEOUT, sacct=TIMEOUT)
+    assert isinstance(error, SchedulerError)
+    assert error.cause == "scheduler-away"
+
+
+def test_what_slurm_tells_of_one_job() -> None:
+    """The controller and accounting; what is forgotten is no line, who does not answer is one."""
+    job_id = "7"
+    shell = RecordedShell(
+        {
+            tuple(commands.waiting(job_id)): Answer(
+                1, "", "slurm_load_jobs error: Invalid job id specified\n"
+            ),
+            tuple(commands.story(job_id)): TIMEOUT,
+        }
+    )
+    told = slurm.rps_testimony(job=job(job_id, Path("/nowhere")), shell=shell)
+    assert [one.source for one in told] == ["sacct"]
+    assert "did not answer" in told[0].line
