@@ -171,6 +171,10 @@ def inspect(
         state, reason = judge(status, service, agent_alive=secrets is not None)
     if state == "ready":
         reason = warning(events)
+    if state == "ending" and not reason:
+        reason = next(
+            (e.get("reason") for e in reversed(events) if e.get("event") == "ended"), None
+        )
     started = next((e for e in events if e.get("event") == "started"), None)
     known = status if isinstance(status, Known) else None
     # What the queue says is of no interest once the session has got past it.

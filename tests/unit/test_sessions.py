@@ -7,7 +7,7 @@ import pytest
 
 from rps_core.client import ServiceState
 from rps_core.models import Gone, JobPhase, Known, Outcome, Unknown
-from rps_core.sessions import judge, settle
+from rps_core.sessions import inspect, judge, settle
 from rps_core.store import Endpoint, Record, Secrets, Store
 
 RUNNING = Known(phase=JobPhase.RUNNING)
@@ -47,6 +47,23 @@ def test_state_and_reason(
     reason: str | None,
 ) -> None:
     assert judge(status, service, agent_alive=agent_alive) == (state, reason)
+
+
+def test_a_session_that_ends_says_why_before_the_scheduler_does(tmp_path: Path) -> None:
+    """Its agent has noted that already."""
+    store = Store(tmp_path)
+    record = Record(
+        name="one-two-three", tag="rps:one-two-three:0", cluster="comet", site="comet",
+        scheduler="slurm", url="https://one-two-three.example.org/", own_service=False, app="lab",
+        endpoint=Endpoint(host="manage.example.org", port=443), directory="/", walltime=60,
+        created=0.0, job_id="7",
+    )  # fmt: skip
+    files = store.create(record, Secrets("claim", "token"))
+    (files.directory / "claim.json").unlink()  # as an agent does at its end
+    event = {"time": 1.0, "event": "ended", "cause": "start-failed", "reason": "no `jupyter`"}
+    files.write("events.jsonl", json.dumps(event) + "\n")
+    shown = inspect(record, UNKNOWN, None, store)
+    assert (shown.state, shown.reason) == ("ending", "no `jupyter`")
 
 
 def test_nothing_but_evidence_ends_a_session() -> None:
