@@ -26,15 +26,19 @@ class Here:
 def find(
     wanted: str | None,
     given: Given | None = None,
+    *,
+    inside: bool = False,
 ) -> Here:
-    """Detect the cluster (or take `wanted`, or RPS_CLUSTER) and load its configuration.
+    """Detect the cluster (or take `wanted`, or RPS_CLUSTER) and load its configuration. `inside`: see
+    `Plugins.detect`.
 
     Raises:
         DetectionError: see `Plugins.detect`.
         UsageError: the configuration is wrong.
     """
     plugins = Plugins.load()
-    detection = plugins.detect(this_host(), wanted or os.environ.get("RPS_CLUSTER"))
+    wanted = wanted or os.environ.get("RPS_CLUSTER")
+    detection = plugins.detect(this_host(), wanted, inside=inside)
     site = plugins.site(detection.cluster)
     return Here(site, detection.reasons, configuration(site, given or Given()))
 

@@ -172,6 +172,31 @@ def rps_questions(cluster: Cluster) -> Sequence[Question] | None:
     """
 
 
+@hookspec(firstresult=True)
+def rps_held_job(cluster: Cluster, environment: Mapping[str, str]) -> str | None:
+    """The id of the job that a shell with this environment is in (salloc, qsub -I), for
+    `rps start --here`. None: it is in none."""
+
+
+@hookspec(firstresult=True)
+def rps_start_step(
+    cluster: Cluster, spec: SessionSpec, job_id: str, script: Path, shell: Shell
+) -> bool | None:
+    """Run the batch script inside this running job of the user's, on its first node, in the background:
+    apart from the terminal, and ended with the job. Its output goes to `job.log` in the session's
+    directory. True: it was started.
+
+    Raises:
+        SchedulerError: it could not be, with the scheduler's own words.
+    """
+
+
+@hookspec(firstresult=True)
+def rps_end_step(cluster: Cluster, job: Job, shell: Shell) -> bool | None:
+    """End what `rps_start_step` started, and not the job. True: it was told to end; False: it is not
+    there, or ends by itself now that its route is gone."""
+
+
 @hookspec
 def rps_session_started(record: Record) -> None:
     """Told when a session's job is submitted. An exception here is logged and harms nobody."""

@@ -42,7 +42,8 @@ class Screen:
             return
         if account_note:
             click.echo(account_note, err=True)
-        click.echo(f"{record.name}: job {record.job_id} on {record.cluster}", err=True)
+        what = "in your allocation" if record.inside else "job"
+        click.echo(f"{record.name}: {what} {record.job_id} on {record.cluster}", err=True)
         if record.own_service:
             click.echo(f"The CA that a browser must trust: {record.endpoint.ca_file}", err=True)
         if record.endpoint.protocol == "satellite":

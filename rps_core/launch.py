@@ -68,10 +68,16 @@ def start(here: Here, plan: Plan, store: Store, shell: Shell, held: Held) -> Rec
         _write_for_the_node(session, here, plan, issued, endpoint)
         spec = session_spec(here, plan, record.name, record.tag, session.directory)
         script = session.write(session.script.name, here.site.render_batch(spec), 0o700)
-        record = store.save(replace(record, submitting=True))
-        held.check()
-        held.firm = True
-        job_id = here.site.submit(spec, script, shell)
+        if plan.inside:
+            held.check()
+            held.firm = True
+            here.site.start_step(spec, plan.inside.job_id, script, shell)
+            job_id = plan.inside.job_id
+        else:
+            record = store.save(replace(record, submitting=True))
+            held.check()
+            held.firm = True
+            job_id = here.site.submit(spec, script, shell)
         record = _submitted(here, store, record, job_id, shell)
     except SchedulerError as error:
         remembered.forget(cluster)
@@ -153,7 +159,8 @@ def _has_ended(store: Store, record: Record) -> bool:
 
 def _stopped_meanwhile(here: Here, store: Store, record: Record, shell: Shell) -> JobError:
     directory = store.files(record.name).directory
-    here.site.cancel(Job(id=str(record.job_id), tag=record.tag, session_dir=directory), shell)
+    job = Job(id=str(record.job_id), tag=record.tag, session_dir=directory)
+    sessions.end_job(record, job, here, shell)
     reason = "stopped while it was being started"
     store.end(record, now=time.time(), outcome="ended", reason=reason, cause="stopped")
     return JobError(f"{record.name} was {reason}", "Nothing is left of it.")
@@ -174,6 +181,8 @@ def _new_record(here: Here, plan: Plan, issued: Issued, endpoint: Endpoint) -> R
         directory=str(plan.directory),
         walltime=int(plan.allocation.walltime.total_seconds()),
         created=time.time(),
+        job_id=plan.inside.job_id if plan.inside else None,
+        inside=plan.inside is not None,
         settings=again.settings_to_keep(here.loaded, plan),
     )
 

@@ -141,7 +141,9 @@ def store(options: dict[str, Any]) -> Store:
     return Store(paths.sessions_dir())
 
 
-def find(options: dict[str, Any], given: Given | None = None) -> tuple[Here, Store]:
+def find(
+    options: dict[str, Any], given: Given | None = None, *, inside: bool = False
+) -> tuple[Here, Store]:
     """The cluster we are on, with what was given to the command (`given`: more than `--set`) on top of its
     configuration, and the sessions.
 
@@ -153,7 +155,7 @@ def find(options: dict[str, Any], given: Given | None = None) -> tuple[Here, Sto
 
     sessions = store(options)
     given = given or Given(assignments=options["assignments"])
-    return cluster.find(options["cluster"], given), sessions
+    return cluster.find(options["cluster"], given, inside=inside), sessions
 
 
 def _name(key: str) -> str:

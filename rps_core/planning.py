@@ -13,6 +13,7 @@ from typing import TypeVar
 from rps_core import paths, remembered
 from rps_core.cluster import Here
 from rps_core.errors import UsageError
+from rps_core.held import HeldAllocation
 from rps_core.log import get_logger
 from rps_core.models import Allocation
 from rps_core.quantities import format_walltime, parse_memory, parse_walltime
@@ -40,10 +41,14 @@ class Plan:
     allocation: Allocation
     idle_timeout: int | None = None  # seconds
     account_note: str | None = None
+    inside: HeldAllocation | None = None
 
 
-def plan(here: Here, shell: Shell, *, dry_run: bool = False) -> Plan:
-    """Check the settings and complete them with the default allocation.
+def plan(
+    here: Here, shell: Shell, *, dry_run: bool = False, inside: HeldAllocation | None = None
+) -> Plan:
+    """Check the settings and complete them with the default allocation; where the session is to run `inside`
+    an allocation that the user holds, with that.
 
     A dry run checks what the script shows, not the machine it is printed on.
 
@@ -77,6 +82,9 @@ def plan(here: Here, shell: Shell, *, dry_run: bool = False) -> Plan:
         allocation=allocation,
         idle_timeout=_idle_timeout(loaded),
     )
+    if inside:
+        allocation = replace(allocation, walltime=inside.time_left)
+        return replace(found, allocation=allocation, inside=inside)
     if job.account is None and loaded.settings.limits.require_account:
         raise UsageError(
             f"An allocation must be named on {here.site.cluster.name}",

@@ -106,8 +106,9 @@ class Plugins:
             frozenset(name.strip() for name in blocked.split(",")),
         )
 
-    def detect(self, host: Host, wanted: str | None = None) -> Detection:
-        """The cluster of this host; `wanted` (from --cluster or RPS_CLUSTER) overrules the claims.
+    def detect(self, host: Host, wanted: str | None = None, *, inside: bool = False) -> Detection:
+        """The cluster of this host; `wanted` (from --cluster or RPS_CLUSTER) overrules the claims. With
+        `inside`, of a job's shell, it may be a host that no job can be submitted from.
 
         Raises:
             DetectionError: nobody knows `wanted`, or several plugins claim this host.
@@ -116,7 +117,7 @@ class Plugins:
         if wanted:
             return Detection(self._named(wanted), ("it was asked for by name",), claims)
         strong = [claim for claim in claims if not claim.fallback] or list(claims)
-        if len(strong) == 1 and strong[0].unusable:
+        if len(strong) == 1 and strong[0].unusable and not inside:
             raise DetectionError(strong[0].unusable, "--cluster NAME overrules this.")
         if len(strong) == 1:
             return Detection(strong[0].cluster, strong[0].reasons, claims)
@@ -299,6 +300,18 @@ class Site:
     def cancel(self, job: Job, shell: Shell) -> bool:
         """End a job; False where it was over already."""
         return bool(self._answer("rps_cancel", job=job, shell=shell))
+
+    def held_job(self, environment: Mapping[str, str]) -> str | None:
+        """The id of the job that a shell with this environment is in."""
+        return cast("str | None", self._call("rps_held_job", environment=environment))
+
+    def start_step(self, spec: SessionSpec, job_id: str, script: Path, shell: Shell) -> None:
+        """Run the script inside a running job, in the background."""
+        self._answer("rps_start_step", spec=spec, job_id=job_id, script=script, shell=shell)
+
+    def end_step(self, job: Job, shell: Shell) -> bool:
+        """End what was started inside a job, and not the job."""
+        return bool(self._answer("rps_end_step", job=job, shell=shell))
 
     def session_started(self, record: Record) -> None:
         """Tell the observers."""

@@ -13,7 +13,7 @@ from rps_core.client import ServiceState, client_of
 from rps_core.errors import RpsError, SchedulerError, ServiceError
 from rps_core.job_reports import ENDS
 from rps_core.log import get_logger
-from rps_core.models import Gone, JobPhase, JobStatus, Known, Outcome, Unknown
+from rps_core.models import Gone, Job, JobPhase, JobStatus, Known, Outcome, Unknown
 from rps_core.shell import Shell
 from rps_core.store import Endpoint, Record, Secrets, Store
 from rps_core.warned import warning
@@ -160,9 +160,10 @@ def inspect(
     except RpsError as error:  # it harms this session only, and `rps stop` still ends it
         return Session(record=record, state="unknown", reason=error.message, url=None)
     service, silence = _ask_service(record, secrets, here, {} if silent is None else silent)
+    events = files.events()
+    status = _ended_inside(record, status, events)
     if isinstance(status, Gone):
         return settle(record, status, here, store)
-    events = files.events()
     if record.endpoint.protocol == "satellite":
         from rps_core import satellite
 
@@ -350,13 +351,29 @@ def stop(record: Record, here: Here, store: Store, shell: Shell) -> Session:
                 f"{record.name}: its route is closed, but its job is on {record.cluster}",
                 f"Run `rps stop {record.name}` there.",
             )
-        here.site.cancel(job, shell)
+        end_job(record, job, here, shell)
     gone = Gone(outcome=Outcome.CANCELLED, evidence="stopped with rps stop")
     ended = store.end(
         record, now=time.time(), outcome="ended", reason=gone.evidence, cause="stopped"
     )
     here.site.session_ended(ended)
     return _over(ended)
+
+
+def end_job(record: Record, job: Job, here: Here, shell: Shell) -> None:
+    """End a session's job; or its part of an allocation that the user holds, and not that."""
+    if record.inside:
+        here.site.end_step(job, shell)
+    else:
+        here.site.cancel(job, shell)
+
+
+def _ended_inside(record: Record, status: JobStatus, events: list[dict[str, Any]]) -> JobStatus:
+    """The status of a session in an allocation that the user holds, which need not end with it."""
+    ended = next((event for event in events if event.get("event") == "ended"), None)
+    if not record.inside or ended is None or isinstance(status, Gone):
+        return status
+    return Gone(outcome=Outcome.ENDED, evidence=f"its agent ended; {record.job_id} goes on")
 
 
 def come_back(record: Record) -> str:

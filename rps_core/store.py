@@ -60,6 +60,8 @@ class Record:
     was never noted. `ended` is null while the session may still live; `outcome` is then null too,
     else `ended` or `failed`, `reason` says why, and `cause` is the word for it (`causes.OVER`).
     `settings`: what it was started with, by dotted key, for another like it (`again`).
+    `inside`: it runs in an allocation that its user holds, which is its job and goes on when it ends.
+    `held`: it runs in an allocation that its user holds, which is its job and goes on when it ends.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Record:
     outcome: str | None = None
     reason: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    inside: bool = False
     cause: str | None = None
 
     def is_called(self, prefix: str) -> bool:

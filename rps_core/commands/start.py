@@ -40,11 +40,13 @@ def _flags(command: Command) -> Command:
 @click.option("--profile", "named_profile", metavar="NAME", help="As PROFILE.",
               shell_complete=completed("profile"))  # fmt: skip
 @click.option("--last", is_flag=True, help="Take the settings of your last session here.")
+@click.option("--here", "inside", is_flag=True,
+              help="In the allocation that this shell is in (salloc, qsub -I): no new job.")  # fmt: skip
 @_flags
 @common
 def start(
-    *, profile: str | None, named_profile: str | None, last: bool, dry_run: bool, wait: bool | None,
-    info: bool, quiet: bool, as_json: bool, **options: Any,
+    *, profile: str | None, named_profile: str | None, last: bool, inside: bool, dry_run: bool,
+    wait: bool | None, info: bool, quiet: bool, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Start a notebook and print its URL.
 
@@ -55,13 +57,19 @@ def start(
             f"Two profiles were given: {named_profile} and {profile}", "Give one of them."
         )
     given = _given(options, profile or named_profile)
+    if inside:
+        from rps_core import held
+
+        held.refuse_job_options(given.options)
     if last:
         from rps_core import again
 
-        here, store = again.as_before(find(options), None, given)
+        here, store = again.as_before(find(options, inside=inside), None, given)
     else:
-        here, store = find(options, given)
-    _start(here, store, dry_run=dry_run, wait=wait, info=info, quiet=quiet, as_json=as_json)
+        here, store = find(options, given, inside=inside)
+    _start(
+        here, store, inside=inside, dry_run=dry_run, wait=wait, info=info, quiet=quiet, as_json=as_json
+    )  # fmt: skip
 
 
 @click.command()
@@ -93,12 +101,14 @@ def _given(options: dict[str, Any], profile: str | None) -> Given:
 
 
 def _start(
-    here: Here, store: Store, *, dry_run: bool, wait: bool | None, info: bool, quiet: bool, as_json: bool
+    here: Here, store: Store, *, inside: bool = False, dry_run: bool, wait: bool | None, info: bool,
+    quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    from rps_core import interface, launch, planning, sessions, shell
+    from rps_core import held, interface, launch, planning, sessions, shell
     from rps_core.interrupts import Held
 
-    plan = planning.plan(here, shell.run, dry_run=dry_run)
+    allocation = held.allocation(here, store.records(), shell.run) if inside else None
+    plan = planning.plan(here, shell.run, dry_run=dry_run, inside=allocation)
     if dry_run:
         if plan.account_note:
             click.echo(plan.account_note, err=True)
@@ -106,15 +116,15 @@ def _start(
         return
     screen = interface.Screen(quiet=quiet or as_json)
     follow = sys.stderr.isatty() and sys.stdout.isatty() if wait is None else wait
-    with Held() as held:
-        record = launch.start(here, plan, store, shell.run, held)
+    with Held() as interrupts:
+        record = launch.start(here, plan, store, shell.run, interrupts)
         session = interface.first_sight(record, store)
         if not (as_json and follow):
             _print(session, as_json)
         screen.started(record, plan.account_note)
         if info:
             interface.print_info(record, here, store)
-    if held.came:
+    if interrupts.came:
         raise InterruptedByUserError(sessions.come_back(record))
     if follow:
         session = interface.follow(record, here, store, screen)

@@ -28,6 +28,9 @@ from rps_core.schedulers import torque_answers as answers
 from rps_core.schedulers import torque_lookup as lookup
 from rps_core.schedulers.torque_choices import rps_partitions as rps_partitions
 from rps_core.schedulers.torque_directives import fixed_options, job_name, plain, walltime
+from rps_core.schedulers.torque_steps import rps_end_step as rps_end_step
+from rps_core.schedulers.torque_steps import rps_held_job as rps_held_job
+from rps_core.schedulers.torque_steps import rps_start_step as rps_start_step
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable

@@ -34,6 +34,9 @@ from rps_core.schedulers import slurm_refusals as refusals
 from rps_core.schedulers.slurm_choices import rps_allocations as rps_allocations
 from rps_core.schedulers.slurm_choices import rps_partitions as rps_partitions
 from rps_core.schedulers.slurm_directives import directives, job_name
+from rps_core.schedulers.slurm_steps import rps_end_step as rps_end_step
+from rps_core.schedulers.slurm_steps import rps_held_job as rps_held_job
+from rps_core.schedulers.slurm_steps import rps_start_step as rps_start_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -39,6 +39,9 @@ from rps_core.schedulers.torque_directives import directives, fixed_options, job
 from rps_core.schedulers.torque_forgotten import conclude
 from rps_core.schedulers.torque_gold import default_account
 from rps_core.schedulers.torque_states import status_of
+from rps_core.schedulers.torque_steps import rps_end_step as rps_end_step
+from rps_core.schedulers.torque_steps import rps_held_job as rps_held_job
+from rps_core.schedulers.torque_steps import rps_start_step as rps_start_step
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable

@@ -214,7 +214,7 @@ def test_there_is_a_golden_for_each_option_of_start() -> None:
     """A new option has to be added above."""
     about_the_command = {
         "--cluster", "--set", "--verbose", "--log-format", "--dry-run", "--wait", "--quiet", "--json",
-        "--info", "--help", "profile", "--profile", "--last",
+        "--info", "--help", "profile", "--profile", "--last", "--here",
     }  # fmt: skip
     for options in ON.values():
         used = {word for words in options.values() for word in words if word.startswith("-")}

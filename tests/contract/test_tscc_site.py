@@ -102,7 +102,7 @@ def test_there_is_a_golden_for_each_option_of_start() -> None:
     used = {word for words in OPTIONS.values() for word in words if word.startswith("-")}
     about_the_command = {
         "--cluster", "--set", "--verbose", "--log-format", "--dry-run", "--wait", "--quiet", "--json",
-        "--info", "--help", "profile", "--profile", "--last",
+        "--info", "--help", "profile", "--profile", "--last", "--here",
     }  # fmt: skip
     start = rps.get_command(None, "start")  # type: ignore[arg-type]
     assert start is not None

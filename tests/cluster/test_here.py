@@ -1,0 +1,153 @@
+"""`rps start --here`: a session in an allocation that its user holds, by salloc and by srun --pty."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster.conftest import Login
+from tests.cluster.lab import Cluster
+from tests.cluster.visitor import OutsideVisitor
+
+Holding = Callable[..., "Shell"]
+
+
+class Shell:
+    """A shell in an allocation, on a pipe or, by script(1), on a terminal."""
+
+    def __init__(self, login: Login, *command: str) -> None:
+        self.login = login
+        self.process = login.host.popen(
+            command, login.account, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        self.seen = ""
+        self.job_id = self.says("echo held:$SLURM_JOB_ID:", r"held:(\d+):")
+
+    def says(self, line: str, pattern: str) -> str:
+        """Type a line, and read on until the pattern comes; answers its group."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+        seen = ""
+        for text in iter(self.process.stdout.readline, ""):
+            seen += text
+            found = re.search(pattern, text)
+            if found:
+                return found[1]
+        raise AssertionError(f"{line}: it has ended\n{seen}")
+
+    def started(self) -> dict[str, Any]:
+        """`rps start --here`, ready."""
+        rps = self.login.clone / "rps"
+        found: dict[str, Any] = json.loads(
+            self.says(f"{rps} start --here --wait --json", r"^(\{.*\})\s*$")
+        )
+        assert found["state"] == "ready", found
+        return found
+
+    def leave(self) -> None:
+        """Give the allocation back."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("exit\n")
+        self.process.stdin.close()
+        assert self.process.wait(60) is not None
+
+
+@pytest.fixture
+def holding(comet: Login) -> Iterator[Holding]:
+    """Get an allocation, and a shell in it."""
+    shells: list[Shell] = []
+
+    def hold(*command: str) -> Shell:
+        shells.append(Shell(comet, *command))
+        return shells[-1]
+
+    yield hold
+    for shell in shells:
+        comet.run("scancel", shell.job_id, check=False)
+        shell.process.kill()
+        shell.process.wait()
+
+
+def jobs(login: Login) -> list[str]:
+    return login.run(
+        "squeue", "--noheader", "--format=%i %T", f"--user={login.account.name}"
+    ).stdout.splitlines()
+
+
+def until_over(login: Login, name: str) -> dict[str, Any]:
+    deadline = time.monotonic() + 90
+    while True:
+        found = login.status(name)
+        if found["state"] in ("ended", "failed"):
+            return found
+        assert time.monotonic() < deadline, found
+        time.sleep(1)
+
+
+def test_a_session_in_an_allocation_of_salloc(
+    comet: Login, holding: Holding, visit: Callable[[str], OutsideVisitor]
+) -> None:
+    """Twice: the first is stopped, and the allocation goes on; the second ends with the allocation."""
+    shell = holding("salloc", "--time=7", "--ntasks=2", "bash")
+    first = shell.started()
+    assert (first["job_id"], first["node"][:8]) == (shell.job_id, "comet-14")
+    assert 0 < first["time_left"] <= 7 * 60
+    cores = visit(first["url"]).run_cell("import os\nprint(len(os.sched_getaffinity(0)))")
+    assert int(cores) >= 2
+    comet.rps("stop", first["name"])
+    assert jobs(comet) == [f"{shell.job_id} RUNNING"]
+    assert visit(first["url"]).get("/lab")[0] == 410
+    second = shell.started()
+    assert (second["job_id"], second["name"] != first["name"]) == (shell.job_id, True)
+    shell.leave()
+    ended = until_over(comet, second["name"])
+    assert ended["state"] == "ended", ended
+    assert visit(second["url"]).get("/lab")[0] == 410
+    assert jobs(comet) == []
+
+
+def test_a_session_in_a_shell_on_the_node(
+    comet: Login, holding: Holding, visit: Callable[[str], OutsideVisitor]
+) -> None:
+    """srun --pty: the shell is on the compute node, where no session is started otherwise."""
+    shell = holding(
+        "script", "--quiet", "--command", "srun --time=7 --pty bash --norc", "/dev/null"
+    )
+    found = shell.started()
+    assert found["job_id"] == shell.job_id
+    assert visit(found["url"]).run_cell("print(6 * 7)") == "42\n"
+    shell.leave()
+    assert until_over(comet, found["name"])["state"] == "ended"
+    assert jobs(comet) == []
+
+
+def test_where_there_is_no_allocation_of_ones_own(
+    comet: Login, bob: Login, cluster: Cluster
+) -> None:
+    outside = comet.rps("start", "--here", check=False)
+    assert outside.returncode == 2
+    assert "in no allocation of comet" in outside.stderr
+    assert "salloc" in outside.stderr
+    asked = comet.rps("start", "--here", "-p", "debug", env={"SLURM_JOB_ID": "1"}, check=False)
+    assert "`job.partition` cannot be chosen" in asked.stderr
+    theirs = bob.run("sbatch", "--parsable", "--time=5", "--wrap", "sleep 300").stdout.strip()
+    try:
+        stolen = comet.rps("start", "--here", env={"SLURM_JOB_ID": theirs}, check=False)
+        assert stolen.returncode in (2, 5)
+        assert f"allocation {theirs}" in stolen.stderr
+    finally:
+        bob.run("scancel", theirs)
+    own = comet.started("-t", "5")
+    within = comet.rps("start", "--here", env={"SLURM_JOB_ID": own["job_id"]}, check=False)
+    assert within.returncode == 2
+    assert f"the job of your session {own['name']}" in within.stderr
+    assert comet.status(own["name"])["state"] == "ready"
