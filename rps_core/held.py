@@ -26,7 +26,6 @@ class HeldAllocation:
     """A running job of the user's that this shell belongs to."""
 
     job_id: str
-    node: str | None
     time_left: timedelta
 
 
@@ -78,4 +77,4 @@ def allocation(here: Here, records: Iterable[Record], shell: Shell) -> HeldAlloc
             f"This shell says that it is in the allocation {job_id}, which {what}",
             "Leave the shell, and get another allocation.",
         )
-    return HeldAllocation(job_id=job_id, node=status.node, time_left=status.time_left or _A_YEAR)
+    return HeldAllocation(job_id=job_id, time_left=status.time_left or _A_YEAR)

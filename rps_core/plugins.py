@@ -118,7 +118,11 @@ class Plugins:
             return Detection(self._named(wanted), ("it was asked for by name",), claims)
         strong = [claim for claim in claims if not claim.fallback] or list(claims)
         if len(strong) == 1 and strong[0].unusable and not inside:
-            raise DetectionError(strong[0].unusable, "--cluster NAME overrules this.")
+            raise DetectionError(
+                strong[0].unusable,
+                "--cluster NAME overrules this. In the shell of an allocation, `rps start --here` starts "
+                "a session in it.",
+            )
         if len(strong) == 1:
             return Detection(strong[0].cluster, strong[0].reasons, claims)
         if not strong:

@@ -187,7 +187,8 @@ def inspect(
         left = known.time_left.total_seconds() - (age if known.phase is JobPhase.RUNNING else 0.0)
     elif started is not None:
         left = started["time"] + record.walltime - time.time()
-    node = (known.node if known else None) or (started or {}).get("node")
+    # Of an allocation that salloc gave, Slurm calls the host of its shell the first node.
+    node = (known.node if known and not record.inside else None) or (started or {}).get("node")
     return Session(
         record=record,
         state=state,
