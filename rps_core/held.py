@@ -77,4 +77,5 @@ def allocation(here: Here, records: Iterable[Record], shell: Shell) -> HeldAlloc
             f"This shell says that it is in the allocation {job_id}, which {what}",
             "Leave the shell, and get another allocation.",
         )
-    return HeldAllocation(job_id=job_id, time_left=status.time_left or _A_YEAR)
+    left = _A_YEAR if status.time_left is None else status.time_left
+    return HeldAllocation(job_id=job_id, time_left=left)

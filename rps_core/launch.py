@@ -68,15 +68,14 @@ def start(here: Here, plan: Plan, store: Store, shell: Shell, held: Held) -> Rec
         _write_for_the_node(session, here, plan, issued, endpoint)
         spec = session_spec(here, plan, record.name, record.tag, session.directory)
         script = session.write(session.script.name, here.site.render_batch(spec), 0o700)
-        if plan.inside:
-            held.check()
-            held.firm = True
-            here.site.start_step(spec, plan.inside.job_id, script, shell)
-            job_id = plan.inside.job_id
-        else:
+        if not plan.inside:
             record = store.save(replace(record, submitting=True))
-            held.check()
-            held.firm = True
+        held.check()
+        held.firm = True
+        if plan.inside:
+            job_id = plan.inside.job_id
+            here.site.start_step(spec, job_id, script, shell)
+        else:
             job_id = here.site.submit(spec, script, shell)
         record = _submitted(here, store, record, job_id, shell)
     except SchedulerError as error:
