@@ -58,7 +58,15 @@ class Shell:
         assert self.process.stdin is not None
         self.process.stdin.write("exit\n")
         self.process.stdin.close()
-        assert self.process.wait(60) is not None
+        self.process.wait(60)
+
+    def end(self) -> None:
+        """Whatever it is at."""
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                stream.close()
 
 
 @pytest.fixture
@@ -73,8 +81,7 @@ def holding(comet: Login) -> Iterator[Holding]:
     yield hold
     for shell in shells:
         comet.run("scancel", shell.job_id, check=False)
-        shell.process.kill()
-        shell.process.wait()
+        shell.end()
 
 
 def jobs(login: Login) -> list[str]:
