@@ -54,8 +54,11 @@ def test_with_nobody_to_ask_it_shows_what_it_would_ask_and_write() -> None:
 
 @pytest.mark.usefixtures("_generic")
 def test_it_is_written_once_and_for_its_owner_alone() -> None:
-    os.umask(0)
-    assert run("--yes").exit_code == 0
+    before = os.umask(0)
+    try:
+        assert run("--yes").exit_code == 0
+    finally:
+        os.umask(before)  # else every later test of this process makes what all can write
     path = paths.config_file()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
