@@ -64,7 +64,10 @@ def _await_reader(page: Path) -> None:
     read = False
     while not read and time.monotonic() < deadline:
         time.sleep(0.2)
-        read = page.stat().st_atime > 1
+        try:
+            read = page.stat().st_atime > 1
+        except FileNotFoundError:  # the session has ended, and its secrets with it
+            return
     if read:
         time.sleep(_SETTLE)
 
@@ -103,7 +106,7 @@ def print_code(url: str) -> None:
     # (NO_COLOR), for readers want it so.
     before, after = ("\033[38;5;16;48;5;231m", "\033[0m") if area.live else ("", "")
     for line in lines:
-        click.echo(f"{before}{line}{after}", err=True)
+        click.echo(f"{before}{line}{after}", err=True, color=area.live)
     if not area.live:
         click.echo("(drawn for dark letters on a light ground)", err=True)
 

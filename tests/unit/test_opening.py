@@ -1,0 +1,113 @@
+"""The browser's file, and the QR code on every kind of terminal."""
+
+from __future__ import annotations
+
+import io
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from rps_core import opening
+from rps_core.screen import Area
+from rps_core.sessions import Session
+from rps_core.store import Secrets, Store
+from tests.unit.test_wording import RECORD
+
+URL = "https://three-random-words.comet-user-content.sdsc.edu/?token=" + 2 * "0123456789abcdef"
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> tuple[Session, Store]:
+    store = Store(tmp_path)
+    store.create(RECORD, Secrets("claim", "token"))
+    return Session(record=RECORD, state="ready", reason=None, url=f'{URL}&a="<'), store
+
+
+class Browser(webbrowser.BaseBrowser):
+    """Does with the file what it is told to."""
+
+    def __init__(self, do: Callable[[Path], None]) -> None:
+        super().__init__()
+        self._do = do
+
+    def open(self, url: str, new: int = 0, autoraise: bool = True) -> bool:
+        assert "token" not in url
+        self._do(Path(unquote(urlsplit(url).path)))
+        return True
+
+
+def test_without_a_display_there_is_no_browser(
+    session: tuple[Session, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    assert not opening.in_browser(*session)
+    monkeypatch.setenv("DISPLAY", ":1")
+
+    def none_at_all() -> None:
+        raise webbrowser.Error
+
+    monkeypatch.setattr(webbrowser, "get", none_at_all)
+    assert not opening.in_browser(*session)
+
+
+def test_the_file_is_private_escaped_and_removed_once_it_was_read(
+    session: tuple[Session, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def read(page: Path) -> None:
+        assert page.stat().st_mode & 0o777 == 0o600
+        seen.append(page.read_text())
+        seen.append(str(page))
+
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+    monkeypatch.setattr(opening, "_SETTLE", 0.0)
+    monkeypatch.setattr(webbrowser, "get", lambda: Browser(read))
+    assert opening.in_browser(*session)
+    assert f'url={URL}&amp;a=&quot;&lt;"' in seen[0]
+    assert not Path(seen[1]).exists()
+
+
+def test_a_session_that_ends_meanwhile_takes_the_file_along(
+    session: tuple[Session, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, store = session
+    monkeypatch.setenv("DISPLAY", ":1")
+    monkeypatch.setattr(
+        webbrowser, "get", lambda: Browser(lambda _: store.files(RECORD.name).remove_secrets())
+    )
+    assert opening.in_browser(*session)
+    assert not list(store.files(RECORD.name).directory.glob("open*"))
+
+
+def test_a_terminal_that_is_too_narrow_for_the_code_is_told_how_wide_it_must_be(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Area, "columns", 40)
+    opening.print_code(URL)
+    assert "takes 41 columns, and this terminal has 40" in capsys.readouterr().err
+    monkeypatch.setattr(Area, "columns", 41)
+    opening.print_code(URL)
+    shown = capsys.readouterr().err
+    assert shown.count("█▀▀▀▀▀█") == 3  # the three corners by which it is found
+    assert "dark letters on a light ground" in shown
+    assert "\033" not in shown
+
+
+def test_on_a_terminal_the_code_has_colours_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that it reads alike on a dark one and on a light one."""
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(opening, "Area", lambda _: Area(stream))
+    opening.print_code(URL)
+    lines = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("\033[38;5;16;48;5;231m") for line in lines)
+    assert all(line.endswith("\033[0m") for line in lines)
