@@ -27,6 +27,7 @@ from benchmarks import (
     soak,
     start,
     transfers,
+    waiting,
     websocket,
     workers,
 )
@@ -45,6 +46,7 @@ BENCHMARKS = {
     "engine": engine,
     "engines": engines,
     "workers": workers,
+    "waiting": waiting,
     "websocket": websocket,
     "transfers": transfers,
     "soak": soak,

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import time
 from collections.abc import Callable
 
 from aiohttp import web
 
+from rps_core.log import get_logger
 from rps_proxy.pages import HEADERS, told
 from rps_proxy.standing import OVER, Standing
 
@@ -23,6 +25,8 @@ SLOWEST = 20.0  # seconds that a page may take to read what it is sent
 COME_BACK = 3000  # milliseconds after which a page whose stream broke off asks for another
 
 _NOTHING = b": \n\n"
+
+_log = get_logger("rps.waiting")
 
 
 class _Stream:
@@ -120,10 +124,13 @@ class Waiting:
             while not self._closed:
                 await stream.wake.wait()
                 stream.wake.clear()
+                said = stream.told  # by the next line, and not by what comes while it is written
                 text, stream.next = stream.next, b""
+                if not text:
+                    continue
                 async with asyncio.timeout(SLOWEST):
                     await response.write(text)
-                if stream.told is not None and stream.told.state in ("ready", *OVER):
+                if said is not None and said.state in ("ready", *OVER):
                     break
         except TimeoutError:
             if request.transport is not None:
@@ -132,7 +139,11 @@ class Waiting:
         return response
 
     def _tell(self, name: str, *, beat: bool) -> None:
-        standing = self._find(name)
+        try:
+            standing = self._find(name)
+        except sqlite3.Error as error:  # whoever changed something is not to fail for a page
+            _log.error("registry-not-read", reason=str(error))
+            return
         text = b"data: %s\n\n" % json.dumps(told(standing)).encode()
         for stream in self._streams.get(name, ()):
             stream.say(standing, text, beat=beat)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
+import struct
 from typing import Any
 
 from tests.faults.service_stand import Service, read_head
+
+LATE = 8  # seconds: news that comes with the heartbeat, of 15, was not told when it happened
 
 
 class EventStream:
@@ -14,6 +18,7 @@ class EventStream:
 
     def __init__(self, service: Service, host: str, **headers: str) -> None:
         self.connection: ssl.SSLSocket = service.connect(host)
+        self.connection.settimeout(LATE)
         fields = {"Host": host, "Accept": "text/event-stream", **headers}
         lines = [
             "GET /.rps/events HTTP/1.1",
@@ -30,6 +35,11 @@ class EventStream:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
+    def vanish(self) -> None:
+        """Break the connection off, as with the machine that it came from."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
 
     def event(self) -> dict[str, Any] | None:

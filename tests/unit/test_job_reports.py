@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,6 +65,11 @@ def test_the_service_has_words_for_every_end() -> None:
     assert set(ENDS) == set(Outcome)
     for cause, words in ENDS.values():
         assert words_for(cause) == words
+    agent = (Path(job_reports.__file__).parent / "node" / "agent.py").read_text()
+    causes = set(re.findall(r'\bEnd\(\s*"([a-z-]+)"', agent))
+    # The service has the first from itself, and refused to have the second.
+    for cause in causes - {"revoked", "refused"}:
+        assert words_for(cause), cause
     long = report(pending(reason="x" * 1000, raw_reason="X"))
     assert long is not None
     assert len(long["reason"]) == LONGEST_REASON == jobs.LONGEST_REASON
