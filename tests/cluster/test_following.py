@@ -1,0 +1,162 @@
+"""The true story, in every phase: why a job waits, what a terminal shows of it, who ended it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.cluster.conftest import Login
+from tests.cluster.daemons import wait_for
+from tests.cluster.lab import BOB, Cluster
+from tests.cluster.network import ADDRESSES, NODES
+from tests.cluster.test_faults import over
+
+
+def why(user: Login, name: str) -> dict[str, Any]:
+    """`rps why --json`."""
+    found: dict[str, Any] = json.loads(user.rps("why", name, "--json").stdout)
+    return found
+
+
+def lines_of(answer: dict[str, Any], source: str) -> str:
+    """The evidence from one source."""
+    return "\n".join(one["line"] for one in answer["evidence"] if one["source"] == source)
+
+
+@pytest.fixture
+def full(cluster: Cluster) -> Iterator[str]:
+    """Both nodes are taken, as a whole, by a job of bob's; its id."""
+    command = ["sbatch", "--parsable", "--nodes=2", "--exclusive", "--time=20", "--wrap=sleep 900"]
+    done = cluster.hosts["comet-ln2"].run(command, BOB, capture_output=True, check=True)
+    job = done.stdout.strip()
+
+    def runs() -> bool:
+        shown = cluster.admin("squeue", "--noheader", f"--jobs={job}", "--format=%T").strip()
+        return shown == "RUNNING"
+
+    wait_for("bob's job", runs, 60)
+    yield job
+    cluster.admin("scancel", job)
+    wait_for("idle nodes", lambda: cluster.slurm.idle_nodes() == set(NODES), 60)
+
+
+@contextmanager
+def limited(cluster: Cluster, account: str) -> Iterator[None]:
+    """Alice may run nothing on this account."""
+    modify = [
+        "sacctmgr",
+        "--immediate",
+        "modify",
+        "user",
+        "alice",
+        "where",
+        f"account={account}",
+        "set",
+    ]
+    cluster.admin(*modify, "MaxJobs=0")
+    try:
+        yield
+    finally:
+        cluster.admin(*modify, "MaxJobs=-1")
+
+
+def test_why_a_job_waits(comet: Login, cluster: Cluster, full: str) -> None:
+    """By each of the common reasons, all at once; and in a word in the list."""
+
+    def start(*options: str) -> dict[str, Any]:
+        done = comet.rps("start", "--no-wait", "--json", *options)
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    held = start("--extra=--hold")
+    started = {
+        "held": held,
+        "dependency": start(f"--extra=--dependency=afterok:{held['job_id']}"),
+        "begin-time": start("--extra=--begin=now+1hour"),
+        "resources": start(),
+        "priority": start(),
+    }
+    with limited(cluster, "xyz789"):
+        started["queue-limit"] = start("-A", "xyz789")
+        cluster.admin("scontrol", "update", "PartitionName=debug", "State=DOWN")
+        try:
+            started["partition-down"] = start("-p", "debug", "-t", "5")
+            wanted = {one["name"]: cause for cause, one in started.items()}
+            found: dict[str, str] = {}
+
+            def all_told() -> bool:
+                listed = json.loads(comet.rps("list", "--json").stdout)
+                found.update({one["name"]: one["cause"] for one in listed})
+                return found == wanted
+
+            try:
+                wait_for("each cause", all_told, 30)
+            except TimeoutError:
+                assert found == wanted
+            limit = why(comet, started["queue-limit"]["name"])
+        finally:
+            cluster.admin("scontrol", "update", "PartitionName=debug", "State=UP")
+    assert "Reason=AssocMaxJobsLimit" in lines_of(limit, "scontrol")
+    assert "rps stop" in limit["advice"]
+    waits = why(comet, started["dependency"]["name"])
+    assert f"Dependency=afterok:{held['job_id']}" in lines_of(waits, "scontrol")
+    first = comet.status(started["resources"]["name"])
+    assert first["raw_reason"] == "Resources"
+    assert first["estimated_start"] is not None  # bob's twenty minutes
+    table = comet.rps("list").stdout
+    assert re.search(rf"{held['name']} +pending +held +comet ", table)
+
+
+def test_what_is_missing_on_the_node_is_named(comet: Login) -> None:
+    """Two sessions at once: a module that is not there, and a Jupyter that the login node alone has."""
+    for program_file in ("jupyter", "jupyter-lab"):
+        alone = comet.host.directory / program_file  # on the host's own disk, /srv
+        alone.write_text("#!/bin/sh\n")
+        alone.chmod(0o755)
+    start = ("start", "--no-wait", "--json")
+    module = json.loads(comet.rps(*start, "--modules", "no-such/1.0").stdout)
+    program = json.loads(comet.rps(*start, "--set", "notebook.jupyter=/srv/jupyter").stdout)
+    for one, cause, source, told in (
+        (module, "no-module", "job.log", "rps: the module no-such/1.0 could not be loaded"),
+        (program, "no-jupyter", "agent", "There is no program `/srv/jupyter` on this node"),
+    ):
+        shown = over(comet, one["name"])
+        assert (shown["state"], shown["cause"]) == ("failed", cause)
+        answer = why(comet, one["name"])
+        assert told in lines_of(answer, source)
+        assert "State=FAILED" in lines_of(answer, "sacct")
+
+
+def test_a_node_that_cannot_reach_the_service_is_told_and_waited_for(
+    comet: Login, cluster: Cluster
+) -> None:
+    routes = [
+        (cluster.hosts[node], ["unreachable", f"{address}/32"])
+        for node in NODES
+        for address in ADDRESSES["proxy"]
+    ]
+    for host, route in routes:
+        host.run(["ip", "route", "add", *route], check=True, capture_output=True)
+    try:
+        started = json.loads(comet.rps("start", "--no-wait", "--json").stdout)
+        name = started["name"]
+        answer: dict[str, Any] = {}
+
+        def told() -> bool:
+            answer.update(why(comet, name))
+            return str(answer["cause"]) == "proxy-unreachable"
+
+        wait_for("the agent's word", told, 60)
+        assert answer["state"] == "starting"
+        assert "service-away: " in lines_of(answer, "agent")
+    finally:
+        for host, route in routes:
+            host.run(["ip", "route", "del", *route], check=True, capture_output=True)
+    waited = comet.rps("wait", name, "--timeout", "2")
+    assert waited.stdout.startswith(f"https://{name}.")
+    assert f"{name}: ready" in waited.stderr
