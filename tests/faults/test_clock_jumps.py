@@ -11,38 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.fake_clock import Clock
 from tests.faults.service_stand import Notebook, Service, Session, running_service, until
 
 HOUR = 3600
-LIBRARY = "faketime/libfaketime.so.1"
 LIMITS = {"limits.issues_per_minute": 6, "audit.most_per_minute": 4}
 LEASE = {"lease.length": 4, "lease.renew_every": 1, "lease.sweep_every": 0.2}
-
-
-class Clock:
-    """The service's wall clock: the machine's, and what is put forward or back."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self.put(0)
-
-    def put(self, seconds: int) -> None:
-        self._file.with_suffix(".new").write_text(f"{seconds:+d}\n")
-        self._file.with_suffix(".new").replace(self._file)
 
 
 @pytest.fixture
 def clock(tmp_path: Path, need: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> Clock:
     need("faketime")
-    (library,) = Path("/usr/lib").glob(f"*/{LIBRARY}")
-    for name, value in {
-        "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(tmp_path / "clock"),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    return Clock(tmp_path / "clock")
+    return Clock(tmp_path / "clock", monkeypatch, steady=False)
 
 
 @contextmanager

@@ -1,0 +1,113 @@
+"""The service is away for ten minutes, and a thousand agents come back at once: the outage was ours, no
+session is lost. The minutes pass by libfaketime, on the clock that nobody sets as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from rps_core.node.agent import BACK_OFF, ServiceAway
+from rps_core.node.agent import Service as Client
+from rps_proxy.registry import Phase, Registry, Request
+from tests.faults.fake_clock import Clock
+from tests.faults.service_stand import DOMAIN, Service, running_service, until
+
+AGENTS = 1000
+OUTAGE = 600  # seconds
+
+
+def thousand(directory: Path) -> dict[str, str]:
+    """Sessions that are ready, as the service notes them: claims by name."""
+    directory.mkdir(mode=0o700)
+    registry = Registry(directory / "registry.db")
+
+    async def fill() -> dict[str, str]:
+        claims = [f"claim-{number:x}-{random.getrandbits(128):032x}" for number in range(AGENTS)]
+        asked = [registry.issue(Request("127.0.0.1"), claim) for claim in claims]
+        found = dict(zip(await asyncio.gather(*asked), claims, strict=True))
+        await asyncio.gather(*(registry.redeem(name, "127.0.0.1", 5000, None) for name in found))
+        return found
+
+    try:
+        return asyncio.run(fill())
+    finally:
+        registry.close()
+
+
+def come_back(service: Service, sessions: dict[str, str], now: Callable[[], None]) -> list[int]:
+    """All renew at once, each as its agent does; `now` happens when they have begun. How often each asked."""
+    together = threading.Barrier(AGENTS + 1)
+
+    def renew(name: str, claim: str) -> int:
+        ca_file = str(service.directory / "ca" / "ca.pem")
+        client = Client(f"manage.{DOMAIN}", service.port, "127.0.0.1", ca_file)
+        together.wait()
+        for attempt in count():
+            try:
+                client.request("POST", f"/api/v1/sessions/{name}/renew", None, claim)
+            except ServiceAway:
+                time.sleep(BACK_OFF[min(attempt, len(BACK_OFF) - 1)] * random.uniform(0.7, 1.3))
+            else:
+                break
+        return attempt + 1
+
+    with ThreadPoolExecutor(AGENTS) as agents:
+        asked = [agents.submit(renew, *session) for session in sessions.items()]
+        together.wait()
+        now()
+        return [each.result() for each in asked]
+
+
+def counted(service: Service, event: str) -> int:
+    return service.log().count(f'"event": "{event}"')
+
+
+@pytest.mark.parametrize("outage", ["frozen", "killed", "cut off"])
+def test_all_agents_come_back_at_once(
+    outage: str, tmp_path: Path, need: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("faketime")
+    clock = Clock(tmp_path / "clock", monkeypatch, steady=True)
+    sessions = thousand(tmp_path / "service")
+    # Cut off: only the service's network is gone; it runs, and the leases, made short here, run out.
+    lease = {"lease.length": 1, "lease.renew_every": 0.5, "lease.sweep_every": 0.2}
+    with running_service(tmp_path, **(lease if outage == "cut off" else {})) as service:
+        monkeypatch.delenv("LD_PRELOAD")  # not for us
+        assert service.process
+        process = service.process
+
+        def over() -> None:
+            time.sleep(0.3)  # they knock at the door meanwhile
+            if outage == "frozen":
+                process.send_signal(signal.SIGCONT)
+            if outage == "killed":
+                service.start()
+
+        if outage == "frozen":
+            process.send_signal(signal.SIGSTOP)
+        elif outage == "killed":
+            service.kill()
+        else:
+            until(lambda: counted(service, "lapsed") >= AGENTS, "all leases run out")
+        clock.put(OUTAGE)
+        come_back(service, sessions, over)
+        if outage == "cut off":
+            assert counted(service, "back") >= AGENTS
+        else:
+            assert counted(service, "lapsed") == 0
+        assert "defect" not in service.log()
+    registry = Registry(tmp_path / "service" / "registry.db")
+    try:
+        assert {session.name for session in registry.every([Phase.READY])} == set(sessions)
+    finally:
+        registry.close()
