@@ -21,7 +21,7 @@ from rps_proxy.contexts import upstream_context
 from rps_proxy.dispatch import Dispatcher
 from rps_proxy.engine import Forwarder
 from rps_proxy.engines import LEAVES_WEBSOCKETS, Engine
-from rps_proxy.engines.external import engine_socket, external
+from rps_proxy.engines.external import engine_directory, engine_socket, external
 from rps_proxy.engines.workers import DOOR_FILE, Workers
 from rps_proxy.files import own_directory
 from rps_proxy.hosts import Hosts
@@ -68,6 +68,8 @@ async def serve(
         engine: Engine = routes
         workers: Workers | None = None
         if not listeners:
+            # Two services with neighbouring directories have the same one by default.
+            stack.enter_context(only_one(engine_directory(settings), "engine_directory"))
             engine = external(settings, front.pem(), authority.certificate, routes)
             front.told = engine.certificate
         elif len(listeners) > 1:

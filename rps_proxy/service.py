@@ -383,7 +383,7 @@ class Service:
 
 
 @contextlib.contextmanager
-def only_one(directory: Path) -> Iterator[int]:
+def only_one(directory: Path, key: str = "directory") -> Iterator[int]:
     """Hold the directory for this process; the system lets go of it however the process ends.
 
     It yields a descriptor: whoever inherits it holds the directory, too.
@@ -403,7 +403,7 @@ def only_one(directory: Path) -> Iterator[int]:
                 if not left:
                     raise ServiceError(
                         f"Another service is running on {directory}.",
-                        "Stop it first, or give this one a directory of its own (`directory`).",
+                        f"Stop it first, or give this one a directory of its own (`{key}`).",
                     ) from None
                 time.sleep(0.1)
         yield handle
