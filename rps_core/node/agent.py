@@ -26,7 +26,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from typing import Any, Callable, Deque, Dict, List, Optional, Tuple, TypeVar
+from typing import Any, Callable, Deque, Dict, List, Optional, Set, Tuple, TypeVar
 
 START_ATTEMPTS = 5  # applications started, each on a new port, before a taken port is a failure
 STOP_GRACE = 5.0  # seconds for the application to end its kernels
@@ -1163,9 +1163,7 @@ class TimeCare:
         self.saved = True
         self.agent.save_tabs("The time of this session is over.")
         if not sure:
-            log(
-                "the scheduler does not say whether its end was moved; the session goes on until it ends it"
-            )
+            log("the scheduler does not say whether the end was moved: it goes on until it ends it")
             return
         left = self.limit.left() or 0.0
         reason = "The walltime is over: the session was ended in good order, %s before"
@@ -1211,28 +1209,22 @@ class IdleCare:
             log("no longer idle: " + work)
             self.agent.tell_tabs({"withdraw": "idle"})
         elif self.idle >= self.timeout and self.warned:
-            self.agent.save_tabs(
-                "This session has ended: nothing ran for %s." % in_words(self.timeout)
-            )
-            raise End(
-                "idle", "Nothing ran for %s: no kernel, no command, no GPU" % in_words(self.idle)
-            )
+            long = in_words(self.idle)
+            self.agent.save_tabs("This session has ended: nothing ran for %s." % long)
+            raise End("idle", "Nothing ran for %s: no kernel, no command, no GPU" % long)
         elif self.idle >= self.timeout - self.notice and not self.warned:
             self.warned = True
             left = max(1, int(self.timeout - self.idle))
             self.agent.event("idle-warning", left=left, idle=int(self.idle))
-            log(
-                "nothing has run for %s; the session ends in %s"
-                % (in_words(self.idle), in_words(left))
-            )
+            spans = (in_words(self.idle), in_words(left))
+            log("nothing has run for %s; the session ends in %s" % spans)
             notice = {"kind": "idle", "left": left, "idle": int(self.idle)}
             self.agent.tell_tabs({"show": notice})
 
     def work(self, elapsed: float) -> str:
         """What has worked in the `elapsed` seconds since the look before; empty: nothing."""
-        process = self.process_at_work(
-            elapsed
-        )  # asked in any case: the next look compares with this one
+        # Asked in any case: the next look compares with this one.
+        process = self.process_at_work(elapsed)
         try:
             return self.jupyter_at_work() or process or self.gpu_at_work()
         except (Unready, KeyError, TypeError, AttributeError) as error:
@@ -1257,9 +1249,8 @@ class IdleCare:
 
     def process_at_work(self, elapsed: float) -> str:
         """A process that computes, a command in a terminal, or one whose work is done elsewhere."""
-        server = (
-            self.agent.jupyter.process.pid if self.agent.jupyter else None
-        )  # pages keep it at work
+        # Open pages keep Jupyter's own server at work.
+        server = self.agent.jupyter.process.pid if self.agent.jupyter else None
         own = Use(os.getpid()).terminal
         used: Dict[Tuple[int, int], float] = {}
         busy = ""
@@ -1313,6 +1304,7 @@ class Agent:
         self.ready = False
         self.away = False
         self.told_time_is_up = False
+        self.absent: Set[str] = set()  # paths of Jupyter's API that this one does not have
         self.cares: List[Any] = []  # a TimeCare and an IdleCare, once the application answers
         self.missing = 0  # looks in a row that did not find the session's directory
 
@@ -1508,6 +1500,7 @@ class Agent:
                 self.address, self.port, self.host, self.context, method, path, headers, content, timeout
             )  # fmt: skip
             if status == 404:
+                self.absent.add(path)
                 return None
             try:
                 if status == 200:
@@ -1516,7 +1509,7 @@ class Agent:
                 pass
             raise Unready("it answered with status %d" % status)
 
-        return self.aside(call)
+        return None if path in self.absent else self.aside(call)
 
     def tell_tabs(self, message: Dict[str, Any], timeout: float = 10.0) -> Dict[str, Any]:
         """Tell the browser's tabs something (tabs.py); the answer, empty where that cannot be done."""

@@ -145,7 +145,7 @@ def test_a_scheduler_that_does_not_answer_ends_nothing_early(
     environment, _, calls = squeue(tmp_path / "bin")  # without an answer it fails
     with agent(session, env=environment) as process:
         until(calls.exists, "the question")
-        told = "goes on until it ends it"
+        told = "it goes on until it ends it"
         until(lambda: told in (session / "job.log").read_text(), "the word that nothing ends")
         renewed = stand.count("renew")
         until(lambda: stand.count("renew") >= renewed + 6, "renewals past the walltime")

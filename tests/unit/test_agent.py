@@ -382,7 +382,8 @@ def test_importing_it_is_cheap() -> None:
 
 def test_it_runs_under_python_3_6() -> None:
     checker = Path(sys.executable).with_name("vermin")
-    subprocess.run([checker, "-q", "--violations", "-t=3.6-", SOURCE], check=True)
+    sources = [SOURCE, SOURCE.with_name("tabs.py")]
+    subprocess.run([checker, "-q", "--violations", "-t=3.6-", *sources], check=True)
 
 
 def test_the_configuration_is_python() -> None:

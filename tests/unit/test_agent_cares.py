@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -303,3 +306,27 @@ def test_a_process_that_computes_and_one_that_sleeps() -> None:
         assert f"(process {busy.pid}) computes" in watch.process_at_work(1.0)
         assert watch.process_at_work(1.0) == ""  # it waits for its input since
         busy.communicate(b"\n")
+
+
+def test_a_command_in_a_terminal_and_a_shell_that_waits() -> None:
+    watch = IdleCare(StandIn(), 600)  # type: ignore[arg-type]
+    ours, theirs = os.openpty()
+    shell = ["setsid", "--ctty", "sh", "-c", "echo ready; read line; sleep 60; :"]
+    with subprocess.Popen(shell, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        try:
+            assert os.read(ours, 5) == b"ready"
+            watch.process_at_work(1.0)  # what it took to start
+            assert watch.process_at_work(1.0) == ""
+            os.write(ours, b"go\n")
+            deadline, found = time.monotonic() + 20, ""
+            while (
+                "sleep" not in found and time.monotonic() < deadline
+            ):  # at first it is a second sh
+                found = watch.process_at_work(1000.0)
+            assert re.fullmatch(r"sleep \(process \d+\) runs in a terminal", found), found
+        finally:
+            for pid in agent.descendants(process.pid):
+                os.kill(pid, signal.SIGKILL)
+            process.kill()
+            os.close(ours)

@@ -90,3 +90,16 @@ def test_a_prologue_a_container_and_modules_are_taken_along(tmp_path: Path) -> N
     assert found.prologue == "export GREETING=hello\n"
     assert found.container == ("--nv", "--bind", "/scratch", str(image))
     assert plan(notebook__image="docker://x/y").container == ("docker://x/y",)
+
+
+def test_a_session_may_end_when_nothing_works() -> None:
+    assert plan().idle_timeout is None
+    assert plan(notebook__idle_timeout="90").idle_timeout == 5400
+    assert plan(notebook__idle_timeout="0:00:20", limits__idle_timeout="30").idle_timeout == 20
+
+
+@pytest.mark.parametrize("given", [{}, {"notebook__idle_timeout": "31"}])
+def test_the_site_may_insist_on_that(given: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="after at most 00:30:00 without work") as caught:
+        plan(limits__idle_timeout="30", **given)
+    assert "--idle 30" in caught.value.hint
