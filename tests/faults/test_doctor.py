@@ -268,7 +268,7 @@ def test_the_time_of_the_page_ends() -> None:
 def test_a_check_that_raises_or_hangs_costs_its_own_line_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(page, "_CHECK_TIME", 0.3)
+    monkeypatch.setattr(page, "_CHECK_TIME", 2.0)
     ever = threading.Event()
 
     def raises(case: Case) -> Iterator[Finding]:
