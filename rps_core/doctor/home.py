@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,7 +128,8 @@ def _file_system(place: Path) -> str | None:
     found: tuple[int, str | None] = (-1, None)
     for line in lines:
         before, _, after = line.partition(" - ")
-        point = Path(before.split()[4].encode().decode("unicode_escape"))
+        # Blanks and the like stand there as octal numbers.
+        point = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), before.split()[4]))
         if real.is_relative_to(point) and len(point.parts) >= found[0]:
             found = (len(point.parts), after.split()[0])
     return found[1]

@@ -349,6 +349,27 @@ def test_a_state_directory_of_somebody_elses() -> None:
     assert "belongs to user 12345" in found[0].text
 
 
+def test_the_kind_of_a_file_system_is_that_of_the_longest_mount_point(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = (
+        "22 1 0:20 / / rw - ext4 /dev/vda rw\n"
+        "30 22 0:31 / /proc rw - proc proc rw\n"
+        "40 22 0:40 / /my\\040disk rw,relatime shared:1 - nfs4 server:/export rw\n"
+        "41 40 0:41 / /my\\040disk/scratch rw - tmpfs tmpfs rw\n"
+    )
+    read = Path.read_text
+
+    def text(path: Path, *arguments: Any) -> str:
+        return table if str(path) == "/proc/self/mountinfo" else read(path, *arguments)
+
+    monkeypatch.setattr(Path, "read_text", text)
+    kinds = [
+        home._file_system(Path(place)) for place in ("/home/x", "/my disk/x", "/my disk/scratch")
+    ]
+    assert kinds == ["ext4", "nfs4", "tmpfs"]
+
+
 def test_an_unknown_key_is_told_with_its_line() -> None:
     paths.config_file().parent.mkdir(parents=True)
     paths.config_file().write_text("job:\n  waltime: 1\n")
