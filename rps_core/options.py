@@ -3,6 +3,7 @@ the configuration."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,6 +40,7 @@ _SETTINGS = (
     ("-b --batch", "notebook.template", "SCRIPT", "slurm/notebook.sh and the like, or your own."),
 )
 _NV = "notebook.nv"
+_IN_A_JOB = ("SLURM_JOB_ID", "PBS_JOBID")
 # What the shell completes after an option: a kind of `completion.KINDS`, or a rule of its own.
 _COMPLETED = {
     "job.account": "account",
@@ -142,10 +144,11 @@ def store(options: dict[str, Any]) -> Store:
 
 
 def find(
-    options: dict[str, Any], given: Given | None = None, *, inside: bool = False
+    options: dict[str, Any], given: Given | None = None, *, inside: bool | None = None
 ) -> tuple[Here, Store]:
     """The cluster we are on, with what was given to the command (`given`: more than `--set`) on top of its
-    configuration, and the sessions.
+    configuration, and the sessions. `inside`: whether a compute node will do (`Plugins.detect`); None: in the
+    shell of a job, where sessions are looked after and ended too.
 
     Raises:
         DetectionError, UsageError: see `cluster.find`.
@@ -154,6 +157,8 @@ def find(
     from rps_core.settings import Given
 
     sessions = store(options)
+    if inside is None:
+        inside = not os.environ.keys().isdisjoint(_IN_A_JOB)
     given = given or Given(assignments=options["assignments"])
     return cluster.find(options["cluster"], given, inside=inside), sessions
 

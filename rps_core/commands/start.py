@@ -90,7 +90,7 @@ def again(
     from rps_core import again as earlier
 
     given = _given(options, profile)
-    here, store = earlier.as_before(find(options), name, given)
+    here, store = earlier.as_before(find(options, inside=False), name, given)
     _start(here, store, dry_run=dry_run, wait=wait, info=info, quiet=quiet, as_json=as_json)
 
 

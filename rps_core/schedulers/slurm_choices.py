@@ -9,8 +9,8 @@ from rps_core.schedulers import slurm_refusals as refusals
 from rps_core.schedulers.slurm_cluster_name import slurm_cluster_name
 
 PARTITIONS = ("sinfo", "--noheader", "--format=%P")
-# Seconds: as for squeue and sacctmgr, which wait for the same daemons.
-_QUEUE_TIME = 60.0
+# Seconds. Somebody may wait for the answer, and can do without.
+_QUEUE_TIME = 20.0
 _ACCOUNTING_TIME = 15.0
 
 

@@ -11,7 +11,7 @@ from rps_core.schedulers.torque_directives import PLAIN
 from rps_core.schedulers.torque_gold import gold_accounts
 
 QUEUES = ("qstat", "-Q")
-_TIMEOUT = 60.0
+_TIMEOUT = 20.0  # seconds; somebody may wait for the answer, and can do without
 
 
 @hookimpl(trylast=True)

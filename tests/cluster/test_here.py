@@ -132,6 +132,10 @@ def test_a_session_in_a_shell_on_the_node(
     found = shell.started()
     assert found["job_id"] == shell.job_id
     assert visit(found["url"]).run_cell("print(6 * 7)") == "42\n"
+    rps = comet.clone / "rps"
+    assert shell.says(f"{rps} status | sed -n s/^state:/is:/p", r"^is: +(\w+)") == "ready"
+    refused = shell.says(f"{rps} start; echo with:$?:", r"with:(\d+):")
+    assert refused == "3"  # without --here a compute node will not do
     shell.leave()
     assert until_over(comet, found["name"])["state"] == "ended"
     assert jobs(comet) == []
