@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from rps_core.log import get_logger
 from rps_proxy.api import Api, error_response
 from rps_proxy.cgi import Cgi
 from rps_proxy.engine import Forwarder, UnacceptableError
 from rps_proxy.engines import LEAVES_WEBSOCKETS
 from rps_proxy.entry import Entry
-from rps_proxy.group_commit import RefusedError
+from rps_proxy.group_commit import BusyError, RefusedError
 from rps_proxy.hosts import MANAGEMENT
 from rps_proxy.listener import plain_answer
 from rps_proxy.pages import EVENTS, is_reserved, unanswered
 from rps_proxy.routes import Routes
 from rps_proxy.service import Service
+
+_log = get_logger("rps.dispatch")
 
 
 class Dispatcher(Entry):
@@ -46,7 +49,11 @@ class Dispatcher(Entry):
             if self._hosts.is_domain(host) and path == "/" and self._cgi.takes(path):
                 return await self._cgi.handle(request, remote)
             return plain_answer(421)
-        standing = self._service.standing(name)
+        try:
+            standing = self._service.standing(name)
+        except BusyError as error:
+            _log.error("registry-not-read", reason=str(error))
+            raise UnacceptableError(503) from None
         path = path.partition("?")[0]
         if path == EVENTS and request.method == "GET":
             return await self._service.waiting.stream(request, name)

@@ -29,7 +29,7 @@ class RefusedError(Exception):
 
 
 class BusyError(Exception):
-    """Nothing was written: the disk is full, or the database cannot be reached."""
+    """Nothing was written, or read: the disk is full or broken, or the database cannot be reached."""
 
 
 @dataclass(slots=True)

@@ -10,14 +10,14 @@ import hashlib
 import hmac
 import sqlite3
 import time
-from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
 
 from rps_core.errors import ServiceError
-from rps_proxy.group_commit import GroupCommit, RefusedError
+from rps_proxy.group_commit import BusyError, GroupCommit, RefusedError
 from rps_proxy.names import new_name
 
 SCHEMA_VERSION = 3
@@ -162,9 +162,9 @@ class Registry:
 
     def __init__(self, path: Path) -> None:
         try:
-            writing = _open(path)
+            writing = _open(path, 5.0)
             _prepare(writing, path)
-            self._reader = _open(path)
+            self._reader = _open(path, 0.2)  # all else waits meanwhile
         except sqlite3.Error as error:
             raise ServiceError(
                 f"The registry {path} cannot be opened: {error}",
@@ -179,14 +179,14 @@ class Registry:
         self._writer.close()
         self._reader.close()
 
-    # Reading
+    # Reading; BusyError where the file cannot be read
 
     def find(self, name: str) -> Session | None:
         """The session of that name, however long it has been gone, or None."""
-        rows = self._reader.execute(
+        rows = self._read(
             f"SELECT {_COLUMNS} FROM sessions WHERE name = ?",  # noqa: S608  (a constant)
             (name,),
-        ).fetchall()
+        )
         return _session(rows[0]) if rows else None
 
     def ready(self) -> list[Session]:
@@ -196,49 +196,50 @@ class Registry:
     def every(self, phases: Iterable[Phase]) -> list[Session]:
         """Every session in one of these phases, the newest first."""
         wanted = [int(phase) for phase in phases]
-        rows = self._reader.execute(
+        rows = self._read(
             f"SELECT {_COLUMNS} FROM sessions WHERE phase IN"  # noqa: S608  (constants)
             f" ({', '.join('?' * len(wanted))}) ORDER BY created DESC",
             wanted,
-        ).fetchall()
+        )
         return [_session(row) for row in rows]
 
     def unfinished(self, cluster: str) -> list[Session]:
         """The sessions of that cluster that have a job of which nobody said that it is over."""
-        rows = self._reader.execute(
+        rows = self._read(
             f"SELECT {_COLUMNS} FROM sessions WHERE phase IN (0, 1, 2) AND cluster = ?"  # noqa: S608
             " AND coalesce(job_id, run_id) IS NOT NULL AND job_state IS NOT 'gone'",
             (cluster,),
-        ).fetchall()
+        )
         return [_session(row) for row in rows]
 
     def counts(self) -> dict[str, int]:
         """How many sessions are in each phase, by its lower-case name."""
-        rows = self._reader.execute("SELECT phase, count(*) FROM sessions GROUP BY phase")
-        found = dict(rows.fetchall())
+        found = dict(self._read("SELECT phase, count(*) FROM sessions GROUP BY phase"))
         return {phase.name.lower(): found.get(phase, 0) for phase in Phase}
 
     def clusters(self) -> list[tuple[str | None, str, int]]:
         """Cluster, lower-case name of a phase, and how many sessions of that cluster are in it."""
-        rows = self._reader.execute(
-            "SELECT cluster, phase, count(*) FROM sessions GROUP BY cluster, phase"
-        )
-        return [(cluster, Phase(phase).name.lower(), n) for cluster, phase, n in rows.fetchall()]
+        rows = self._read("SELECT cluster, phase, count(*) FROM sessions GROUP BY cluster, phase")
+        return [(cluster, Phase(phase).name.lower(), n) for cluster, phase, n in rows]
 
     def old_routes(self, before: float) -> list[str]:
         """The names of the old dialect whose route has been live since earlier than `before`."""
-        rows = self._reader.execute(
+        rows = self._read(
             "SELECT name FROM sessions WHERE phase = 2 AND old_dialect = 1 AND redeemed < ?",
             (before,),
         )
-        return [name for (name,) in rows.fetchall()]
+        return [name for (name,) in rows]
 
     def linked(self, job_id: str) -> list[str]:
         """The names, not gone, that are linked to that job: several, where clusters share the service."""
-        rows = self._reader.execute(
-            "SELECT name FROM sessions WHERE job_id = ? AND phase < 3", (job_id,)
-        )
-        return [name for (name,) in rows.fetchall()]
+        rows = self._read("SELECT name FROM sessions WHERE job_id = ? AND phase < 3", (job_id,))
+        return [name for (name,) in rows]
+
+    def _read(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._reader.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise BusyError(str(error)) from error
 
     # Changing
 
@@ -414,8 +415,9 @@ class Registry:
         await self._writer.write(change)
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+def _open(path: Path, patience: float) -> sqlite3.Connection:
+    """A connection that waits so many seconds where another holds the file."""
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=patience)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")  # an answer must survive a power cut, too
     return db

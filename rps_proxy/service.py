@@ -351,15 +351,18 @@ class Service:
         self.waiting.beat()
 
     async def _lapsed(self, names: list[str], noted: Awaitable[None]) -> None:
-        for name in names:
-            session = self.registry.find(name)
-            self.note("lapse", session, source=session.address if session else None)
-            _log.info("lapsed", session=name)
         try:
             await noted
         except BusyError as error:
             # After a restart these would get a fresh lease, and lose it again: harmless.
             _log.error("registry-not-written", reason=str(error))
+        for name in names:
+            _log.info("lapsed", session=name)
+            try:
+                session = self.registry.find(name)
+            except BusyError:
+                session = None
+            self.note("lapse", session, source=session.address if session else None)
         for name in names:
             self.waiting.changed(name)
 
@@ -376,7 +379,11 @@ class Service:
     def _idle_for_long(self) -> bool:
         if not self.settings.idle_exit:
             return False
-        counts = self.registry.counts()
+        try:
+            counts = self.registry.counts()
+        except BusyError as error:
+            _log.error("registry-not-read", reason=str(error))
+            return False
         if sum(counts.values()) > counts["gone"]:
             self._idle_since = time.monotonic()
         return time.monotonic() - self._idle_since >= self.settings.idle_exit

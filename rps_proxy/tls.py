@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from rps_core.errors import UsageError
+from rps_core.errors import ServiceError, UsageError
 from rps_core.log import get_logger
 from rps_proxy.authority import Authority, Leaf
 from rps_proxy.contexts import Shown, front_context
@@ -101,9 +101,20 @@ class OwnCertificate:
         self._leaf: Leaf | None = None
 
     def load(self) -> ssl.SSLContext:
-        """A context with a new certificate."""
-        self._leaf = self._authority.issue(self._hosts, self._days)
-        write_private(self._file, self._leaf.key + self._leaf.certificate)
+        """A context with a new certificate.
+
+        Raises:
+            ServiceError: it cannot be written.
+        """
+        leaf = self._authority.issue(self._hosts, self._days)
+        try:
+            write_private(self._file, leaf.key + leaf.certificate)
+        except OSError as error:
+            raise ServiceError(
+                f"The certificate {self._file} cannot be written: {error.strerror}",
+                "See that the disk is not full, and that the directory is the service's own.",
+            ) from error
+        self._leaf = leaf
         return front_context(self._file, self._file)
 
     def pem(self) -> bytes:
@@ -140,7 +151,7 @@ class Front:
             return
         try:
             self._shown.current = self._source.load()
-        except UsageError as error:
+        except (UsageError, ServiceError) as error:
             _log.error("certificate-not-loaded", reason=error.message)
         else:
             _log.info("certificate-loaded")

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 import time
 from collections.abc import Callable
 
 from aiohttp import web
 
 from rps_core.log import get_logger
+from rps_proxy.group_commit import BusyError
 from rps_proxy.pages import HEADERS, told
 from rps_proxy.standing import OVER, Standing
 
@@ -141,7 +141,7 @@ class Waiting:
     def _tell(self, name: str, *, beat: bool) -> None:
         try:
             standing = self._find(name)
-        except sqlite3.Error as error:  # whoever changed something is not to fail for a page
+        except BusyError as error:  # whoever changed something is not to fail for a page
             _log.error("registry-not-read", reason=str(error))
             return
         text = b"data: %s\n\n" % json.dumps(told(standing)).encode()

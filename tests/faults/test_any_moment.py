@@ -10,7 +10,6 @@ import http.client
 import json
 import socket
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
@@ -23,6 +22,7 @@ from tests.engines.stand import Stand, running
 from tests.engines.test_killed import answers
 from tests.faults.service_stand import DOMAIN, Notebook, Session, until
 from tests.faults.spawner import Spawned, Spawner
+from tests.faults.strike import struck
 
 # What reaches the registry, the engine, the log or the caller. (TLS takes writes of its own, so an engine's
 # socket shows more with fewer steps.)
@@ -46,27 +46,6 @@ def stand(kind: str, tmp_path: Path, need: Callable[[str], str]) -> Iterator[Sta
     quick = {"lease.sweep_every": 0.5}  # and with it the engine is looked at sooner
     with Spawner() as spawner, running(tmp_path, kind, need, spawner, **quick) as stand:
         yield stand
-
-
-@contextlib.contextmanager
-def struck(stand: Stand, call: str, number: int, by: str) -> Iterator[None]:
-    """Within, the service meets with `by` before a thread's system call `call` of that number."""
-    assert stand.process
-    tasks = Path(f"/proc/{stand.process.pid}/task")
-    tracer = subprocess.Popen([
-        "strace", "--follow-forks", "--quiet=all", f"--attach={stand.process.pid}", "--output=/dev/null",
-        f"--trace={call}", f"--inject={call}:{by}:when={number}",
-    ])  # fmt: skip
-    try:
-        until(
-            lambda: all("TracerPid:\t0\n" not in t.read_text() for t in tasks.glob("*/status")),
-            "strace is there",
-        )
-        yield
-    finally:
-        # Not told to end: as it lets go of a process that is being killed, it may wait for ever.
-        tracer.kill()
-        tracer.wait()
 
 
 class Caller:

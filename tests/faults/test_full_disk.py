@@ -18,8 +18,11 @@ from rps_proxy import operate
 from rps_proxy.settings import Settings, load
 from tests.engines.stand import running
 from tests.engines.test_killed import answers
+from tests.faults.fake_clock import Clock
 from tests.faults.namespaces import own_mounts, small_disk
 from tests.faults.service_stand import DOMAIN, Service, running_service, until
+from tests.faults.strike import struck
+from tests.faults.test_service_restart import refusal
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +96,59 @@ def test_the_registrys_disk(tmp_path: Path) -> None:
             json.loads(line)["event"] for line in (disk / "audit.log").read_text().splitlines()
         ]
         assert events[-1] == "issue"
+        assert "defect" not in service.log()
+
+
+def test_a_certificate_that_is_due_and_a_start(
+    tmp_path: Path, need: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither fits on the disk: the old certificate stays in use, and a start says why it cannot be."""
+    need("faketime")
+    disk = tmp_path / "service"
+    disk.mkdir(mode=0o700)
+    small_disk(disk, "4m")
+    clock = Clock(tmp_path / "clock", monkeypatch, steady=False)
+    with running_service(tmp_path) as service, service.notebook() as (live, _):
+        with full(disk):
+            clock.put(45 * 24 * 3600)  # of 60
+            until(
+                lambda: "certificate-not-loaded" in service.log(), "it is due, and cannot be made"
+            )
+            assert service.renew(live) == 200
+            assert service.request(live.host, "GET", "/").status == 200
+        until(lambda: "certificate-loaded" in service.log(), "it is made")
+        clock.put(0)
+        assert service.stop() == 0
+        with full(disk):
+            assert "cannot be written" in refusal(tmp_path, **{"listen.port": 0})
+        service.start()
+        assert service.renew(live) == 200
+
+
+def test_a_disk_that_fails(tmp_path: Path, need: Callable[[str], str]) -> None:
+    """Reads and writes of the registry end in an error; traffic goes on, and so does all once they do not."""
+    need("strace")
+    with running_service(tmp_path) as service, service.notebook() as (live, _):
+        pending = service.issue()
+        path = f"sessions/{pending.name}"
+        for call in ("pwrite64", "fdatasync"):
+            with struck(service, call, "1+", "error=EIO"):
+                assert refused(service, "sessions", body={})
+                assert refused(service, f"{path}/link", pending.claim, {"job_id": "1"})
+                assert refused(service, f"{path}/revoke", pending.claim)
+                assert service.renew(live) == 200
+                assert service.request(live.host, "GET", "/").status == 200
+            assert service.state(pending)["phase"] == "issued"
+        # What is read next was changed since it was read last, and so is not remembered.
+        assert service.call("POST", f"{path}/link", pending.claim, {"job_id": "1"})[0] == 200
+        with struck(service, "pread64", "1+", "error=EIO"):
+            assert refused(service, f"{path}/revoke", pending.claim)
+            assert service.request(pending.host, "GET", "/").status == 503
+            assert service.request(live.host, "GET", "/").status == 200
+        assert service.state(pending)["phase"] == "linked"
+        service.revoke(pending)
+        assert service.state(pending)["phase"] == "gone"
+        service.issue()
         assert "defect" not in service.log()
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 import pytest
 
 from rps_proxy import waiting
+from rps_proxy.group_commit import BusyError
 from rps_proxy.standing import Standing
 from rps_proxy.waiting import Waiting, _Stream
 
@@ -67,7 +67,7 @@ def test_the_latest_counts_for_who_reads_slowly() -> None:
 
 def test_a_registry_that_cannot_be_read_fails_nobody() -> None:
     def find(_name: str) -> Any:
-        raise sqlite3.OperationalError("disk I/O error")
+        raise BusyError("disk I/O error")
 
     pages = Waiting(find, 10, 10)
     pages._streams = {"a-b-c": {_Stream()}}
