@@ -28,7 +28,7 @@ LIMIT = 1_400
 CLIENTS = 8
 ROUNDS = 3
 SECONDS = 5
-POST = """wrk.method = "POST"
+_POST = """wrk.method = "POST"
 wrk.body = '{"cluster": "benchmark", "scheduler": "local", "user": "benchmark"}'
 wrk.headers["Content-Type"] = "application/json"
 """
@@ -57,20 +57,12 @@ class _Rounds:
 
 def measure(scratch: Path) -> list[Row]:
     """Names a second in both ways, and what a kill loses."""
-    script = scratch / "post.lua"
-    script.write_text(POST)
+    script = post_script(scratch)
     kept, fresh = _Rounds(), _Rounds()
     with service(scratch / "issuing") as running:
         for _ in range(ROUNDS):
             before = tree_cpu(running.pid)
-            total, rate = wrk.load(
-                running.port,
-                f"manage.{DOMAIN}:{running.port}",
-                "/api/v1/sessions",
-                connections=CLIENTS,
-                seconds=SECONDS,
-                options=["-s", str(script)],
-            )
+            total, rate = kept_alive(running, script)
             between = tree_cpu(running.pid)
             names, took = _load(running, SECONDS, keep_alive=False)
             kept.add(rate, (between - before) / total)
@@ -83,6 +75,25 @@ def measure(scratch: Path) -> list[Row]:
         beside("CPU of the service for a name, a new connection each", fresh.cost, "ms"),
         at_most(f"names lost by kill -9, of {answered:,} that were answered", lost, 0, ""),
     ]
+
+
+def post_script(scratch: Path) -> Path:
+    """What has wrk ask for names."""
+    script = scratch / "post.lua"
+    script.write_text(_POST)
+    return script
+
+
+def kept_alive(running: Service, script: Path) -> tuple[int, float]:
+    """Names issued in `SECONDS` over connections that are kept, and names a second."""
+    return wrk.load(
+        running.port,
+        f"manage.{DOMAIN}:{running.port}",
+        "/api/v1/sessions",
+        connections=CLIENTS,
+        seconds=SECONDS,
+        options=["-s", str(script)],
+    )
 
 
 def _killed(scratch: Path) -> tuple[int, int]:

@@ -13,16 +13,14 @@ import statistics
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks import wrk
-from benchmarks.issuing import CLIENTS, LIMIT, POST
+from benchmarks.issuing import LIMIT, SECONDS, kept_alive, post_script
 from benchmarks.load import Way, nginx, one_kilobyte, tls_server
 from benchmarks.processes import ADDRESS, children, free_port, proportional_memory, tree_cpu
 from benchmarks.report import Row, at_least, at_most, beside
-from benchmarks.service import DOMAIN, Service, service
+from benchmarks.service import Service, service
 
 NEEDS: tuple[str, ...] = ("nginx", "wrk")
 ROUNDS = 5
-SECONDS = 5
 CONNECTIONS = 64  # spread by chance: of 32 one worker may well get 20
 COUNTS = (1, 2)
 
@@ -31,8 +29,7 @@ def measure(scratch: Path) -> list[Row]:
     """One process against two."""
     folder = scratch / "workers"
     folder.mkdir()
-    script = folder / "post.lua"
-    script.write_text(POST)
+    script = post_script(folder)
     with ExitStack() as stack:
         services = [
             stack.enter_context(service(folder / str(count), workers=count)) for count in COUNTS
@@ -46,7 +43,7 @@ def measure(scratch: Path) -> list[Row]:
                 before = [tree_cpu(pid) for pid in workers]
                 way.load(SECONDS, CONNECTIONS)
                 used = [tree_cpu(pid) - was for pid, was in zip(workers, before, strict=True)]
-                rate = _names(running, script)
+                _, rate = kept_alive(running, script)
                 if round_ >= 0:
                     issued.append(rate)
                     shares += [max(used) / sum(used) * len(used)] if used else []
@@ -87,16 +84,3 @@ def _ways(stack: ExitStack, folder: Path, services: list[Service]) -> tuple[Way,
         session.redeem(port)
         ways.append(Way(name, running.pid, running.port, f"{session.host}:{running.port}"))
     return ways[0], ways[1]
-
-
-def _names(running: Service, script: Path) -> float:
-    """Names issued a second."""
-    _, rate = wrk.load(
-        running.port,
-        f"manage.{DOMAIN}:{running.port}",
-        "/api/v1/sessions",
-        connections=CLIENTS,
-        seconds=SECONDS,
-        options=["-s", str(script)],
-    )
-    return rate

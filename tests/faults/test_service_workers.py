@@ -32,6 +32,7 @@ from tests.faults.service_stand import (
     until,
     upgrade_request,
 )
+from tests.faults.test_service_restart import issue_files
 
 # So many connections do not all come to the same one of two workers, but for one time in 2**31.
 MANY = 32
@@ -221,12 +222,7 @@ def test_a_port_is_shared_with_nobody_else(service: Service, tmp_path: Path) -> 
 
 def test_a_new_certificate_is_shown_by_all_of_them(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "ca", "test", DOMAIN)
-    chain, key = tmp_path / "front.crt", tmp_path / "front.key"
-
-    def replace() -> None:
-        leaf = authority.issue([DOMAIN, f"*.{DOMAIN}"], 2)
-        key.write_bytes(leaf.key)
-        chain.write_bytes(leaf.certificate)
+    hosts, chain = (DOMAIN, f"*.{DOMAIN}"), tmp_path / "front.crt"
 
     def shown(service: Service) -> set[bytes | None]:
         found = set()
@@ -235,12 +231,12 @@ def test_a_new_certificate_is_shown_by_all_of_them(tmp_path: Path) -> None:
                 found.add(connection.getpeercert(binary_form=True))
         return found
 
-    replace()
-    given = {"tls.certificate": chain, "tls.key": key, "workers": 2}
+    issue_files(tmp_path, authority.issue(hosts, 2))
+    given = {"tls.certificate": chain, "tls.key": tmp_path / "front.key", "workers": 2}
     with running_service(tmp_path, **given) as service:
         before = shown(service)
         assert len(before) == 1
-        replace()
+        issue_files(tmp_path, authority.issue(hosts, 2))
         until(lambda: not shown(service) & before, "the new one is shown")
         killed, _ = workers(service)
         chain.write_text("broken")  # what there is on disk is not what there is in use
