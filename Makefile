@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SHELL_FILES = rps .ci/run $(shell find rps_core sites tests benchmarks -name '*.sh')
 # Debian's names for what the tests use beside Python.
 PACKAGES := apache2 chromium chromium-driver curl faketime fish groff-base haproxy libaprutil1-dbd-sqlite3 libnss3-tools procps python3-venv shellcheck strace util-linux \
-  iproute2 mariadb-server munge nftables slurm-client slurm-wlm slurm-wlm-torque slurmctld slurmd slurmdbd systemd zsh
+  iproute2 mariadb-server munge nftables slurm-client slurm-wlm slurm-wlm-torque slurmctld slurmd slurmdbd systemd tmux zsh
 # Keeps packages from starting their daemons; taken away again where it was not there.
 POLICY := /usr/sbin/policy-rc.d
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ import click
 from rps_core import causes, sessions, shell, why
 from rps_core.errors import RpsError
 from rps_core.models import Evidence
+from rps_core.screen import Area
 from rps_core.sessions import Session
 from rps_core.store import Record, Store
 from rps_core.wording import plain, reason_in_full
@@ -98,14 +101,26 @@ def print_answer(answer: Answer) -> None:
     meaning = causes.cause_of(answer.cause, over=session.over)
     state = session.state if session.over else f"is {session.state}"
     word = "" if answer.cause == session.state else f": {answer.cause}"
-    click.echo(f"{session.record.name} {state}{word}")
+    _say(f"{session.record.name} {state}{word}")
     reason = plain(reason_in_full(session))
     if reason:
-        click.echo(f"({reason})")
-    click.echo(f"\n{meaning.sentence}")
+        _say(f"({reason})")
+    _say(f"\n{meaning.sentence}")
     if answer.evidence:
         click.echo()
     for one in answer.evidence:
-        click.echo(f"  {one.source.ljust(_SOURCE_WIDTH)}{plain(one.line.expandtabs()).strip()}")
+        source = f"  {one.source.ljust(_SOURCE_WIDTH)}"
+        _say(f"{source}{plain(one.line.expandtabs()).strip()}", " " * len(source))
     if meaning.advice:
-        click.echo(f"\nWhat to do: {meaning.advice}")
+        _say(f"\nWhat to do: {meaning.advice}")
+
+
+def _say(text: str, indent: str = "") -> None:
+    """A paragraph; on a terminal broken between words, later lines indented so."""
+    width = Area(sys.stdout).columns
+    if width is not None and len(indent) < width // 2:
+        lead, text = ("\n", text[1:]) if text.startswith("\n") else ("", text)
+        text = lead + textwrap.fill(
+            text, width - 1, subsequent_indent=indent, break_on_hyphens=False
+        )
+    click.echo(text)

@@ -33,7 +33,7 @@ BOB = Account("bob", 47102)
 PROXY = Account("rpsproxy", 47103)
 _PREFIX = "rps-cluster-"
 _LOCK = "in-use"  # held as long as somebody uses the cluster
-_NEEDED = (*slurm.PROGRAMS, "unshare", "nsenter", "setpriv", "ip", "nft")
+_NEEDED = (*slurm.PROGRAMS, "unshare", "nsenter", "setpriv", "ip", "nft", "tmux")
 
 
 def missing() -> str | None:

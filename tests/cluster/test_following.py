@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,13 @@ from tests.cluster.conftest import Login
 from tests.cluster.daemons import wait_for
 from tests.cluster.lab import BOB, Cluster
 from tests.cluster.network import ADDRESSES, NODES
+from tests.cluster.terminal import Terminal
 from tests.cluster.test_faults import over
+from tests.cluster.test_sites import WRITE_TRANSCRIPTS
+from tests.cluster.transcript import Transcript
+from tests.conftest import PROJECT
+
+OFTEN = "scheduler.poll_interval=2"
 
 
 def why(user: Login, name: str) -> dict[str, Any]:
@@ -110,6 +117,92 @@ def test_why_a_job_waits(comet: Login, cluster: Cluster, full: str) -> None:
     assert first["estimated_start"] is not None  # bob's twenty minutes
     table = comet.rps("list").stdout
     assert re.search(rf"{held['name']} +pending +held +comet ", table)
+
+
+def test_followed_through_every_phase_while_the_controller_comes_and_goes(
+    comet: Login, cluster: Cluster, full: str, request: pytest.FixtureRequest
+) -> None:
+    """On a terminal of 60 columns; the screens are kept in docs/transcripts/."""
+    page = Transcript(
+        "Comet, followed in a terminal",
+        request.node.nodeid,
+        "Slurm is Debian's, and its controller is stopped and started again on the way.",
+    )
+    home = cluster.home / "alice"
+    prologue = home / "wait.sh"
+    # With a prologue Jupyter is what that leads to.
+    jupyter = f"export PATH={comet.clone}/.venv/bin:$PATH\n"
+    prologue.write_text(f"{jupyter}until [ -e ~/go-on ]; do sleep 0.2; done\n")
+    os.chown(prologue, comet.account.uid, comet.account.uid)
+    controller = cluster.slurm.controller
+    seen: list[tuple[str, str]] = []
+    with Terminal(comet.host, comet.account, comet.clone, 60, 24) as terminal:
+
+        def keep(sentence: str, screen: str) -> None:
+            seen.append((sentence, screen))
+
+        terminal.type(f"rps start --prologue wait.sh --set {OFTEN}")
+        keep(
+            "All nodes are taken.",
+            terminal.until(r"\[queued\].*\(Resources\) estimated start \d\d:\d\d"),
+        )
+        with controller.down():
+            silent = r"\[queued\].*the scheduler has not answered since \d\d:\d\d: squeue does not answer"
+            keep("The controller is stopped.", terminal.until(silent))
+        terminal.until(r"\(Resources\)", without="has not answered")
+        terminal.press("C-c")
+        keep("It is back; Ctrl-C ends nothing.", terminal.until("goes on without this terminal"))
+        (found,) = json.loads(comet.rps("list", "--json").stdout)
+        name = found["name"]
+        token = json.loads((comet.sessions / name / "claim.json").read_text())["token"]
+
+        terminal.type("rps why")
+        keep("Why does it wait?", terminal.until(rf"{name} is pending: resources .*What to do"))
+        terminal.type(f"rps status --watch --set {OFTEN}")
+        cluster.admin("scancel", full)
+        keep(
+            "Watched until it is over: the nodes are free.", terminal.until(r"\[starting\].* left")
+        )
+        with controller.down():
+            terminal.until(r"\[starting\].*the scheduler has not answered since")
+            (home / "go-on").touch()
+            try:
+                ready = terminal.until(r"\[ready\].*the scheduler has not answered since")
+            except AssertionError as error:
+                log = (comet.sessions / name / "job.log").read_text()
+                raise AssertionError(f"{error}\n{log}") from None
+            keep("The controller is away, and the notebook gets ready all the same.", ready)
+        keep("It is back.", terminal.until(r"\[ready\].* left", without="has not answered"))
+
+        cluster.admin(
+            "sacctmgr", "--immediate", "modify", "user", "bob", "set", "AdminLevel=Operator"
+        )
+        try:
+            cancel = ["scancel", found["job_id"]]
+            wait_for(
+                "bob's word",
+                lambda: comet.host.run(cancel, BOB, capture_output=True).returncode == 0,
+                30,
+            )
+        finally:
+            cluster.admin(
+                "sacctmgr", "--immediate", "modify", "user", "bob", "set", "AdminLevel=None"
+            )
+        ended = terminal.until(r"ended \(cancelled\): it was cancelled")
+        keep("Bob, an operator, cancels it.", ended)
+        # Accounting may learn of it a moment later than the controller.
+        by_bob = re.compile(r"State=CANCELLED by bob \(uid \d+\)").search
+        wait_for("accounting", lambda: bool(by_bob(lines_of(why(comet, name), "sacct"))), 30)
+        terminal.type("rps why")
+        keep("Why is it over?", terminal.until("sacct .*CANCELLED by bob"))
+    for left in (prologue, home / "go-on"):
+        left.unlink()
+    assert why(comet, name)["cause"] == "cancelled"
+    for sentence, screen in seen:
+        page.say(sentence)
+        page.screen(screen, token)
+    if WRITE_TRANSCRIPTS:
+        page.write(PROJECT / "docs" / "transcripts" / "following.md")
 
 
 def test_what_is_missing_on_the_node_is_named(comet: Login) -> None:

@@ -32,6 +32,11 @@ class Transcript:
         """A command with all that it printed, stderr first, as `rps` does it."""
         self._block("console", f"{prompt} {typed}\n{done.stderr}{done.stdout}")
 
+    def screen(self, text: str, token: str) -> None:
+        """A terminal as it looked; the URL's token may be broken by the end of a line."""
+        broken = re.compile("\n?".join(token))
+        self._block("text", broken.sub("…", text))
+
     def cell(self, code: str, output: str) -> None:
         """A cell of a notebook and what it printed."""
         self._block("python", code)
