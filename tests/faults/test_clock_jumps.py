@@ -83,7 +83,7 @@ def test_an_hour(clock: Clock, jump: int, tmp_path: Path) -> None:
                 for line in map(json.loads, service.log().splitlines())
             }
             assert shown["back"][:13] != shown["listening"][:13], "the clock did not jump"
-        assert "defect" not in service.log()
+        assert '"defect"' not in service.log()
 
 
 def refused(directory: Path) -> int:

@@ -105,7 +105,7 @@ def test_all_agents_come_back_at_once(
             assert counted(service, "back") >= AGENTS
         else:
             assert counted(service, "lapsed") == 0
-        assert "defect" not in service.log()
+        assert '"defect"' not in service.log()
     registry = Registry(tmp_path / "service" / "registry.db")
     try:
         assert {session.name for session in registry.every([Phase.READY])} == set(sessions)

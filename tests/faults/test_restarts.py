@@ -105,7 +105,7 @@ def test_the_service_is_restarted_beside_its_engine(
                 read_exactly(talking, 2)
             else:
                 rest(talking)
-        assert "defect" not in stand.log()
+        assert '"defect"' not in stand.log()
 
 
 def test_told_to_stop_it_answers_what_it_has_begun(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_told_to_stop_it_answers_what_it_has_begun(tmp_path: Path) -> None:
         for client in clients:
             client.join()
         assert odd == []
-        assert "defect" not in service.log()
+        assert '"defect"' not in service.log()
         assert not (tmp_path / "service" / operate.SOCKET_FILE).exists()
         service.start()
         for session in answered:
