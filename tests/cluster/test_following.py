@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,8 @@ import pytest
 from tests.cluster.conftest import Login
 from tests.cluster.daemons import wait_for
 from tests.cluster.lab import BOB, Cluster
-from tests.cluster.network import ADDRESSES, NODES
+from tests.cluster.network import ADDRESSES, NODES, SITES
+from tests.cluster.services import Service
 from tests.cluster.terminal import Terminal
 from tests.cluster.test_faults import over
 from tests.cluster.test_sites import WRITE_TRANSCRIPTS
@@ -253,3 +255,29 @@ def test_a_node_that_cannot_reach_the_service_is_told_and_waited_for(
     waited = comet.rps("wait", name, "--timeout", "2")
     assert waited.stdout.startswith(f"https://{name}.")
     assert f"{name}: ready" in waited.stderr
+
+
+def test_the_service_is_away_while_a_session_is_followed(
+    comet: Login, cluster: Cluster, services: dict[str, Service]
+) -> None:
+    """In plain lines, as a script has them: said with since when, and waited out."""
+    held = json.loads(comet.rps("start", "--no-wait", "--json", "--extra=--hold").stdout)
+    said = cluster.home / "alice" / "said"
+    command = f"exec {comet.clone}/rps wait --set {OFTEN} 2>~/said"
+    following = comet.host.popen(["sh", "-c", command], comet.account, stdout=subprocess.PIPE)
+
+    def says(words: str) -> None:
+        wait_for(words, lambda: said.exists() and bool(re.search(words, said.read_text())), 60)
+
+    says(r"you hold it back .*\(JobHeldUser\)\n")
+    with services[SITES["comet"]].daemon.down():
+        says(r"you hold it back .*; the service has not answered since \d\d:\d\d: ")
+    comet.run("scontrol", "release", held["job_id"])
+    url, _ = following.communicate(timeout=90)
+    assert following.returncode == 0
+    assert url.startswith(f"https://{held['name']}.")
+    lines = [line for line in said.read_text().splitlines() if line.startswith(held["name"])]
+    # Its words may change, from a connection that breaks off to one that is refused.
+    assert 1 <= sum("the service has not answered" in line for line in lines) <= 3
+    assert lines[-1] == f"{held['name']}: ready"
+    said.unlink()
