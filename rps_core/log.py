@@ -19,6 +19,7 @@ _threshold = _LEVELS["warning"]
 _format = "text"
 _stream: TextIO | None = None
 _ready = False
+_lost = 0  # lines that could not be written since one could
 _before: Callable[[], None] | None = None
 
 
@@ -80,7 +81,15 @@ class Logger:
         if _before is not None:
             _before()
         logger = structlog.get_logger()
-        getattr(logger, level)(event, logger=self._name, **self._fields, **fields)
+        global _lost
+        try:
+            getattr(logger, level)(event, logger=self._name, **self._fields, **fields)
+        except OSError:  # a full disk, a reader that has gone: what is logged must not fail for it
+            _lost += 1
+            return
+        if _lost:
+            lost, _lost = _lost, 0
+            self._write("warning", "log-lines-lost", {"number": lost})
 
 
 def get_logger(name: str) -> Logger:

@@ -5,6 +5,7 @@ Started by `local.find_or_start` alone. It reports on the descriptor once it lis
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -35,9 +36,12 @@ class BoundedLog:
     def write(self, text: str) -> int:
         """Write, to the new file if the old one is full."""
         if self._file.tell() > MOST_LOG:
-            self._file.close()
-            self._path.replace(self._path.with_suffix(".log.1"))
-            self._file = self._open()
+            with contextlib.suppress(
+                FileNotFoundError
+            ):  # moved already, and then the disk was full
+                self._path.replace(self._path.with_suffix(".log.1"))
+            old, self._file = self._file, self._open()
+            old.close()
         return self._file.write(text)
 
     def flush(self) -> None:

@@ -62,6 +62,7 @@ def test_the_registrys_disk(tmp_path: Path) -> None:
     disk = tmp_path / "service"
     disk.mkdir(mode=0o700)
     small_disk(disk, "4m")
+    (tmp_path / "log").symlink_to(disk / "log")
     audit = {"audit.file": disk / "audit.log"}
     with running_service(tmp_path, **audit) as service, service.notebook() as (live, _):
         linked, pending = service.issue(), service.issue()
@@ -96,6 +97,7 @@ def test_the_registrys_disk(tmp_path: Path) -> None:
             json.loads(line)["event"] for line in (disk / "audit.log").read_text().splitlines()
         ]
         assert events[-1] == "issue"
+        assert "log-lines-lost" in service.log()
         assert '"defect"' not in service.log()
 
 
