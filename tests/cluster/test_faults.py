@@ -43,6 +43,12 @@ def over(user: Login, name: str) -> dict[str, Any]:
     return found[0]
 
 
+def last_events(user: Login, name: str) -> dict[str, dict[str, Any]]:
+    """The last event of each name that the session's agent wrote."""
+    lines = (user.sessions / name / "events.jsonl").read_text().splitlines()
+    return {one["event"]: one for one in map(json.loads, lines)}
+
+
 def jobs(cluster: Cluster, user: str = "alice") -> list[str]:
     """The ids of the user's jobs that have not ended."""
     return cluster.admin("squeue", "--noheader", f"--user={user}", "--format=%A").split()
@@ -53,7 +59,9 @@ class Beside:
     """Sessions of bob's that take their time, beside the other tests."""
 
     bob: Login
-    short: dict[str, Any]  # its walltime is three minutes, with a warning before
+    short: dict[str, Any]  # its walltime is three minutes, with a warning before; Slurm ends it
+    orderly: dict[str, Any]  # three minutes, and it ends itself in good order
+    moved: dict[str, Any]  # three minutes, but an operator gave it more
     suspended: dict[str, Any]  # its job was suspended as soon as it was ready
 
 
@@ -61,7 +69,13 @@ class Beside:
 def beside(cluster: Cluster, services: Any, installed: Any) -> Iterator[Beside]:
     """Starts them."""
     bob = Login.on(cluster, "comet-ln2", BOB, installed.directory)
-    found = Beside(bob, bob.started("-t", "3", "--set", "scheduler.warn_before=20"), bob.started())
+    by_slurm = ("--set", "scheduler.warn_before=20", "--set", "notebook.shutdown_before=0")
+    short = bob.started("-t", "3", *by_slurm)
+    orderly, moved = (
+        json.loads(bob.rps("start", "--no-wait", "--json", "-t", "3").stdout) for _ in range(2)
+    )
+    cluster.admin("scontrol", "update", f"JobId={moved['job_id']}", "TimeLimit=30")
+    found = Beside(bob, short, orderly, moved, bob.started())
     cluster.admin("scontrol", "suspend", found.suspended["job_id"])
     yield found
     bob.rps("stop", "--all")
@@ -232,7 +246,7 @@ def test_preempted(comet: Login, cluster: Cluster, visit: Visit) -> None:
     visitor = visit(found["url"])
     # More than is free on both nodes, of a partition that goes before.
     bob = cluster.hosts["comet-ln2"].run(
-        ["sbatch", "--parsable", "--nodes=2", "--ntasks-per-node=6", "--wrap=sleep 600"],
+        ["sbatch", "--parsable", "--nodes=2", "--ntasks-per-node=4", "--wrap=sleep 600"],
         BOB, capture_output=True, check=True,
     )  # fmt: skip
     try:
@@ -257,13 +271,34 @@ def test_the_walltime_is_over(beside: Beside, visit: Visit) -> None:
     assert "Timelimit=00:03:00" in lines["sacct"]
     assert "DUE TO TIME LIMIT" in lines["job.log"]
     assert "time-nearly-up" in lines["agent"]
-    written = (beside.bob.sessions / beside.short["name"] / "events.jsonl").read_text().splitlines()
-    events = {one["event"]: one for one in map(json.loads, written)}
+    events = last_events(beside.bob, beside.short["name"])
     warning = events["time-nearly-up"]
     # @20 comes up to a minute early; what it says is true to some seconds, and it has ended nothing.
     assert 0 <= warning["left"] <= 20 + 60 + 10, warning
     assert abs(events["started"]["time"] + 180 - warning["time"] - warning["left"]) < 15, events
     assert events["ended"]["time"] > warning["time"]
+    assert events["time-left"]["left"] <= 20 + 60 + 10
+    assert (events["ended"]["cause"], shown["cause"]) == ("time-limit", "time-limit")
+
+
+def test_the_walltime_is_over_and_the_session_ends_in_good_order(beside: Beside) -> None:
+    """Before Slurm ends it, since Slurm has just said on the node that its time is over."""
+    shown = over(beside.bob, beside.orderly["name"])
+    events = last_events(beside.bob, beside.orderly["name"])
+    assert events["ended"]["cause"] == "time-limit", events
+    assert (shown["state"], shown["cause"]) == ("ended", "time-limit"), shown
+    assert "good order" in shown["reason"], shown
+    assert events["ended"]["time"] - events["started"]["time"] > 180 - 18 - 10
+
+
+def test_a_walltime_that_an_operator_moved_is_kept_to(beside: Beside) -> None:
+    """Its notebook goes on past the walltime that was asked for, which the others have not outlived."""
+    shown = beside.bob.status(beside.moved["name"])
+    assert shown["state"] == "ready", shown
+    events = last_events(beside.bob, beside.moved["name"])
+    assert time.time() > events["started"]["time"] + 180
+    assert "ended" not in events
+    assert shown["time_left"] > 20 * 60
 
 
 def test_suspended_and_resumed(beside: Beside, cluster: Cluster, visit: Visit) -> None:
