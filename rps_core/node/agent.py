@@ -1161,7 +1161,9 @@ class TimeCare:
     def end(self, sure: bool) -> None:
         """Save, and end where the scheduler has said that the time is over (End)."""
         self.saved = True
-        self.agent.save_tabs("The time of this session is over.")
+        # A tab that does not answer must leave the time for an end in good order.
+        seconds = min(SAVE_TIME, (self.limit.left() or 0.0) / 2)
+        self.agent.save_tabs("The time of this session is over.", seconds)
         if not sure:
             log("the scheduler does not say whether the end was moved: it goes on until it ends it")
             return
@@ -1519,9 +1521,10 @@ class Agent:
             log("the browser's tabs could not be told: %s" % unready)
             return {}
 
-    def save_tabs(self, text: str) -> None:
-        """Have what is open in the browser saved, and say there why: the session is about to end."""
-        answer = self.tell_tabs({"save": SAVE_TIME}, SAVE_TIME + 5)
+    def save_tabs(self, text: str, seconds: float = SAVE_TIME) -> None:
+        """Have what is open in the browser saved, within so many seconds, and say there why: the session is
+        about to end."""
+        answer = self.tell_tabs({"save": seconds}, seconds + 5)
         if answer.get("tabs"):
             left = answer.get("left", [])
             self.event("saved", tabs=answer["tabs"], saved=answer.get("saved"), left=left)

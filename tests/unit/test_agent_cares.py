@@ -42,7 +42,7 @@ class StandIn:
         self.told.append(message)
         return {}
 
-    def save_tabs(self, text: str) -> None:
+    def save_tabs(self, text: str, seconds: float = 10.0) -> None:
         self.saved.append(text)
 
     def ask_jupyter(self, path: str, body: Any = None) -> Any:
