@@ -55,8 +55,9 @@ class GroupCommit:
     def write(self, change: Callable[[sqlite3.Connection], Result]) -> asyncio.Future[Result]:
         """Run `change` within a transaction; its result, once that is on disk.
 
-        Changes are carried out in the order of these calls, awaited or not. `change` runs in the writer's
-        thread. It must refuse before it writes: the changes of others are in the same transaction.
+        Changes are carried out in the order of these calls, awaited or not; one that is cancelled before its
+        turn is left out. `change` runs in the writer's thread. It must refuse before it writes: the changes of
+        others are in the same transaction.
 
         Raises:
             RefusedError: `change` raised it.
@@ -88,6 +89,8 @@ class GroupCommit:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             for write in batch:
+                if write.done.cancelled():
+                    continue  # its caller has gone; a disk that hung would else give names to nobody
                 try:
                     write.result = write.change(self._db)
                 except RefusedError as refusal:

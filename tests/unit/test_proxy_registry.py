@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -267,3 +268,24 @@ def test_words() -> None:
 )
 def test_what_is_no_name(text: str) -> None:
     assert not is_name(text)
+
+
+async def test_a_name_that_nobody_waits_for_any_more_is_not_given(registry: Registry) -> None:
+    """The disk hangs, and the caller leaves before it is its turn."""
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def hang(_db: sqlite3.Connection) -> None:
+        hangs.set()
+        goes_on.wait(20)
+
+    hanging = registry._writer.write(hang)
+    await asyncio.to_thread(hangs.wait, 20)
+    left = asyncio.create_task(registry.issue(ALICE, "c"))
+    stays = asyncio.create_task(registry.issue(ALICE, "d"))
+    await asyncio.sleep(0)
+    left.cancel()
+    await asyncio.sleep(0)
+    goes_on.set()
+    await hanging
+    name = await stays
+    assert [session.name for session in registry.every(Phase)] == [name]
