@@ -56,8 +56,8 @@ class GroupCommit:
         """Run `change` within a transaction; its result, once that is on disk.
 
         Changes are carried out in the order of these calls, awaited or not; one that is cancelled before its
-        turn is left out. `change` runs in the writer's thread. It must refuse before it writes: the changes of
-        others are in the same transaction.
+        turn is left out. `change` runs in the writer's thread. It must refuse before it writes: the changes
+        of others are in the same transaction.
 
         Raises:
             RefusedError: `change` raised it.
