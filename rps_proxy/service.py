@@ -79,7 +79,8 @@ class Service:
         self._idle_since = time.monotonic()
 
     async def start(self) -> None:
-        """Bring the routes of the registry back."""
+        """Bring the routes of the registry back, but for those whose time is over."""
+        await self._expire()
         # Our own outage costs nobody the lease; who had lost it before is off until heard of.
         for session in self.registry.ready():
             if session.lapsed is None:
@@ -263,8 +264,8 @@ class Service:
 
     async def _clean_up(self) -> None:
         while True:
-            await self._expire()
             await asyncio.sleep(EXPIRE_EVERY)
+            await self._expire()
 
     async def _go_live(self, session: Session) -> None:
         self._grant(session)
