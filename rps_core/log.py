@@ -19,6 +19,7 @@ _threshold = _LEVELS["warning"]
 _format = "text"
 _stream: TextIO | None = None
 _ready = False
+_LOST = "log-lines-lost"
 _lost = 0  # lines that could not be written since one could
 _before: Callable[[], None] | None = None
 
@@ -87,9 +88,11 @@ class Logger:
         except OSError:  # a full disk, a reader that has gone: what is logged must not fail for it
             _lost += 1
             return
-        if _lost:
+        if _lost and event != _LOST:
             lost, _lost = _lost, 0
-            self._write("warning", "log-lines-lost", {"number": lost})
+            self._write("warning", _LOST, {"number": lost})
+            if _lost:  # nor could this one
+                _lost += lost - 1
 
 
 def get_logger(name: str) -> Logger:

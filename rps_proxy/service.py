@@ -23,7 +23,7 @@ from rps_proxy.leases import Leases
 from rps_proxy.metrics import Durations
 from rps_proxy.names import is_name
 from rps_proxy.operate import DRAINING_FILE, set_draining
-from rps_proxy.registry import JobReport, JobState, Registry, Session
+from rps_proxy.registry import JobReport, JobState, Phase, Registry, Session
 from rps_proxy.settings import Settings
 from rps_proxy.standing import Standing, standing
 from rps_proxy.waiting import Waiting
@@ -71,6 +71,7 @@ class Service:
         self._engine = engine
         self._live: dict[str, Target] = {}
         self._not_taken: set[str] = set()  # of the live: the engine does not have them yet
+        self._not_revived: set[str] = set()  # of the live: lapsed, as far as the registry knows
         self._in_step: bool | None = None  # whether the engine has all; None: not asked yet
         self._refusals = 0  # changes that the engine did not take
         self._behind = asyncio.Event()  # the engine is to be looked at now
@@ -133,16 +134,31 @@ class Service:
         """Put a lease back to its full length; a lapsed session gets its route back."""
 
         async def bring_back() -> None:
-            revived = await self.registry.revive(session.name)
-            self.note("back", revived, source=revived.address)
-            _log.info("back", session=revived.name)
+            revived = await self._revive(session.name)
+            if revived.name not in self._live:
+                self.note("back", revived, source=revived.address)
+                _log.info("back", session=revived.name)
             await self._go_live(revived)
 
-        if session.name in self._live:
+        if session.name in self._live and session.name not in self._not_revived:
             self._grant(session)
         else:
             await self._whole(bring_back())
         self.counters.count("events", kind="renew")
+
+    async def _revive(self, name: str) -> Session:
+        """As the registry's; a full disk keeps no route away, the registry then hears of it later."""
+        try:
+            revived = await self.registry.revive(name)
+        except BusyError as error:
+            session = self.registry.find(name)
+            if session is None or session.phase is not Phase.READY:
+                raise
+            _log.error("registry-not-written", reason=str(error))
+            self._not_revived.add(name)
+            return session
+        self._not_revived.discard(name)
+        return revived
 
     async def revoke(
         self, name: str, reason: str, source: str | None = None, told: str | None = None
@@ -296,6 +312,7 @@ class Service:
 
     async def _take_out(self, name: str) -> None:
         target = self._live.pop(name, None)
+        self._not_revived.discard(name)
         self._not_taken.discard(name)
         self._redeemed_at.pop(name, None)
         if target is not None:
@@ -338,6 +355,7 @@ class Service:
         over = self._leases.sweep()
         for name in over:
             self._live.pop(name, None)
+            self._not_revived.discard(name)
             self._not_taken.discard(name)
             self._redeemed_at.pop(name, None)
         if over:

@@ -101,6 +101,31 @@ def test_the_registrys_disk(tmp_path: Path) -> None:
         assert '"defect"' not in service.log()
 
 
+def test_a_session_comes_back_on_a_full_disk(tmp_path: Path) -> None:
+    """The registry is told once there is room: else it would take the session for lapsed for days."""
+    disk = tmp_path / "service"
+    disk.mkdir(mode=0o700)
+    small_disk(disk, "4m")
+    lease = {"lease.length": 2, "lease.renew_every": 1, "lease.sweep_every": 0.2}
+
+    def lapsed(name: str) -> bool:
+        with contextlib.closing(sqlite3.connect(disk / "registry.db")) as db:
+            found = db.execute("SELECT lapsed FROM sessions WHERE name = ?", (name,)).fetchone()
+        return found[0] is not None
+
+    with running_service(tmp_path, **lease) as service, service.notebook() as (session, _):
+        until(lambda: lapsed(session.name), "its lease runs out")
+        with full(disk):
+            until(lambda: refused(service, "sessions", body={}), "it is full")
+            assert service.renew(session) == 200
+            assert service.request(session.host, "GET", "/").status == 200
+            assert service.renew(session) == 200
+            assert lapsed(session.name)
+        assert service.renew(session) == 200
+        assert not lapsed(session.name)
+        assert '"event": "back"' in service.log()
+
+
 def test_a_certificate_that_is_due_and_a_start(
     tmp_path: Path, need: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
