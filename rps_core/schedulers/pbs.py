@@ -21,6 +21,7 @@ from rps_core.plugin import (
     Submission,
     UsageError,
     hookimpl,
+    login_name,
     render,
 )
 from rps_core.schedulers import torque
@@ -124,7 +125,9 @@ def rps_submit(spec: SessionSpec, script: Path, shell: Shell) -> str:
 def _find(name: str, shell: Shell) -> list[str] | None:
     for options in (("-x",), ()):  # with the history, as far as there is one
         try:
-            done = shell("qselect", *options, "-N", name, timeout=lookup.TIMEOUT)
+            done = shell(
+                "qselect", *options, "-u", login_name(), "-N", name, timeout=lookup.TIMEOUT
+            )
         except SchedulerError:
             return None
         if done.code == 0:

@@ -16,8 +16,10 @@ TIMEOUT = 60.0  # seconds: none of the commands has a time limit of its own
 
 
 def find(name: str, shell: Shell) -> list[str] | None:
-    """The ids of the jobs of this name; None where nobody says."""
-    for command in (("qselect", "-N", name), ("qstat", "-f", "-1")):
+    """The ids of the user's jobs of this name (others read it in the queue, and can take it too); None where
+    nobody says."""
+    user = login_name()
+    for command in (("qselect", "-u", user, "-N", name), ("qstat", "-f", "-1")):
         try:
             done = shell(*command, timeout=TIMEOUT)
         except SchedulerError:
@@ -26,7 +28,9 @@ def find(name: str, shell: Shell) -> list[str] | None:
             return [line.strip() for line in done.stdout.split("\n") if answers.is_id(line.strip())]
         jobs = answers.text_jobs(done.stdout)
         if done.code in (0, 153) and (jobs or not done.stderr.strip()):
-            return [job["Job_Id"] for job in jobs if job.get("Job_Name") == name]
+            return [
+                job["Job_Id"] for job in jobs if job.get("Job_Name") == name and _owner(job) == user
+            ]
     return None
 
 
@@ -76,5 +80,9 @@ def tagged_jobs(shell: Shell) -> list[str]:
         for job in answers.text_jobs(done.stdout)
         if is_job_name(job.get("Job_Name", ""))
         and job.get("job_state") not in ("C", "F")
-        and job.get("Job_Owner", "").partition("@")[0] == login_name()
+        and _owner(job) == login_name()
     ]
+
+
+def _owner(job: answers.Attributes) -> str:
+    return job.get("Job_Owner", "").partition("@")[0]

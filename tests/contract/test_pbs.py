@@ -192,8 +192,8 @@ def submit(directory: Path, answer: Reply, **found: Reply) -> str:
     shell = RecordedShell(
         {
             command: answer,
-            f"qselect -x -N {name}": found.get("history", Answer()),
-            f"qselect -N {name}": found.get("current", Answer()),
+            f"qselect -x -u {login_name()} -N {name}": found.get("history", Answer()),
+            f"qselect -u {login_name()} -N {name}": found.get("current", Answer()),
         }
     )
     return pbs.rps_submit(spec, directory / "batch.sh", shell)
@@ -214,7 +214,7 @@ def test_a_job_whose_launcher_was_killed_is_found_by_its_name_ended_or_not() -> 
         name="a-b-c", tag="rps:a-b-c:00000000", session_dir=Path("/nowhere"),
         since=datetime(2026, 11, 22, 18, 0, tzinfo=UTC),
     )  # fmt: skip
-    selected = f"qselect -x -N {job_name(looked_for.tag)}"
+    selected = f"qselect -x -u {login_name()} -N {job_name(looked_for.tag)}"
     for answer, found in (Answer(0, f"{ID}\n"), {looked_for.tag: ID}), (Answer(), {}):
         assert pbs.rps_find_jobs([looked_for], RecordedShell({selected: answer})) == found
     with pytest.raises(SchedulerError):

@@ -168,14 +168,19 @@ def test_a_server_that_is_away_is_transient(title: str, tmp_path: Path) -> None:
 def test_a_submission_that_hung_is_found_by_its_name(tmp_path: Path) -> None:
     name = job_name(spec(tmp_path).tag)
     shell = RecordedShell(
-        {qsub_in(tmp_path): TIMEOUT, f"qselect -N {name}": QSTAT["qselect -N"].answer}
+        {
+            qsub_in(tmp_path): TIMEOUT,
+            f"qselect -u {login_name()} -N {name}": QSTAT["qselect -N"].answer,
+        }
     )
     assert submit(tmp_path, shell) == ID
 
 
 def test_a_submission_that_hung_and_made_no_job_is_told_so(tmp_path: Path) -> None:
     name = job_name(spec(tmp_path).tag)
-    shell = RecordedShell({qsub_in(tmp_path): TIMEOUT, f"qselect -N {name}": Answer()})
+    shell = RecordedShell(
+        {qsub_in(tmp_path): TIMEOUT, f"qselect -u {login_name()} -N {name}": Answer()}
+    )
     with pytest.raises(SchedulerError, match="there is no such job") as caught:
         submit(tmp_path, shell)
     assert caught.value.transient
@@ -188,7 +193,11 @@ def test_a_submission_of_which_nothing_can_be_learnt_says_how_to_look_for_it(
 ) -> None:
     name = job_name(spec(tmp_path).tag)
     shell = RecordedShell(
-        {qsub_in(tmp_path): TIMEOUT, f"qselect -N {name}": TIMEOUT, "qstat -f -1": TIMEOUT}
+        {
+            qsub_in(tmp_path): TIMEOUT,
+            f"qselect -u {login_name()} -N {name}": TIMEOUT,
+            "qstat -f -1": TIMEOUT,
+        }
     )
     with pytest.raises(SchedulerError, match="could not be looked up") as caught:
         submit(tmp_path, shell)
@@ -197,13 +206,15 @@ def test_a_submission_of_which_nothing_can_be_learnt_says_how_to_look_for_it(
 
 def test_without_qselect_the_list_of_all_jobs_is_searched(tmp_path: Path) -> None:
     name = job_name(spec(tmp_path).tag)
-    listed = WRAPPERS["qstat -f -1 11"].answer.stdout.replace("running_job_with_long_name", name)
+    shown = WRAPPERS["qstat -f -1 11"].answer.stdout.replace("running_job_with_long_name", name)
+    listed = shown.replace("Job_Owner = alice@", f"Job_Owner = {login_name()}@")
+    mallory = shown.replace("Job Id:\t11", "Job Id:\t10")  # who has seen the name in the queue
     others = WRAPPERS["qstat -f 12"].answer.stdout
     shell = RecordedShell(
         {
             qsub_in(tmp_path): TIMEOUT,
-            f"qselect -N {name}": MISSING,
-            "qstat -f -1": Answer(0, others + listed),
+            f"qselect -u {login_name()} -N {name}": MISSING,
+            "qstat -f -1": Answer(0, mallory + others + listed),
         }
     )
     assert submit(tmp_path, shell) == "11"
@@ -221,7 +232,7 @@ LOOKED_FOR = Submission(
     name="a-b-c", tag="rps:a-b-c:00000000", session_dir=Path("/nowhere"),
     since=datetime(2026, 11, 22, 18, 0, tzinfo=UTC),
 )  # fmt: skip
-SELECTED = f"qselect -N {job_name(LOOKED_FOR.tag)}"
+SELECTED = f"qselect -u {login_name()} -N {job_name(LOOKED_FOR.tag)}"
 
 
 @pytest.mark.parametrize(
