@@ -98,6 +98,9 @@ def test_a_session_is_watched_past_ready_until_it_is_over(
     waited = installed.rps("wait", name)
     assert re.fullmatch(rf"https://{name}\..*\?token=[0-9a-f]+\n", waited.stdout)
     assert f"{name}: ready\n" in waited.stderr
+    listing = on_terminal("list")  # the record at once, then the state that it has now
+    assert listing.end() == 0
+    assert re.search(rf"{name} +\.\.\..*\033\[2A.*{name} +ready", listing.seen, re.DOTALL)
     watching = on_terminal("status", "--watch")
     watching.until(r"\[ready\]")
     os.write(watching.master, b"\x03")
