@@ -206,10 +206,14 @@ def test_a_cancelled_job_may_clean_up(machine: Machine) -> None:
 
 
 def test_what_a_job_leaves_behind_is_ended_with_it(machine: Machine) -> None:
-    job = machine.submit("setsid sleep 1001 & setsid nohup sleep 1002 & echo up; sleep 1; exit 0")
+    # It ends when it has been looked at, however slow this machine is.
+    seen = machine.session / "seen"
+    job = machine.submit(
+        f"setsid sleep 1001 & setsid nohup sleep 1002 & echo up\nuntil [ -e '{seen}' ]; do sleep 0.1; done"
+    )
     until(lambda: machine.said("up"))
-    processes = tree(job)
-    assert len(processes) >= 4
+    processes = until(lambda: tree(job) if len(tree(job)) >= 4 else {})
+    seen.touch()
     assert ended(job).outcome is Outcome.COMPLETED
     assert living(processes) == []
 
