@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,8 @@ from tests.cluster.conftest import Login
 from tests.cluster.lab import Cluster
 from tests.cluster.visitor import OutsideVisitor
 
+# Said by itself: what is typed before srun has the terminal is lost.
+BEGUN = "echo held:$SLURM_JOB_ID:; exec bash --norc"
 Holding = Callable[..., "Shell"]
 
 
@@ -28,21 +31,30 @@ class Shell:
             stderr=subprocess.STDOUT,
         )  # fmt: skip
         self.seen = ""
-        self.job_id = self.says("echo held:$SLURM_JOB_ID:", r"held:(\d+):")
+        self.job_id = self.told(r"held:(\d+):")
 
     def says(self, line: str, pattern: str) -> str:
         """Type a line, and read on until the pattern comes; answers its group."""
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
         self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
+        return self.told(pattern)
+
+    def told(self, pattern: str) -> str:
+        """Read on until the pattern comes; a shell that is silent for too long is ended."""
+        assert self.process.stdout is not None
         seen = ""
-        for text in iter(self.process.stdout.readline, ""):
-            seen += text
-            found = re.search(pattern, text)
-            if found:
-                return found[1]
-        raise AssertionError(f"{line}: it has ended\n{seen}")
+        watch = threading.Timer(120, self.process.kill)
+        watch.start()
+        try:
+            for text in iter(self.process.stdout.readline, ""):
+                seen += text
+                found = re.search(pattern, text)
+                if found:
+                    return found[1]
+        finally:
+            watch.cancel()
+        raise AssertionError(f"{pattern}: it has ended\n{seen}")
 
     def started(self) -> dict[str, Any]:
         """`rps start --here`, ready."""
@@ -104,7 +116,7 @@ def test_a_session_in_an_allocation_of_salloc(
     comet: Login, holding: Holding, visit: Callable[[str], OutsideVisitor]
 ) -> None:
     """Twice: the first is stopped, and the allocation goes on; the second ends with the allocation."""
-    shell = holding("salloc", "--time=7", "--ntasks=2", "bash")
+    shell = holding("salloc", "--time=7", "--ntasks=2", "bash", "-c", BEGUN)
     first = shell.started()
     assert (first["job_id"], first["node"][:8]) == (shell.job_id, "comet-14")
     assert 0 < first["time_left"] <= 7 * 60
@@ -126,9 +138,8 @@ def test_a_session_in_a_shell_on_the_node(
     comet: Login, holding: Holding, visit: Callable[[str], OutsideVisitor]
 ) -> None:
     """srun --pty: the shell is on the compute node, where no session is started otherwise."""
-    shell = holding(
-        "script", "--quiet", "--command", "srun --time=7 --pty bash --norc", "/dev/null"
-    )
+    srun = f"srun --time=7 --pty bash --norc -c '{BEGUN}'"
+    shell = holding("script", "--quiet", "--command", srun, "/dev/null")
     found = shell.started()
     assert found["job_id"] == shell.job_id
     assert visit(found["url"]).run_cell("print(6 * 7)") == "42\n"
