@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import socket
 import ssl
-import struct
 from typing import Any
 
 from tests.faults.service_stand import Service, read_head
@@ -35,11 +33,6 @@ class EventStream:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.connection.close()
-
-    def vanish(self) -> None:
-        """Break the connection off, as with the machine that it came from."""
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
 
     def event(self) -> dict[str, Any] | None:
