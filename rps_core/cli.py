@@ -70,9 +70,12 @@ def _run(command: click.Command) -> None:
         click.echo("Interrupted.", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except RpsError as error:
-        click.echo(f"rps: {error.message}", err=True)
+        from rps_core.wording import plain_lines
+
+        # It may quote a scheduler, a service or a program, whose words are not to move a terminal's cursor.
+        click.echo(f"rps: {plain_lines(error.message)}", err=True)
         if error.hint:
-            click.echo(error.hint, err=True)
+            click.echo(plain_lines(error.hint), err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # Whoever read has seen enough. Python would complain once more when it flushes at the end.

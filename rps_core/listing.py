@@ -58,7 +58,7 @@ def print_table(found: Sequence[Session]) -> None:
     """The sessions, a line each; on a terminal no longer than that is wide."""
     for line in _lines(found, Area(sys.stdout).columns):
         click.echo(line)
-    silent = {session.service_away for session in found if session.service_away}
+    silent = {plain(session.service_away) for session in found if session.service_away}
     for words in sorted(silent):
         click.echo(f"Not known is what the service would say: {words}", err=True)
 

@@ -72,6 +72,11 @@ def plain(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
+def plain_lines(text: str) -> str:
+    """The same of several lines."""
+    return "\n".join(map(plain, text.split("\n")))
+
+
 def roughly(seconds: float) -> str:
     """A length of time as one says it: `40 s`, `12 min`, `3 h 05 min`, `2 days 3 h`."""
     whole = max(0, int(seconds))

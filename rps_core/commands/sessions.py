@@ -107,13 +107,14 @@ def stop(*, name: str | None, everything: bool, as_json: bool, **options: Any) -
     import json
 
     from rps_core import interface
+    from rps_core.wording import plain
 
     stopped = interface.stop(lambda: find(options), name, everything=everything)
     if as_json:
         click.echo(json.dumps([session.as_json() for session in stopped], indent=1))
     else:
         for session in stopped:
-            click.echo(f"{session.record.name}: {session.reason or session.state}", err=True)
+            click.echo(f"{session.record.name}: {plain(session.reason or session.state)}", err=True)
 
 
 COMMANDS = (list_, status, why, url, logs, stop)

@@ -6,7 +6,7 @@ Polled by the long text with history, `qstat -xf`. Not by JSON: of several ids i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -155,15 +155,17 @@ def rps_poll(jobs: Sequence[Job], shell: Shell) -> Mapping[str, JobStatus]:
 
 @hookimpl(trylast=True)
 def rps_poll_everybody(job_ids: Sequence[str], shell: Shell) -> Mapping[str, JobStatus]:
-    """The same: an id may be anybody's."""
-    return _poll(torque.strangers(job_ids), shell, torque.forgotten_of_anybody)
+    """The same: an id may be anybody's, and is asked for as Torque's."""
+    return _poll(torque.strangers(job_ids), shell, torque.forgotten_of_anybody, answers.number)
 
 
-def _poll(jobs: Sequence[Job], shell: Shell, judge: torque.Judge) -> Mapping[str, JobStatus]:
+def _poll(
+    jobs: Sequence[Job], shell: Shell, judge: torque.Judge, spelt: Callable[[str], str] = str
+) -> Mapping[str, JobStatus]:
     asked = [job for job in jobs if answers.is_id(job.id)]
     if not asked:
         return torque.not_ids(jobs)
-    ids = [job.id for job in asked]
+    ids = list(dict.fromkeys(spelt(job.id) for job in asked))
     done = shell("qstat", "-xf", *ids, timeout=lookup.TIMEOUT)
     if done.code == _NO_HISTORY:
         done = shell("qstat", "-f", *ids, timeout=lookup.TIMEOUT)

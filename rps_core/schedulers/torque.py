@@ -176,15 +176,19 @@ def rps_poll(jobs: Sequence[Job], shell: Shell) -> Mapping[str, JobStatus]:
 
 @hookimpl(trylast=True)
 def rps_poll_everybody(job_ids: Sequence[str], shell: Shell) -> Mapping[str, JobStatus]:
-    """The same: an id may be anybody's."""
-    return _poll(strangers(job_ids), shell, forgotten_of_anybody)
+    """The same, without the servers' names: an id may be anybody's word, and qstat would go to whatever
+    host it names, as whoever runs this. One of another server than ours stays unknown.
+    """
+    return _poll(strangers(job_ids), shell, forgotten_of_anybody, answers.number)
 
 
-def _poll(jobs: Sequence[Job], shell: Shell, judge: Judge) -> Mapping[str, JobStatus]:
+def _poll(
+    jobs: Sequence[Job], shell: Shell, judge: Judge, spelt: Callable[[str], str] = str
+) -> Mapping[str, JobStatus]:
     asked = [job for job in jobs if answers.is_id(job.id)]
     if not asked:
         return not_ids(jobs)
-    ids = [job.id for job in asked]
+    ids = list(dict.fromkeys(spelt(job.id) for job in asked))
     if shell not in _WITHOUT_XML:
         done = shell("qstat", "-x", *ids, timeout=lookup.TIMEOUT)
         if done.code != 2 or not re.search("unknown option|invalid option", done.stderr, re.I):

@@ -12,7 +12,11 @@ local function take_away(fields, delete, set)
   for _, value in pairs(fields["connection"] or {}) do
     for name in value:lower():gmatch("[^,%s]+") do
       upgrade = upgrade or name == "upgrade"
-      if not KEPT[name] then delete(name) end
+      -- Each but once, and none that is not there: a long list would cost a search of the head for each.
+      if fields[name] and not KEPT[name] then
+        delete(name)
+        fields[name] = nil
+      end
     end
   end
   if upgrade then set("Connection", "Upgrade") else delete("Connection") end

@@ -8,11 +8,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from rps_core import interface, listing, sessions
+from rps_core.cli import _run
 from rps_core.client import ServiceState
+from rps_core.errors import SchedulerError
 from rps_core.follow import Sight
 from rps_core.models import JobPhase, JobStatus, Known
 from rps_core.screen import Area
@@ -191,3 +194,25 @@ def test_a_narrow_terminal_gets_the_columns_that_matter(
     assert capsys.readouterr().out.splitlines()[1] == (
         "one-two-three  ended  time-limit  comet    7    over"
     )
+
+
+def test_an_error_moves_no_terminals_cursor(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It quotes what others said: schedulers, services, the job's log."""
+
+    @click.command()
+    def failing() -> None:
+        raise SchedulerError("refused: \x1b]0;x\x07\x1b[2J", "its log:\n    \x9b1A gone\n    \rend")
+
+    monkeypatch.setattr("sys.argv", ["rps"])
+    with pytest.raises(SystemExit):
+        _run(failing)
+    told = capsys.readouterr().err
+    assert told.split("\n") == [
+        "rps: refused:  ]0;x  [2J",
+        "its log:",
+        "     1A gone",
+        "     end",
+        "",
+    ]
