@@ -21,7 +21,9 @@ tls: {{ca_directory: /srv/{domain}/ca}}
 networks:
   issue: [{logins}]
   redeem: [{nodes}]
+feed: {{networks: [{logins}], key_file: /srv/{domain}/feed.key}}
 """
+FEED_KEY = "0123456789abcdef" * 3
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,11 @@ def _start(proxy: Host, account: Account, rps: Path, domain: str) -> Service:
     address = DOMAINS[domain]
     own = proxy.directory / domain
     own.mkdir()
-    os.chown(own, account.uid, account.uid)
+    key_file = own / "feed.key"
+    key_file.write_text(FEED_KEY)
+    key_file.chmod(0o600)
+    for path in (own, key_file):
+        os.chown(path, account.uid, account.uid)
     configuration = proxy.directory / f"{domain}.yaml"
     configuration.write_text(
         _CONFIGURATION.format(

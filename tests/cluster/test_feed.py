@@ -1,0 +1,81 @@
+"""How a job stands in a real Slurm's queue, on the page that waits for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.cluster.conftest import Login
+from tests.cluster.daemons import wait_for
+from tests.cluster.lab import Cluster
+from tests.cluster.services import FEED_KEY
+from tests.cluster.visitor import OutsideVisitor
+
+Visit = Callable[[str], OutsideVisitor]
+HELD = ("--set", 'job.directives=["--hold"]')
+
+
+def shown(visitor: OutsideVisitor) -> dict[str, Any]:
+    """What the page says, to somebody without the token."""
+    status, text = visitor.get("/.rps/state", token=False)
+    assert status == 200
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+@pytest.fixture
+def feed(cluster: Cluster, bob: Login) -> Callable[[], str]:
+    """`rps proxy feed` on a login node, as cron runs it there for an account that has the key."""
+    key_file = cluster.home / bob.account.name / "feed.key"
+    key_file.write_text(FEED_KEY)
+    key_file.chmod(0o600)
+    os.chown(key_file, bob.account.uid, bob.account.uid)
+    named = f"{bob.account.home}/{key_file.name}"  # on that host
+    return lambda: bob.rps("proxy", "feed", "--key-file", named).stdout
+
+
+def test_a_strangers_job_from_the_queue_to_its_end(
+    cluster: Cluster, comet: Login, feed: Callable[[], str], visit: Visit
+) -> None:
+    started = json.loads(comet.rps("start", "--no-wait", "--json", *HELD).stdout)
+    visitor = visit(started["url"])
+    assert shown(visitor)["phase"] == "pending"
+    assert "1 queued" in feed()
+    found = shown(visitor)
+    assert found["phase"] == "queued"
+    assert "hold it back" in found["text"], found
+    assert visitor.get("/")[0] == 503
+    job = started["job_id"]
+    cluster.admin("scancel", job)
+    assert "1 gone" in feed()
+    assert shown(visitor)["text"].startswith("The job was cancelled."), shown(visitor)
+    status, page = visitor.get("/")
+    assert status == 410
+    for secret in ("alice", job):
+        assert secret not in page
+    assert "gone" not in feed()  # it is asked for no more
+
+
+def test_who_follows_tells_why_the_job_waits(comet: Login, visit: Visit) -> None:
+    command = [str(comet.clone / "rps"), "start", "--wait", "--json", *HELD]
+    launcher = comet.host.popen(command, comet.account, stderr=subprocess.DEVNULL)
+    try:
+
+        def url() -> str | None:
+            living = json.loads(comet.rps("list", "--json").stdout)
+            return living[0]["url"] if living and living[0]["job_id"] else None
+
+        wait_for("its job", lambda: url() is not None, 60)
+        address = url()
+        assert address is not None
+        visitor = visit(address)
+        wait_for("the launcher's word", lambda: shown(visitor)["phase"] == "queued", 60)
+        assert "hold it back" in shown(visitor)["text"]
+    finally:
+        launcher.terminate()
+        launcher.wait(30)
