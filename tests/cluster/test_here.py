@@ -1,4 +1,4 @@
-"""`rps start --here`: a session in an allocation that its user holds, by salloc and by srun --pty."""
+"""`rps start --here`: a session in an allocation that its user holds, by salloc."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.cluster.conftest import Login
 from tests.cluster.lab import Cluster
 from tests.cluster.visitor import OutsideVisitor
 
-# Said by itself: what is typed before srun has the terminal is lost.
+# Said by itself, so that nothing is typed before the shell is there.
 BEGUN = "echo held:$SLURM_JOB_ID:; exec bash --norc"
 Holding = Callable[..., "Shell"]
 
 
 class Shell:
-    """A shell in an allocation, on a pipe or, by script(1), on a terminal."""
+    """A shell in an allocation, on a pipe."""
 
     def __init__(self, login: Login, *command: str) -> None:
         self.login = login
@@ -131,24 +131,6 @@ def test_a_session_in_an_allocation_of_salloc(
     ended = until_over(comet, second["name"])
     assert ended["state"] == "ended", ended
     assert visit(second["url"]).get("/lab")[0] == 410
-    assert jobs(comet) == []
-
-
-def test_a_session_in_a_shell_on_the_node(
-    comet: Login, holding: Holding, visit: Callable[[str], OutsideVisitor]
-) -> None:
-    """srun --pty: the shell is on the compute node, where no session is started otherwise."""
-    srun = f"srun --time=7 --pty bash --norc -c '{BEGUN}'"
-    shell = holding("script", "--quiet", "--command", srun, "/dev/null")
-    found = shell.started()
-    assert found["job_id"] == shell.job_id
-    assert visit(found["url"]).run_cell("print(6 * 7)") == "42\n"
-    rps = comet.clone / "rps"
-    assert shell.says(f"{rps} status | sed -n s/^state:/is:/p", r"^is: +(\w+)") == "ready"
-    refused = shell.says(f"{rps} start; echo with:$?:", r"with:(\d+):")
-    assert refused == "3"  # without --here a compute node will not do
-    shell.leave()
-    assert until_over(comet, found["name"])["state"] == "ended"
     assert jobs(comet) == []
 
 
