@@ -44,6 +44,7 @@
   function activate(app) {
     const shown = new Map(); // kind -> promise of the notification's id
     let socket = null;
+    let left = false; // the page was left, and the browser keeps it for when somebody goes back
     let over = false; // the session has ended, and no connection will come of it any more
 
     function say(message) {
@@ -114,7 +115,7 @@
         }
       };
       socket.onclose = () => {
-        if (!over) {
+        if (!over && !left) {
           setTimeout(connect, AGAIN);
         }
       };
@@ -123,6 +124,16 @@
     app.commands.addCommand("rps:stay", {
       label: "Keep the session although nothing runs",
       execute: () => say({ stay: true }),
+    });
+    window.addEventListener("pagehide", () => {
+      left = true;
+      socket.close(); // it would be waited for when all tabs are to save
+    });
+    window.addEventListener("pageshow", (event) => {
+      if (event.persisted) {
+        left = false;
+        connect();
+      }
     });
     connect();
   }
