@@ -20,7 +20,7 @@ from rps_core.log import before_each_line
 from rps_core.screen import Area
 from rps_core.sessions import Session
 from rps_core.store import Record, Store
-from rps_core.wording import duration, plain, reason_in_full
+from rps_core.wording import duration, for_a_terminal, plain, reason_in_full
 
 if TYPE_CHECKING:
     from rps_core.cluster import Here
@@ -261,7 +261,9 @@ def print_log(find: FindHere, name: str | None, *, follow: bool) -> None:
                 stream.seek(position)
                 data = stream.read()
             position += len(data)
-            click.echo(data.decode("utf-8", "replace"), nl=False)
+            text = data.decode("utf-8", "replace")
+            # Jupyter logs what is asked of it, also by who has no token: not for a terminal to obey.
+            click.echo(for_a_terminal(text) if sys.stdout.isatty() else text, nl=False)
         elif not follow:
             raise NotFoundError(
                 f"{record.name} has written no log yet",

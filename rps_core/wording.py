@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from rps_core.quantities import format_walltime
 if TYPE_CHECKING:
     from rps_core.sessions import Session
 
+# But for ends of lines, tabs, and colours as ESC [ 31 m.
+_CONTROL = re.compile(r"(\x1b\[[0-9;]{0,32}m)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SAYINGS = {
     "pending": "waiting in the queue",
     "starting": "the job runs, the notebook is starting",
@@ -75,6 +78,11 @@ def plain(text: str) -> str:
 def plain_lines(text: str) -> str:
     """The same of several lines."""
     return "\n".join(map(plain, text.split("\n")))
+
+
+def for_a_terminal(text: str) -> str:
+    """Any text, without what would do more to a terminal than print and colour it."""
+    return _CONTROL.sub(lambda found: found[1] or " ", text)
 
 
 def roughly(seconds: float) -> str:

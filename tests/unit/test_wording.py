@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -216,3 +218,26 @@ def test_an_error_moves_no_terminals_cursor(
         "     end",
         "",
     ]
+
+
+def test_a_log_on_a_terminal_prints_and_colours_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Jupyter logs the Referer of whoever asks, and a stranger's may hold \\x9b, which terminals obey."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    store = Store(tmp_path / "rps" / "sessions")
+    store.directory.mkdir(parents=True)
+    store.create(replace(RECORD, ended=1.0), Secrets("claim", "token"))
+    said = "\x1b[31m404\x1b[0m\tGET /a\x9b2J referer=\x9d0;x\x9c\x1b]0;y\x07 50%\r100%\n"
+    store.files(RECORD.name).log_file.write_text(said, newline="")
+
+    def nobody() -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    interface.print_log(nobody, RECORD.name, follow=False)
+    shown = "\x1b[31m404\x1b[0m\tGET /a 2J referer= 0;x  ]0;y  50%\r100%\n"
+    assert capsys.readouterr().out == shown
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    interface.print_log(nobody, RECORD.name, follow=False)
+    assert "\x9b2J" in capsys.readouterr().out, "a file gets what was logged"
