@@ -79,7 +79,12 @@ def test_from_the_waiting_page_to_a_cell_that_ran(installed: Any, browser: Remot
     wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, idle))
     editor = ".jp-Notebook .jp-CodeCell .cm-content"
     wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, editor))[0].click()
-    ActionChains(browser).send_keys("import os; print(os.getuid(), 6 * 7)").perform()
+    # On a slow machine JupyterLab moves the focus after it has drawn: what is typed before is lost.
+    focused = ".jp-Notebook .jp-CodeCell .cm-focused"
+    wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, focused))
+    code = "import os; print(os.getuid(), 6 * 7)"
+    ActionChains(browser).send_keys(code).perform()
+    wait.until(lambda b: code in b.find_elements(By.CSS_SELECTOR, focused)[0].text)
     ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.ENTER).key_up(Keys.SHIFT).perform()
     output = wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, ".jp-OutputArea-output pre"))
     assert output[0].text == f"{installed.user.uid} 42"
