@@ -7,6 +7,8 @@ Pictures of what it saw are kept in `artefacts/`.
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,77 @@ def test_from_the_waiting_page_to_a_cell_that_ran(installed: Any, browser: Remot
     assert "JupyterLab" not in browser.title
     assert "over" in body(browser).lower() or "ended" in body(browser).lower()
     picture(browser, "ended")
+
+
+def type_into_the_first_cell(browser: Remote, wait: WebDriverWait[Any], text: str) -> None:
+    editor = ".jp-Notebook .jp-CodeCell .cm-content"
+
+    def click(_: object) -> bool:
+        found = browser.find_elements(By.CSS_SELECTOR, editor)
+        try:
+            found[0].click() if found else None
+        except WebDriverException:  # not on the screen yet
+            return False
+        return bool(found)
+
+    wait.until(click)
+    ActionChains(browser).send_keys(text).perform()
+    wait.until(lambda b: text in b.find_element(By.CSS_SELECTOR, editor).text)
+
+
+def toasts(browser: Remote) -> str:
+    return " ".join(e.text for e in browser.find_elements(By.CSS_SELECTOR, ".Toastify__toast"))
+
+
+def test_the_last_minutes_in_jupyterlab_and_in_notebook(installed: Any, browser: Remote) -> None:
+    """Both tabs are told how long the session lives, and what is unsaved in them is in its files when the
+    walltime is over; one of them is in the background then."""
+    home = Path(installed.user.home)
+    notebook = {
+        "cells": [{"cell_type": "code", "id": "a", "metadata": {}, "outputs": [], "source": "",
+                   "execution_count": None}],
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        "nbformat": 4, "nbformat_minor": 5,
+    }  # fmt: skip
+    directory = installed.user.make(home / "last-minutes")
+    for name in ("First.ipynb", "Second.ipynb"):
+        (directory / name).write_text(json.dumps(notebook))
+        os.chown(directory / name, installed.user.uid, installed.user.gid)
+    started = installed.rps("start", "--wait", "--json", "-t", "0:01:10", "-d", str(directory))
+    found = json.loads(started.stdout)
+    state = home / ".local/state/rps/sessions" / found["name"] / "events.jsonl"
+
+    def event(name: str) -> Any:
+        lines = [json.loads(line) for line in state.read_text().splitlines()]
+        return next((line for line in lines if line["event"] == name), None)
+
+    wait = WebDriverWait(browser, 60, ignored_exceptions=(StaleElementReferenceException,))
+    browser.get(found["url"])
+    wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, ".jp-LauncherCard"))
+    base = found["url"].partition("?")[0]
+    browser.get(f"{base}lab/tree/First.ipynb")
+    type_into_the_first_cell(browser, wait, "in_lab = 1")
+    lab = browser.current_window_handle
+    browser.switch_to.new_window("tab")
+    browser.get(f"{base}notebooks/Second.ipynb")
+    type_into_the_first_cell(browser, wait, "in_notebook = 2")
+    os.kill(event("started")["pid"], signal.SIGUSR1)
+    for tab, name in ((browser.current_window_handle, "notebook"), (lab, "jupyterlab")):
+        browser.switch_to.window(tab)
+        wait.until(lambda b: "The time of this session is up at" in toasts(b))
+        picture(browser, f"time-left-{name}")
+    assert "in_lab" not in (directory / "First.ipynb").read_text()
+    assert "in_notebook" not in (directory / "Second.ipynb").read_text()
+
+    wait.until(lambda b: event("ended"))
+    picture(browser, "time-limit")
+    assert event("ended")["cause"] == "time-limit"
+    assert [event("saved")[key] for key in ("tabs", "saved", "left")] == [2, 2, []]
+    for name, text in (("First.ipynb", "in_lab = 1"), ("Second.ipynb", "in_notebook = 2")):
+        cell = json.loads((directory / name).read_text())["cells"][0]
+        assert "".join(cell["source"]) == text
+    shown = json.loads(installed.rps("status", found["name"], "--json").stdout)
+    assert (shown["state"], shown["cause"]) == ("ended", "time-limit")
 
 
 def test_a_name_that_was_never_issued(installed: Any, browser: Remote) -> None:
