@@ -29,6 +29,6 @@ def warning(events: Sequence[Mapping[str, Any]]) -> str | None:
 def _when(event: Mapping[str, Any]) -> str:
     try:
         moment = datetime.fromtimestamp(float(event["time"]) + float(event["left"]), UTC)
-    except (KeyError, TypeError, ValueError):  # the agent does not know how much is left
-        return "soon"
+    except (KeyError, TypeError, ValueError, OverflowError, OSError):
+        return "soon"  # the agent does not know how much is left, or the file is damaged
     return f"at {clock_time(moment)}"

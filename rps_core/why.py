@@ -14,6 +14,7 @@ from typing import Any
 from rps_core.models import Evidence, Gone, JobPhase, JobStatus, Known, Outcome, Unknown
 
 _LINES = 5  # of the log, and of any other one source
+_LONGEST = 1000  # characters of a line that are looked at: a cell may print one without an end
 
 _BY_OUTCOME = {
     Outcome.TIMEOUT: "time-limit",
@@ -207,7 +208,7 @@ def _matches(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
     for cause, pattern in _LOG:
         find = re.compile(pattern, re.IGNORECASE).search
         for line in lines:
-            if find(line):
+            if find(line[:_LONGEST]):
                 yield cause, line
 
 

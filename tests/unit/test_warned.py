@@ -35,6 +35,7 @@ def at(seconds: float) -> str:
             "something does",
         ),
         ([{"event": "time-left"}], "its walltime is over soon"),
+        ([{"event": "time-left", "time": 1e308, "left": 1}], "its walltime is over soon"),
     ],
 )
 def test_what_is_told(events: list[dict[str, Any]], told: str | None) -> None:

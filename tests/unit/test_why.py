@@ -153,6 +153,13 @@ def test_a_log_is_only_believed_where_nobody_says_better() -> None:
     assert why.cause_of_the_end(cancelled) == "cancelled"
 
 
+def test_of_a_line_without_an_end_only_its_beginning_is_read() -> None:
+    """Looked at whole, one of 64 KiB takes a quarter of a minute."""
+    mark = "slurmstepd: error: Detected 1 oom_kill event"
+    assert why.cause_of_the_end(Facts(log=[mark + "slurmstepd" * 6500])) == "out-of-memory"
+    assert why.cause_of_the_end(Facts(log=["slurmstepd" * 6500 + mark])) == "unclear"
+
+
 LIFE: list[tuple[str, str, JobStatus, list[dict[str, Any]]]] = [
     ("priority", "pending", Known(phase=JobPhase.PENDING, cause="priority"), []),
     ("waiting", "pending", Known(phase=JobPhase.PENDING), []),
