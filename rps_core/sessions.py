@@ -125,7 +125,8 @@ def poll(
             statuses[record.name] = recovery.without_a_job(record)
         elif here is None or record.cluster != here.site.cluster.name:
             statuses[record.name] = Unknown(
-                reason=f"its job is on {record.cluster}: ask there", cause="elsewhere"
+                reason=f"its job is on {record.cluster}: ask there, or with --cluster {record.cluster}",
+                cause="elsewhere",
             )
         else:
             jobs[record.name] = job
@@ -350,7 +351,8 @@ def stop(record: Record, here: Here, store: Store, shell: Shell) -> Session:
         if record.cluster != here.site.cluster.name:
             raise SchedulerError(
                 f"{record.name}: its route is closed, but its job is on {record.cluster}",
-                f"Run `rps stop {record.name}` there.",
+                f"Run `rps stop {record.name}` there; or here, if it was started here with --cluster, "
+                f"`rps stop {record.name} --cluster {record.cluster}`.",
             )
         end_job(record, job, here, shell)
     gone = Gone(outcome=Outcome.CANCELLED, evidence="stopped with rps stop")
