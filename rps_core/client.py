@@ -153,7 +153,7 @@ class Client:
         except ServiceRefused as error:
             raise ServiceError(
                 f"The service at {self.endpoint.host} refused: {error.message} ({error.code})",
-                "",
+                _WHAT_TO_DO.get(error.code, ""),
                 code=error.code,
             ) from None
 
@@ -161,6 +161,16 @@ class Client:
         from rps_core.munge import credential
 
         return credential(self.endpoint.host, content, self._munge_socket)
+
+
+# Where a refusal is the user's to do something about.
+_WHAT_TO_DO = {
+    "limit": "`rps list` shows what waits; `rps stop` ends one of them.",
+    "outside-networks": "The service gives names to the cluster's login nodes: start it there. For "
+    "`rps start --here` in a shell on a compute node its operator has to let these ask too "
+    "(`networks.issue`).",
+    "too-fast": "Try again in a minute.",
+}
 
 
 def _older(to: Endpoint, timeout: float) -> Satellite:

@@ -19,7 +19,7 @@ listen: {{address: {address}, port: 443}}
 directory: /srv/{domain}/service
 tls: {{ca_directory: /srv/{domain}/ca}}
 networks:
-  issue: [{logins}]
+  issue: [{logins}, {nodes}] # nodes too: `rps start --here` in a shell on one
   redeem: [{nodes}]
 feed: {{networks: [{logins}], key_file: /srv/{domain}/feed.key}}
 """

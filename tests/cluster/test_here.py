@@ -1,4 +1,4 @@
-"""`rps start --here`: a session in an allocation that its user holds, by salloc."""
+"""`rps start --here`: a session in an allocation that its user holds, by salloc and by srun --pty."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 
 from tests.cluster.conftest import Login
+from tests.cluster.daemons import wait_for
 from tests.cluster.lab import Cluster
 from tests.cluster.visitor import OutsideVisitor
 
-# Said by itself, so that nothing is typed before the shell is there.
+# Said by itself: what is typed before srun has the terminal is lost.
 BEGUN = "echo held:$SLURM_JOB_ID:; exec bash --norc"
 Holding = Callable[..., "Shell"]
 
 
 class Shell:
-    """A shell in an allocation, on a pipe."""
+    """A shell in an allocation, on a pipe or, by script(1), on a terminal."""
 
     def __init__(self, login: Login, *command: str) -> None:
         self.login = login
@@ -131,7 +132,25 @@ def test_a_session_in_an_allocation_of_salloc(
     ended = until_over(comet, second["name"])
     assert ended["state"] == "ended", ended
     assert visit(second["url"]).get("/lab")[0] == 410
-    assert jobs(comet) == []
+    wait_for("the end of the allocation", lambda: not jobs(comet))
+
+
+def test_a_session_in_a_shell_on_the_node(
+    comet: Login, holding: Holding, visit: Callable[[str], OutsideVisitor]
+) -> None:
+    """srun --pty: the shell is on the compute node, where no session is started otherwise."""
+    srun = f"srun --time=7 --pty bash --norc -c '{BEGUN}'"
+    shell = holding("script", "--quiet", "--command", srun, "/dev/null")
+    found = shell.started()
+    assert found["job_id"] == shell.job_id
+    assert visit(found["url"]).run_cell("print(6 * 7)") == "42\n"
+    rps = comet.clone / "rps"
+    assert shell.says(f"{rps} status | sed -n s/^state:/is:/p", r"^is: +(\w+)") == "ready"
+    refused = shell.says(f"{rps} start; echo with:$?:", r"with:(\d+):")
+    assert refused == "3"  # without --here a compute node will not do
+    shell.leave()
+    assert until_over(comet, found["name"])["state"] == "ended"
+    wait_for("the end of the allocation", lambda: not jobs(comet))
 
 
 def test_where_there_is_no_allocation_of_ones_own(
