@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 pytest.register_assert_rewrite("rps_core.testing")
 
@@ -31,16 +32,19 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares an expensive fixture is run by one process, where several run tests: the cluster, an
-    installation, or what one file starts."""
-    for item in items:
-        folder = item.path.relative_to(PROJECT / "tests").parts[0]
-        if folder != "cluster" and "installed" in getattr(item, "fixturenames", ()):
-            folder = "installed"
-        alone = folder in ("cluster", "installed")
-        item.add_marker(pytest.mark.xdist_group(folder if alone else item.path.stem))
+class ByFixture(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Several processes run the tests, and what shares something expensive is run by one of them: the
+    cluster, an installation, or what a file starts."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder = file.split("/")[1]
+        return {"cluster": "cluster", "browser": "installed", "e2e": "installed"}.get(folder, file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFixture:
+    """Asked by pytest-xdist where there are several (`--numprocesses`)."""
+    return ByFixture(config, log)
 
 
 def path_without_schedulers(directory: Path) -> str:
