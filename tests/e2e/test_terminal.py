@@ -94,13 +94,15 @@ def test_a_session_is_watched_past_ready_until_it_is_over(
     installed: Any, on_terminal: Callable[..., Terminal]
 ) -> None:
     """`wait` prints the URL; Ctrl-C in `status --watch` ends nothing, `stop` elsewhere ends the watch."""
-    name = json.loads(installed.rps("start", "--no-wait", "--json").stdout)["name"]
+    # Those of earlier tests are forgotten: a list that is longer than the screen is cut off at first.
+    started = installed.rps("start", "--no-wait", "--json", "--set", "keep_ended=0")
+    name = json.loads(started.stdout)["name"]
     waited = installed.rps("wait", name)
     assert re.fullmatch(rf"https://{name}\..*\?token=[0-9a-f]+\n", waited.stdout)
     assert f"{name}: ready\n" in waited.stderr
     listing = on_terminal("list")  # the record at once, then the state that it has now
     assert listing.end() == 0
-    assert re.search(rf"{name} +\.\.\..*\033\[2A.*{name} +ready", listing.seen, re.DOTALL)
+    assert re.search(rf"{name} +\.\.\..*\033\[\d+A.*{name} +ready", listing.seen, re.DOTALL)
     watching = on_terminal("status", "--watch")
     watching.until(r"\[ready\]")
     os.write(watching.master, b"\x03")
