@@ -218,13 +218,15 @@ def ordinary_user() -> Iterator[OrdinaryUser]:
     with lock:
         account = pwd.getpwnam(name)
         user = OrdinaryUser(name, account.pw_uid, account.pw_gid, home)
+        served = Path(f"/var/tmp/rps-{user.uid}")  # there is one if it serves
         user.end_processes()  # of a run that was killed
+        shutil.rmtree(served, ignore_errors=True)
         subprocess.run(["usermod", "--home", str(home), name], check=True)
         os.chown(home, user.uid, user.gid)
         yield user
         user.end_processes()
         shutil.rmtree(home)
-        shutil.rmtree(f"/var/tmp/rps-{user.uid}", ignore_errors=True)  # there is one if it served
+        shutil.rmtree(served, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
