@@ -5,6 +5,9 @@ They hang below those of this process, so limits that are set from outside go on
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +57,12 @@ class Cgroups:
             (directory / "cgroup.procs").write_text("0")
 
     def remove(self) -> None:
-        """Remove the groups, and those that Slurm made in them, once their processes are gone."""
+        """Remove the groups, and those that Slurm made in them, once their processes are gone: one that is
+        frozen, in a suspended job, goes when it is let on."""
         for directory in self.directories:
             nested = [path for path in directory.rglob("*") if path.is_dir()]
             for group in [*sorted(nested, reverse=True), directory]:
+                _end_processes(group)
                 for attempt in range(50):  # the kernel lets go of a killed process in its own time
                     try:
                         group.rmdir()
@@ -66,3 +71,13 @@ class Cgroups:
                         if attempt == 49:
                             raise
                         time.sleep(0.1)
+
+
+def _end_processes(group: Path) -> None:
+    """Kill what is in a group, and thaw it, since frozen processes do not die."""
+    for pid in (group / "cgroup.procs").read_text().split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    state = group / "freezer.state"
+    if state.exists() and "THAWED" not in state.read_text():
+        state.write_text("THAWED")

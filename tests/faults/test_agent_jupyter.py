@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -746,8 +747,8 @@ def test_a_killed_application_ends_the_session(session: Path, stand: StandIn) ->
 def test_shutting_down_from_the_browser_is_a_good_end(session: Path, stand: StandIn) -> None:
     with agent(session) as process:
         event(session, "ready")
-        with pytest.raises((AssertionError, json.JSONDecodeError)):  # its answer is no JSON
-            call(session, stand, "POST", "/api/shutdown")
+        with contextlib.suppress(AssertionError, json.JSONDecodeError, OSError):
+            call(session, stand, "POST", "/api/shutdown")  # it may end before it has answered
         assert process.wait(30) == 0
     end = ended(session)
     assert (end["cause"], end["exit_code"]) == ("application-exit", 0)
