@@ -44,7 +44,7 @@ def wait(
         click.echo(session.url)
 
 
-@click.command("open")
+@click.command("open", short_help="Open a session in this machine's browser, or print its URL.")
 @optional_name
 @click.option("--qr", is_flag=True, help="Print the URL and its QR code, in place of opening it.")
 @common

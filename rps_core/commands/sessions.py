@@ -9,7 +9,7 @@ import click
 from rps_core.options import any_name, as_json, common, find, optional_name, store
 
 
-@click.command("list")
+@click.command("list", short_help="List your sessions, the lately ended ones too.")
 @click.option("-a", "--all", "everything", is_flag=True, help="All that ended, too.")
 @as_json
 @common
@@ -51,7 +51,7 @@ def status(*, name: str | None, watch: bool, as_json: bool, **options: Any) -> N
         interface.print_session(session)
 
 
-@click.command()
+@click.command(short_help="Tell why a session waits, is not ready, or ended.")
 @any_name
 @as_json
 @common

@@ -10,7 +10,7 @@ import click
 from rps_core.options import as_json, common, configure_log, find, store
 
 
-@click.command()
+@click.command(short_help="Show which cluster this is, and why.")
 @as_json
 @common
 def cluster(*, as_json: bool, **options: Any) -> None:
@@ -49,7 +49,7 @@ def init(*, yes: bool, **options: Any) -> None:
     first.run(here, shell.run, yes=yes)
 
 
-@click.command()
+@click.command(short_help="Check all that a session needs.")
 @click.option("--fix", is_flag=True, help="Mend what is safe to mend, and say what was done.")
 @as_json
 @common

@@ -72,7 +72,7 @@ def start(
     )  # fmt: skip
 
 
-@click.command()
+@click.command(short_help="Start a session like NAME anew.")
 @any_name
 @settings
 @click.option("--profile", metavar="NAME", help="Take the settings of a profile on top.",

@@ -11,7 +11,7 @@ from rps_core.options import common
 SHELLS = ("bash", "fish", "zsh")
 
 
-@click.command()
+@click.command(short_help="Print what makes a shell complete rps.")
 @click.argument("shell", required=False, type=click.Choice(SHELLS))
 @click.option("--refresh", is_flag=True, hidden=True)
 @common
@@ -30,7 +30,7 @@ def completion(*, shell: str | None, refresh: bool, **options: Any) -> None:
         click.echo(shell_scripts.script(click.get_current_context().find_root().command, shell))
 
 
-@click.command()
+@click.command(short_help="Print rps(1), the page of the manual.")
 def man() -> None:
     """Print rps(1), the page of the manual: `rps man | man -l -`."""
     from rps_core import manual
