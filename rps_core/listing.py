@@ -31,14 +31,11 @@ def print_list(find: Callable[[], tuple[Here, Store]], *, everything: bool) -> N
     if not records:
         click.echo("No sessions. `rps start` starts one.", err=True)
         return
-    if all(record.ended is not None for record in records):
-        print_table(sessions.survey(records, None, store, shell.run))
-        return
     area = Area(sys.stdout)
-    if area.live:
+    if area.live and not _over(records):
         area.draw(_lines([_from_the_record(r) for r in records], area.columns), clip=True)
     try:
-        found = sessions.survey(records, find()[0], store, shell.run)
+        found = _as_they_are(records, find, store)
     finally:
         area.clear()
     print_table(found)
@@ -48,10 +45,7 @@ def surveyed(find: Callable[[], tuple[Here, Store]], *, everything: bool) -> lis
     """The living sessions, with `everything` the ended too, as `--json` gives them."""
     store = Store(paths.sessions_dir())
     records = [r for r in store.records() if everything or r.ended is None]
-    if all(record.ended is not None for record in records):
-        return sessions.survey(records, None, store, shell.run)
-    here, store = find()
-    return sessions.survey(records, here, store, shell.run)
+    return _as_they_are(records, find, store)
 
 
 def print_table(found: Sequence[Session]) -> None:
@@ -61,6 +55,17 @@ def print_table(found: Sequence[Session]) -> None:
     silent = {plain(session.service_away) for session in found if session.service_away}
     for words in sorted(silent):
         click.echo(f"Not known is what the service would say: {words}", err=True)
+
+
+def _over(records: Sequence[Record]) -> bool:
+    return all(record.ended is not None for record in records)
+
+
+def _as_they_are(
+    records: Sequence[Record], find: Callable[[], tuple[Here, Store]], store: Store
+) -> list[Session]:
+    """Where all are over, nobody need be asked, nor the cluster be known."""
+    return sessions.survey(records, None if _over(records) else find()[0], store, shell.run)
 
 
 def _from_the_record(record: Record) -> Session:
