@@ -36,7 +36,20 @@ class _Connection(web.RequestHandler):
 
 
 class HttpServer(web.Server):
-    """aiohttp's server, with our limits."""
+    """aiohttp's server, with our limits, and an end after which nothing is taken up."""
+
+    _ended = False
+
+    async def end(self, seconds: float) -> None:
+        """Let calls that are under way have so long for their answer, and close all connections."""
+        self._ended = True
+        await self.shutdown(seconds)
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """aiohttp's; but one that was in its TLS handshake when the others were closed comes too late."""
+        super().connection_made(handler, transport)
+        if self._ended:
+            handler.force_close()
 
     def __call__(self) -> web.RequestHandler:
         """What takes the next connection."""

@@ -119,7 +119,7 @@ async def serve(
             administering.close()
             service.waiting.close()
             routes.close()  # what is under way ends; calls of the API that are get their answer
-            await asyncio.gather(server.shutdown(timeout=1), admin.shutdown(timeout=1))
+            await asyncio.gather(server.end(1), admin.shutdown(timeout=1))
             await service.end()
             await accepting.wait_closed()
             _log.info("stopped")

@@ -113,7 +113,7 @@ class _Worker(Entry):
         if self._accepting is not None:
             self._accepting.close()
         self._routes.close()
-        await self._server.shutdown(timeout=1)
+        await self._server.end(1)
         self._door.end()
 
     async def _elsewhere(

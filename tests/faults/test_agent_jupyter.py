@@ -108,6 +108,24 @@ def start_kernel(session: Path, stand: StandIn, code: str) -> None:
     assert execute(session, new_kernel(session, stand), code) == "up\n"
 
 
+def start_busy_kernel(session: Path, stand: StandIn, agent: int) -> dict[int, int]:
+    """A kernel that ignores signals and has two children in sessions of their own; what runs below the
+    agent once both are there: a child of no parent is found by nobody in the moment that it gets a new one.
+    """
+    start_kernel(session, stand, BUSY)
+
+    def look() -> dict[int, int]:
+        found = descendants(agent)
+        commands = []
+        for pid in found:
+            with suppress(OSError):  # ended since it was listed
+                commands.append(Path(f"/proc/{pid}/cmdline").read_bytes())
+        both = all(b"sleep\0%d\0" % seconds in commands for seconds in (1001, 1002))
+        return found if both else {}
+
+    return until(look, "both children of the kernel")
+
+
 def tcp_listeners(processes: Iterable[int]) -> set[int]:
     """The ports where these processes listen."""
     inodes = set()
@@ -406,8 +424,7 @@ def test_notebook_6(stand: StandIn, tmp_path: Path, notebook_6: str) -> None:
     with agent(session, "notebook") as process:
         event(session, "ready")
         assert list((session / "run").glob("nbserver-*.json"))
-        start_kernel(session, stand, BUSY)
-        processes = descendants(process.pid)
+        processes = start_busy_kernel(session, stand, process.pid)
         process.terminate()
         assert process.wait(30) == 0
         assert gone(processes)
@@ -690,8 +707,7 @@ def test_the_service_hangs_at_the_end(session: Path, stand: StandIn) -> None:
 def test_a_busy_kernel_that_ignores_everything_is_gone(session: Path, stand: StandIn) -> None:
     with agent(session) as process:
         event(session, "ready")
-        start_kernel(session, stand, BUSY)
-        processes = descendants(process.pid)
+        processes = start_busy_kernel(session, stand, process.pid)
         sessions = {os.getsid(pid) for pid in processes}
         assert len(processes) >= 4
         assert len(sessions) >= 3  # the kernel's own, and those of its children
@@ -704,8 +720,7 @@ def test_a_busy_kernel_that_ignores_everything_is_gone(session: Path, stand: Sta
 def test_a_second_term_waits_for_nothing(session: Path, stand: StandIn) -> None:
     with agent(session) as process:
         event(session, "ready")
-        start_kernel(session, stand, BUSY)
-        processes = descendants(process.pid)
+        processes = start_busy_kernel(session, stand, process.pid)
         stand.answers["revoke"] = hang
         process.terminate()
         until(lambda: stand.count("revoke"), "the first call of the end")
@@ -732,8 +747,7 @@ def test_a_session_whose_directory_was_removed_ends(session: Path, stand: StandI
 def test_a_killed_application_ends_the_session(session: Path, stand: StandIn) -> None:
     with agent(session) as process:
         event(session, "ready")
-        start_kernel(session, stand, BUSY)
-        processes = descendants(process.pid)
+        processes = start_busy_kernel(session, stand, process.pid)
         os.kill(event(session, "application")["pid"], signal.SIGKILL)
         assert process.wait(30) == 1
         assert gone(processes)

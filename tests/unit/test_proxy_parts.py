@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +17,7 @@ from rps_proxy.engines import Target
 from rps_proxy.headers import BadHeadError, provenance, request_head, response_head, without_domain
 from rps_proxy.hosts import Hosts
 from rps_proxy.leases import Leases
+from rps_proxy.listener import HttpServer
 from rps_proxy.networks import AddressSet, plain
 from rps_proxy.pages import PAGES, Pages
 from rps_proxy.routes import Route, Routes
@@ -249,3 +252,30 @@ def test_pages_work_under_their_own_policy(state: str) -> None:
     assert refreshes == ("page.js" in text) == (PAGES[state].status >= 500)
     assert f'<html lang="en" data-state="{state}">' in text
     assert 'name="viewport"' in text
+
+
+async def test_a_connection_that_comes_after_the_end_is_not_taken_up() -> None:
+    taken: list[str] = []
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        taken.append(request.path)
+        return web.Response()
+
+    async def ask(path: str) -> bytes:
+        reader, writer = await asyncio.open_connection(*address)
+        try:
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+            return await reader.read()
+        except ConnectionResetError:
+            return b""
+        finally:
+            writer.close()
+
+    server = HttpServer(answer)
+    accepting = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    async with accepting:
+        address = accepting.sockets[0].getsockname()
+        assert b"200 OK" in await ask("/before")
+        await server.end(1)
+        assert await ask("/after") == b""
+    assert taken == ["/before"]
