@@ -15,7 +15,7 @@ help: ## list the targets
 
 .PHONY: test
 test: system dev lint ## install what the tests need, then lint and run every test
-	$(BIN)/python -m pytest --numprocesses 3
+	$(BIN)/python -m pytest --numprocesses 2
 
 .PHONY: unit
 unit: dev ## the fast tests only
