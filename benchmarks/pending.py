@@ -13,7 +13,8 @@ from dataclasses import replace
 
 from rps_core import cluster, paths
 from rps_core.client import configured_client
-from rps_core.store import Record, Secrets, Store
+from rps_core.record import Record, Secrets
+from rps_core.store import Store
 
 _AT_ONCE = 240  # names of one user that may wait: below the service's `limits.pending_per_user`
 

@@ -12,13 +12,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from rps_core import config, profiles, sessions
+from rps_core import config, profiles
 from rps_core.cluster import Here
 from rps_core.errors import NotFoundError, UsageError
 from rps_core.log import get_logger
 from rps_core.planning import Plan, packaged_template
+from rps_core.record import Record
 from rps_core.settings import EARLIER, OPTIONS, Given, Loaded, Settings
-from rps_core.store import Record, Store
+from rps_core.store import Store, latest
 
 log = get_logger(__name__)
 
@@ -84,7 +85,7 @@ def recorded(record: Record) -> tuple[dict[str, object], list[str]]:
 
 def _last(records: Iterable[Record], cluster: str) -> Record:
     """The last session on this cluster whose job the scheduler took."""
-    found = sessions.latest(records).get(cluster)
+    found = latest(records).get(cluster)
     if found is None:
         raise NotFoundError(
             f"No session that you started on {cluster} is remembered",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rps_core.errors import ServiceError, UsageError
 from rps_core.node.agent import NotTheService, Service, ServiceAway, ServiceRefused
-from rps_core.store import Endpoint, Record
+from rps_core.record import Endpoint, Record
 
 if TYPE_CHECKING:
     from rps_core.satellite import Satellite

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from rps_core import sessions
 from rps_core.job_reports import Reporter
 from rps_core.models import JobStatus, Unknown
-from rps_core.sessions import Session
+from rps_core.record import Record
+from rps_core.session import Session
 from rps_core.shell import Shell
-from rps_core.store import Record, Store
+from rps_core.store import Store
 
 if TYPE_CHECKING:
     from rps_core.cluster import Here

@@ -15,8 +15,8 @@ from pathlib import Path
 from rps_core.cluster import Here
 from rps_core.errors import SchedulerError, UsageError
 from rps_core.models import Job, JobPhase, Known, Unknown
+from rps_core.record import Record
 from rps_core.shell import Shell
-from rps_core.store import Record
 
 _A_YEAR = timedelta(days=365)  # for an allocation without an end
 

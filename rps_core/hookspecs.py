@@ -31,8 +31,8 @@ if TYPE_CHECKING:
         SessionSpec,
         Submission,
     )
+    from rps_core.record import Record
     from rps_core.shell import Shell
-    from rps_core.store import Record
 
 hookspec = HookspecMarker("rps")
 

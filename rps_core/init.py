@@ -19,8 +19,8 @@ import click
 from rps_core import choices, config, environments, paths, yaml_text
 from rps_core.cluster import Here
 from rps_core.errors import UsageError
+from rps_core.session_files import SessionFiles
 from rps_core.shell import Shell
-from rps_core.store import SessionFiles
 
 HEADER = """\
 # Your settings for rps, begun by `rps init`. Edit them as you like: `rps config --check` looks them over,

@@ -13,9 +13,10 @@ import click
 from rps_core import causes, sessions, shell, why
 from rps_core.errors import RpsError
 from rps_core.models import Evidence
+from rps_core.record import Record
 from rps_core.screen import Area
-from rps_core.sessions import Session
-from rps_core.store import Record, Store
+from rps_core.session import Session
+from rps_core.store import Store
 from rps_core.wording import plain, reason_in_full
 
 if TYPE_CHECKING:

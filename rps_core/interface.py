@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rps_core import causes, client, paths, recovery, sessions, shell, view
+from rps_core import causes, client, ending, paths, recovery, sessions, shell, view
 from rps_core import follow as following
 from rps_core.account import login_name
 from rps_core.errors import InterruptedByUserError, JobError, NotFoundError, UsageError
 from rps_core.follow import Sight
 from rps_core.log import before_each_line
+from rps_core.record import Record
 from rps_core.screen import Area
-from rps_core.sessions import Session
-from rps_core.store import Record, Store
+from rps_core.session import Session, come_back
+from rps_core.store import Store
 from rps_core.wording import duration, for_a_terminal, plain, reason_in_full
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def follow(
             record, here, store, shell.run, screen.show, until_over=until_over, timeout=timeout
         )
     except KeyboardInterrupt:
-        raise InterruptedByUserError(sessions.come_back(record)) from None
+        raise InterruptedByUserError(come_back(record)) from None
     finally:
         screen.done()
     return session
@@ -192,7 +193,7 @@ def stop(find: FindHere, name: str | None, *, everything: bool) -> list[Session]
         record = store.find(name)
         if record.ended is not None:
             return sessions.survey([record], None, store, shell.run)
-        return [sessions.stop(record, find()[0], store, shell.run)]
+        return [ending.stop(record, find()[0], store, shell.run)]
     living = [record for record in store.records() if record.ended is None]
     if not living:
         return []
@@ -201,7 +202,7 @@ def stop(find: FindHere, name: str | None, *, everything: bool) -> list[Session]
     failure: Exception | None = None
     for record in living:
         try:
-            stopped.append(sessions.stop(record, here, store, shell.run))
+            stopped.append(ending.stop(record, here, store, shell.run))
         except Exception as error:  # noqa: BLE001 - raised again below, when the others have had their turn
             failure = failure or error
     if failure:

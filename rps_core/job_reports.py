@@ -16,7 +16,8 @@ from rps_core.models import Gone, JobPhase, JobStatus, Known, Outcome
 
 if TYPE_CHECKING:
     from rps_core.cluster import Here
-    from rps_core.store import Record, Store
+    from rps_core.record import Record
+    from rps_core.store import Store
 
 AGAIN_AFTER = (
     60.0  # seconds after which a queue's word is given again, so that it does not look old

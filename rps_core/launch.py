@@ -13,10 +13,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from rps_core import again, remembered, sessions
+from rps_core import again, remembered
 from rps_core.account import login_name
 from rps_core.client import Client, Issued, configured_client
 from rps_core.cluster import Here
+from rps_core.ending import end_job
 from rps_core.errors import (
     InterruptedByUserError,
     JobError,
@@ -28,8 +29,11 @@ from rps_core.interrupts import Held
 from rps_core.log import get_logger
 from rps_core.models import Job, SessionSpec
 from rps_core.planning import Plan
+from rps_core.record import Endpoint, Record, Secrets
+from rps_core.session import come_back
+from rps_core.session_files import SessionFiles
 from rps_core.shell import Shell
-from rps_core.store import Endpoint, Record, Secrets, SessionFiles, Store
+from rps_core.store import Store, prune
 
 PLACEHOLDER = "three-random-words"
 _FOR_THE_NODE = (
@@ -55,7 +59,7 @@ def start(here: Here, plan: Plan, store: Store, shell: Shell, held: Held) -> Rec
         KeyboardInterrupt: `held` had one before the job was submitted.
     """
     store.probe()
-    sessions.prune(store, here.loaded.settings.keep_ended)
+    prune(store, here.loaded.settings.keep_ended)
     client = configured_client(here.loaded)
     cluster = here.site.cluster
     issued = client.issue(cluster=cluster.name, scheduler=cluster.scheduler, user=login_name())
@@ -92,7 +96,7 @@ def start(here: Here, plan: Plan, store: Store, shell: Shell, held: Held) -> Rec
         _link(here, client, store, record, issued, shell)
         here.site.session_started(record)
     except KeyboardInterrupt:
-        raise InterruptedByUserError(sessions.come_back(record)) from None
+        raise InterruptedByUserError(come_back(record)) from None
     return record
 
 
@@ -159,7 +163,7 @@ def _has_ended(store: Store, record: Record) -> bool:
 def _stopped_meanwhile(here: Here, store: Store, record: Record, shell: Shell) -> JobError:
     directory = store.files(record.name).directory
     job = Job(id=str(record.job_id), tag=record.tag, session_dir=directory)
-    sessions.end_job(record, job, here, shell)
+    end_job(record, job, here, shell)
     reason = "stopped while it was being started"
     store.end(record, now=time.time(), outcome="ended", reason=reason, cause="stopped")
     return JobError(f"{record.name} was {reason}", "Nothing is left of it.")

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from rps_core import paths, sessions, shell
+from rps_core.record import Record
 from rps_core.screen import Area
-from rps_core.sessions import Session
-from rps_core.store import Record, Store
+from rps_core.session import Session
+from rps_core.store import Store
 from rps_core.wording import duration, plain, reason_in_full
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from rps_core.screen import Area
-from rps_core.sessions import Session
+from rps_core.session import Session
 from rps_core.store import Store
 
 READ_WITHIN = 20.0  # seconds that a browser is given to come up and read the file

@@ -30,10 +30,10 @@ from rps_core.models import (
     Unknown,
 )
 from rps_core.quantities import format_walltime
+from rps_core.record import Record
 from rps_core.rendering import render
 from rps_core.schedulers.slurm_cluster_name import slurm_cluster_name
 from rps_core.shell import Finished, Shell
-from rps_core.store import Record
 
 hookimpl = HookimplMarker("rps")
 

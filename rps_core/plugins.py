@@ -31,8 +31,8 @@ from rps_core.models import (
     SessionSpec,
     Submission,
 )
+from rps_core.record import Record
 from rps_core.shell import Shell, run
-from rps_core.store import Record
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable

@@ -15,8 +15,9 @@ from rps_core.models import Gone, JobStatus, Outcome, Submission, Unknown
 
 if TYPE_CHECKING:
     from rps_core.cluster import Here
+    from rps_core.record import Record
     from rps_core.shell import Shell
-    from rps_core.store import Record, Store
+    from rps_core.store import Store
 
 log = get_logger(__name__)
 

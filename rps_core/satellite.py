@@ -21,7 +21,7 @@ from rps_core.models import JobPhase, Known, Unknown
 from rps_core.node import agent
 from rps_core.node.agent import NotTheService, ServiceAway, ServiceRefused
 from rps_core.quantities import format_walltime
-from rps_core.store import Endpoint
+from rps_core.record import Endpoint
 
 ROUTE_HOURS = 49  # a route's life at the older service, whatever becomes of the job
 _LATE = 180.0  # seconds after the redeeming from which on the route is overdue

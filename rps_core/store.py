@@ -9,218 +9,27 @@ therefore stands in a file of its own, which is never taken back. The launcher a
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import json
 import os
 import shutil
-import stat
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from rps_core.errors import NotFoundError, RpsError, UsageError
 from rps_core.log import get_logger
-from rps_core.models import Job
+from rps_core.record import Endpoint, Record, Secrets
+from rps_core.session_files import SessionFiles, unless_stale
 
 log = get_logger(__name__)
 
 _SESSION_SIZE = 192 * 1024  # bytes, more than the files of a session take at its start
 _HOUR = 3600.0
-_TAIL = 32 * 1024  # bytes of a log in which its end is told
-# NFS: another host replaced a file between our look at its name and at its content.
-_STALE_TRIES = 3
 # The fields of a record that end.json holds.
 _AT_THE_END = ("ended", "outcome", "reason", "cause")
-
-Read = TypeVar("Read")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """How to reach a service: the name it must prove, its port, and where to connect instead of asking
-    DNS (`*.localhost` names, which glibc does not resolve). `ca_file`: null for the system's store.
-    `protocol`: what it speaks, `rps` or `satellite` (docs/protocol.md).
-    """
-
-    host: str
-    port: int
-    connect: str | None = None
-    ca_file: str | None = None
-    protocol: str = "rps"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """What the launcher keeps of a session. Times are Unix seconds; secrets are not in here.
-
-    `submitting` is set before the scheduler is asked: from then on there may be a job, even if `job_id`
-    was never noted. `ended` is null while the session may still live; `outcome` is then null too,
-    else `ended` or `failed`, `reason` says why, and `cause` is the word for it (`causes.OVER`).
-    `settings`: what it was started with, by dotted key, for another like it (`again`).
-    `inside`: it runs in an allocation that its user holds, which is its job and goes on when it ends.
-    `held`: it runs in an allocation that its user holds, which is its job and goes on when it ends.
-    """
-
-    name: str
-    tag: str
-    cluster: str
-    site: str
-    scheduler: str
-    url: str
-    endpoint: Endpoint
-    own_service: bool
-    app: str
-    directory: str
-    walltime: int
-    created: float
-    job_id: str | None = None
-    submitting: bool = False
-    ended: float | None = None
-    outcome: str | None = None
-    reason: str | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
-    inside: bool = False
-    cause: str | None = None
-
-    def is_called(self, prefix: str) -> bool:
-        """Whether the session's name begins so, or the host in its URL: at the older service they differ."""
-        host = self.url.partition("//")[2]
-        return self.name.startswith(prefix) or host.startswith(prefix)
-
-    def visit_url(self, secrets: Secrets | None) -> str | None:
-        """The URL with its token; None once the session has no secrets any more."""
-        return f"{self.url}?token={secrets.token}" if secrets else None
-
-
-@dataclass(frozen=True, slots=True)
-class Secrets:
-    """What speaks for the session to the service (its claim, or where the service knows none its name
-    there), and the notebook's own token."""
-
-    claim: str
-    token: str
-
-    def __repr__(self) -> str:
-        return "Secrets(…)"
-
-
-class SessionFiles:
-    """The directory of one session."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.record_file = directory / "session.json"
-        self.end_file = directory / "end.json"
-        self.log_file = directory / "job.log"
-        self.script = directory / "batch.sh"
-
-    def job(self, record: Record) -> Job | None:
-        """The session's job as plugins see it; None before it is submitted."""
-        if record.job_id is None:
-            return None
-        return Job(id=record.job_id, tag=record.tag, session_dir=self.directory)
-
-    def write(self, name: str, text: str, mode: int = 0o600, *, lasting: bool = True) -> Path:
-        """Replace a file whole. Where it is `lasting` it is on disk before its name is; what only the job
-        reads need not outlive this machine's crash, which may cost the job.
-        """
-        path = self.directory / name
-        temporary = self.directory / f".{name}.{os.getpid()}.{time.monotonic_ns()}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        descriptor = os.open(temporary, flags, mode)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(os.fsencode(text))  # a path need not be UTF-8
-                stream.flush()
-                if lasting:
-                    os.fsync(stream.fileno())
-            temporary.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
-        return path
-
-    def secrets(self) -> Secrets | None:
-        """The secrets, while the session has any: whoever ends it removes them.
-
-        Raises:
-            RpsError: somebody else could have read or planted them.
-        """
-        path = self.directory / "claim.json"
-        try:
-            descriptor = _unless_stale(lambda: os.open(path, os.O_RDONLY | os.O_NOFOLLOW))
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise RpsError(f"{path} cannot be read: {error.strerror}") from None
-        with os.fdopen(descriptor, encoding="utf-8") as stream:
-            status = os.fstat(stream.fileno())
-            if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
-                raise RpsError(
-                    f"{path} is not private to you (owner {status.st_uid}, "
-                    f"mode {stat.S_IMODE(status.st_mode):04o})",
-                    "Stop the session with `rps stop`: its secrets may be known to others.",
-                )
-            text = stream.read()
-        try:
-            found = json.loads(text)
-            secrets = Secrets(claim=found["claim"], token=found["token"])
-            if not (_is_word(secrets.claim) and _is_word(secrets.token)):
-                raise ValueError
-        except (ValueError, KeyError, TypeError):
-            # Not the error's own text: it may quote the file.
-            raise RpsError(f"{path} is damaged", "`rps stop` ends the session.") from None
-        return secrets
-
-    def remove_secrets(self) -> None:
-        """Remove what nobody needs once the session has ended."""
-        from rps_core.node.agent import remove_sockets_directory
-
-        for name in ("claim.json", "open.html"):  # the second: of an `rps open` that was killed
-            (self.directory / name).unlink(missing_ok=True)
-        remove_sockets_directory(str(self.directory / "run"))
-        shutil.rmtree(self.directory / "run", ignore_errors=True)
-
-    def events(self) -> list[dict[str, Any]]:
-        """What the agent wrote, oldest first; a line that is still being written is left out."""
-        try:
-            events = self.directory / "events.jsonl"
-            text = _unless_stale(lambda: events.read_text("utf-8", "replace"))
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            log.warning("events not read", session=self.directory.name, reason=error.strerror)
-            return []
-        found = []
-        for line in text.splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
-                event = json.loads(line)
-                if isinstance(event, dict) and isinstance(event.get("time"), int | float):
-                    found.append(event)
-        return found
-
-    def last_lines(self) -> list[str]:
-        """The end of all that the job wrote: of `job.log`, and of what Torque and PBS deliver at the end."""
-        lines: list[str] = []
-        for name in ("spool.log", self.log_file.name):
-            with contextlib.suppress(OSError), (self.directory / name).open("rb") as stream:
-                stream.seek(0, os.SEEK_END)
-                stream.seek(max(0, stream.tell() - _TAIL))
-                lines += stream.read().decode("utf-8", "replace").splitlines()
-        return lines
-
-    def noted_job_id(self) -> str | None:
-        """The job's id as the job itself noted it, for a launcher that was killed before it could."""
-        with contextlib.suppress(OSError):
-            text = (self.directory / "job-id").read_text("utf-8", "replace").strip()
-            if text:
-                return text
-        started = (e.get("job_id") for e in self.events() if e.get("event") == "started")
-        return next((str(job_id) for job_id in started if job_id), None)
 
 
 class Store:
@@ -306,7 +115,7 @@ class Store:
         """
         path = self.files(name).record_file
         try:
-            found = json.loads(_unless_stale(lambda: path.read_text("utf-8")))
+            found = json.loads(unless_stale(lambda: path.read_text("utf-8")))
             values = {**found, "endpoint": Endpoint(**found["endpoint"]), **self._end_of(name)}
             kinds = _kinds()
             record = Record(**{key: value for key, value in values.items() if key in kinds})
@@ -332,7 +141,7 @@ class Store:
     def _end_of(self, name: str) -> dict[str, Any]:
         """What end.json says (ValueError and its like: nothing that can be read)."""
         try:
-            found = json.loads(_unless_stale(lambda: self.files(name).end_file.read_text("utf-8")))
+            found = json.loads(unless_stale(lambda: self.files(name).end_file.read_text("utf-8")))
         except FileNotFoundError:
             return {}
         return {"submitting": False, **{key: found[key] for key in _AT_THE_END}}
@@ -415,6 +224,25 @@ class Store:
         shutil.rmtree(self.files(name).directory, ignore_errors=True)
 
 
+def latest(records: Iterable[Record]) -> dict[str, Record]:
+    """The last session of each cluster whose job the scheduler took."""
+    found: dict[str, Record] = {}
+    for record in sorted(records, key=lambda record: record.created):
+        if record.job_id is not None:
+            found[record.cluster] = record
+    return found
+
+
+def prune(store: Store, keep_days: float) -> None:
+    """Forget sessions that ended long ago, but for the last of each cluster: `rps start --last`."""
+    limit = time.time() - keep_days * 86400
+    records = list(store.records())
+    kept = {record.name for record in latest(records).values()}
+    for record in records:
+        if record.name not in kept and record.ended is not None and record.ended < limit:
+            store.remove(record.name)
+
+
 def _make_private(directory: Path) -> None:
     """Make a directory, each missing parent too, for its owner alone whatever the umask is."""
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
@@ -433,23 +261,8 @@ def _merged(known: Record, record: Record) -> Record:
     return record
 
 
-def _unless_stale(read: Callable[[], Read]) -> Read:
-    """What `read` answers; asked again where NFS had handed out a file that was replaced just then."""
-    for _ in range(_STALE_TRIES):
-        try:
-            return read()
-        except OSError as error:
-            if error.errno != errno.ESTALE:
-                raise
-    return read()
-
-
 @functools.cache
 def _kinds() -> dict[str, Any]:
     """Of each field the types that `isinstance` takes."""
     hints = get_type_hints(Record)
     return {key: dict if get_origin(kind) is dict else kind for key, kind in hints.items()}
-
-
-def _is_word(text: object) -> bool:
-    return isinstance(text, str) and text.isascii() and text.isprintable() and " " not in text

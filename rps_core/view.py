@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from rps_core.follow import STAGES, Sight
-from rps_core.sessions import Session
+from rps_core.session import Session
 from rps_core.wording import (
     age_of_estimate,
     clock_time,

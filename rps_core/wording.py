@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rps_core.quantities import format_walltime
 
 if TYPE_CHECKING:
-    from rps_core.sessions import Session
+    from rps_core.session import Session
 
 # But for ends of lines, tabs, and colours as ESC [ 31 m.
 _CONTROL = re.compile(r"(\x1b\[[0-9;]{0,32}m)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")

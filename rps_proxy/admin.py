@@ -25,7 +25,7 @@ from rps_proxy.jobs import LONGEST_FEED, Feed
 from rps_proxy.metrics import CONTENT_TYPE, exposition
 from rps_proxy.names import is_name
 from rps_proxy.operate import SOCKET_FILE, described
-from rps_proxy.registry import Phase
+from rps_proxy.session import Phase
 from rps_proxy.unix_socket import private_socket
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from rps_proxy.jobs import FeedCalls, report
 from rps_proxy.keys import SharedKey, bearer
 from rps_proxy.munge import HEADER, Munge
 from rps_proxy.names import is_name
-from rps_proxy.registry import JobState, Phase, Request, Session
+from rps_proxy.session import JobState, Phase, Request, Session
 from rps_proxy.standing import words_for
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from rps_core.log import get_logger, without_secrets
 from rps_proxy.counters import Counters
 
 if TYPE_CHECKING:
-    from rps_proxy.registry import Session
+    from rps_proxy.session import Session
 
 _MINUTE = 60.0
 

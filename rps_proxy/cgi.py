@@ -21,7 +21,7 @@ from rps_proxy.bodies import content
 from rps_proxy.group_commit import BusyError, RefusedError
 from rps_proxy.names import is_name
 from rps_proxy.networks import AddressSet
-from rps_proxy.registry import JobReport, JobState, Phase, Request, Session
+from rps_proxy.session import JobReport, JobState, Phase, Request, Session
 
 if TYPE_CHECKING:
     from rps_proxy.service import Service

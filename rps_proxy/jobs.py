@@ -18,7 +18,7 @@ from rps_proxy.group_commit import RefusedError
 from rps_proxy.keys import SharedKey
 from rps_proxy.names import is_name
 from rps_proxy.networks import AddressSet
-from rps_proxy.registry import JobReport, JobState
+from rps_proxy.session import JobReport, JobState
 
 if TYPE_CHECKING:
     from rps_proxy.service import Service

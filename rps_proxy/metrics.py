@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rps_proxy.readiness import CAUSES
-from rps_proxy.registry import Phase
+from rps_proxy.session import Phase
 
 if TYPE_CHECKING:
     from rps_proxy.engines import Traffic

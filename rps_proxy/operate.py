@@ -16,7 +16,7 @@ from rps_core.errors import NotFoundError, ServiceError
 from rps_proxy.unix_socket import short_path
 
 if TYPE_CHECKING:
-    from rps_proxy.registry import Session
+    from rps_proxy.session import Session
     from rps_proxy.settings import Settings
 
 SOCKET_FILE = "admin.sock"
@@ -92,7 +92,8 @@ def sessions(settings: Settings) -> list[dict[str, Any]]:
     if answer is not None:
         found: list[dict[str, Any]] = json.loads(answer)
         return found
-    from rps_proxy.registry import Phase, Registry
+    from rps_proxy.registry import Registry
+    from rps_proxy.session import Phase
 
     registry = Registry(_registry_file(settings))
     try:

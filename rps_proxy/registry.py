@@ -6,151 +6,28 @@ on a second connection; with a write-ahead log neither waits for the other.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import sqlite3
 import time
-from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import IntEnum, StrEnum
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rps_core.errors import ServiceError
 from rps_proxy.group_commit import BusyError, GroupCommit, RefusedError
 from rps_proxy.names import new_name
+from rps_proxy.registry_file import SCHEMA_VERSION, bring_up_to_date, connect
+from rps_proxy.session import JobReport, JobState, Phase, Request, Session, digest
 
-SCHEMA_VERSION = 3
 OVER_FOR_GOOD = (
     3600.0  # seconds after which a job that was said to be over will not redeem any more
 )
 
-_SCHEMA = """
-CREATE TABLE sessions (
-    name      TEXT PRIMARY KEY,
-    claim     BLOB NOT NULL,               -- SHA-256 of the claim
-    phase     INTEGER NOT NULL DEFAULT 0,
-    cluster   TEXT,
-    scheduler TEXT,
-    user      TEXT,
-    source    TEXT NOT NULL,               -- address that asked for the name
-    job_id    TEXT,                        -- as linked by the launcher
-    run_id    TEXT,                        -- job id as given by the agent with its redemption
-    address   TEXT,
-    port      INTEGER,
-    reason    TEXT,                        -- why it is gone
-    created   REAL NOT NULL,               -- this and those below: seconds since 1970
-    lapsed    REAL,                        -- when the lease ran out; null while it holds
-    ended     REAL
-) WITHOUT ROWID;
-CREATE INDEX pending ON sessions (source, user) WHERE phase < 2;
-CREATE INDEX by_phase ON sessions (phase);
-CREATE TRIGGER phases_never_go_back BEFORE UPDATE OF phase ON sessions WHEN NEW.phase < OLD.phase
-BEGIN SELECT RAISE(ABORT, 'a phase never goes back'); END;
-"""
-
-# From each version to the next; a new registry takes all of these steps.
-_MIGRATIONS = {
-    2: """
-ALTER TABLE sessions ADD COLUMN old_dialect INTEGER NOT NULL DEFAULT 0; -- issued without a claim
-ALTER TABLE sessions ADD COLUMN authenticated INTEGER NOT NULL DEFAULT 0; -- `user` was proved
-ALTER TABLE sessions ADD COLUMN job_state TEXT;    -- what was last said of the job: see JobState
-ALTER TABLE sessions ADD COLUMN job_reason TEXT;   -- why it waits or ended, in plain words
-ALTER TABLE sessions ADD COLUMN job_estimate REAL; -- when the scheduler expects it to start
-ALTER TABLE sessions ADD COLUMN job_seen REAL;     -- when that was said
-CREATE INDEX by_job ON sessions (job_id) WHERE phase < 3;
-""",
-    3: """
-ALTER TABLE sessions ADD COLUMN redeemed REAL;
-CREATE INDEX pending_of_user ON sessions (user) WHERE phase < 2 AND authenticated = 1;
-CREATE INDEX old_routes ON sessions (redeemed) WHERE phase = 2 AND old_dialect = 1;
-""",
-}
 
 _COLUMNS = (
     "name, claim, phase, job_id, run_id, address, port, reason, created, lapsed, ended, cluster,"
     " scheduler, user, source, old_dialect, job_state, job_reason, job_estimate, job_seen"
 )
-
-
-class Phase(IntEnum):
-    """How far a session has come. A phase is never left backwards."""
-
-    ISSUED = 0
-    LINKED = 1
-    READY = 2
-    GONE = 3
-
-
-class JobState(StrEnum):
-    """What a scheduler says of a session's job."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    GONE = "gone"
-
-
-@dataclass(frozen=True, slots=True)
-class JobReport:
-    """What somebody who may ask the scheduler said of a job; `estimate` in seconds since 1970."""
-
-    state: JobState
-    reason: str | None = None
-    estimate: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """One row of the registry. Times are seconds since 1970, `claim` is a SHA-256 digest.
-
-    `job_state` is what was said of the job at `job_seen`; `job_reason`, in words for the page of the
-    session, why it waits or is over. A session of the old dialect has no claim.
-    """
-
-    name: str
-    claim: bytes
-    phase: Phase
-    job_id: str | None
-    run_id: str | None
-    address: str | None
-    port: int | None
-    reason: str | None
-    created: float
-    lapsed: float | None
-    ended: float | None
-    cluster: str | None
-    scheduler: str | None
-    user: str | None
-    source: str
-    old_dialect: bool
-    job_state: JobState | None
-    job_reason: str | None
-    job_estimate: float | None
-    job_seen: float | None
-
-    def opens_with(self, claim: str) -> bool:
-        """Whether `claim` is this session's, compared in constant time."""
-        return hmac.compare_digest(self.claim, digest(claim)) and not self.old_dialect
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Who asks for a name. `source` is the caller's address, the rest is what it says of itself.
-
-    `authenticated`: the user was proved, and is not only said. `old_dialect`: asked without a claim.
-    """
-
-    source: str
-    cluster: str | None = None
-    scheduler: str | None = None
-    user: str | None = None
-    authenticated: bool = False
-    old_dialect: bool = False
-
-
-def digest(claim: str) -> bytes:
-    """What is kept of a claim."""
-    return hashlib.sha256(claim.encode()).digest()
 
 
 class Registry:
@@ -162,9 +39,9 @@ class Registry:
 
     def __init__(self, path: Path) -> None:
         try:
-            writing = _open(path, 5.0)
-            _prepare(writing, path)
-            self._reader = _open(path, 0.2)  # all else waits meanwhile
+            writing = connect(path, 5.0)
+            bring_up_to_date(writing, path)
+            self._reader = connect(path, 0.2)  # all else waits meanwhile
         except sqlite3.Error as error:
             raise ServiceError(
                 f"The registry {path} cannot be opened: {error}",
@@ -413,45 +290,6 @@ class Registry:
             db.execute("DELETE FROM sessions WHERE phase = 3 AND ended < ?", (now - kept,))
 
         await self._writer.write(change)
-
-
-def _open(path: Path, patience: float) -> sqlite3.Connection:
-    """A connection that waits so many seconds where another holds the file."""
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=patience)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")  # an answer must survive a power cut, too
-    return db
-
-
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    db.execute("BEGIN IMMEDIATE")  # two processes must not both do this
-    try:
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA_VERSION:
-            raise ServiceError(
-                f"The registry {path} was written by a later version of rps (format {version}; "
-                f"this one reads up to {SCHEMA_VERSION}).",
-                "Run the version that wrote it, or give the service another directory.",
-            )
-        steps = [_SCHEMA] if version == 0 else []
-        steps += [step for to, step in _MIGRATIONS.items() if to > version]
-        for statement in _statements("".join(steps)):  # all of them or, after a crash, none
-            db.execute(statement)
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        db.execute("COMMIT")
-    finally:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-
-
-def _statements(script: str) -> Iterator[str]:
-    """Its statements one by one: `executescript` would commit what is open."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
 
 
 def _session(row: tuple[Any, ...]) -> Session:

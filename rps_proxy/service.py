@@ -23,7 +23,8 @@ from rps_proxy.leases import Leases
 from rps_proxy.metrics import Durations
 from rps_proxy.names import is_name
 from rps_proxy.operate import DRAINING_FILE, set_draining
-from rps_proxy.registry import JobReport, JobState, Phase, Registry, Session
+from rps_proxy.registry import Registry
+from rps_proxy.session import JobReport, JobState, Phase, Session
 from rps_proxy.settings import Settings
 from rps_proxy.standing import Standing, standing
 from rps_proxy.waiting import Waiting

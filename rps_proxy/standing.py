@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from rps_proxy.registry import JobState, Phase, Session
+from rps_proxy.session import JobState, Phase, Session
 
 # The states in which a page waits; it goes from one to the other without being loaded anew.
 WAITING = ("pending", "queued", "starting")

@@ -12,7 +12,7 @@ from rps_core.options import Command, any_name, as_json, chosen, common, complet
 
 if TYPE_CHECKING:
     from rps_core.cluster import Here
-    from rps_core.sessions import Session
+    from rps_core.session import Session
     from rps_core.settings import Given
     from rps_core.store import Store
 
@@ -104,8 +104,9 @@ def _start(
     here: Here, store: Store, *, inside: bool = False, dry_run: bool, wait: bool | None, info: bool,
     quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    from rps_core import held, interface, launch, planning, sessions, shell
+    from rps_core import held, interface, launch, planning, shell
     from rps_core.interrupts import Held
+    from rps_core.session import come_back
 
     allocation = held.allocation(here, store.records(), shell.run) if inside else None
     plan = planning.plan(here, shell.run, dry_run=dry_run, inside=allocation)
@@ -125,7 +126,7 @@ def _start(
         if info:
             interface.print_info(record, here, store)
     if interrupts.came:
-        raise InterruptedByUserError(sessions.come_back(record))
+        raise InterruptedByUserError(come_back(record))
     if follow:
         session = interface.follow(record, here, store, screen)
         if as_json:

@@ -12,9 +12,10 @@ from rps_core.cluster import Here
 from rps_core.errors import SchedulerError
 from rps_core.planning import Plan
 from rps_core.plugins import Detection, Plugins, Site
+from rps_core.record import Endpoint
 from rps_core.settings import Loaded
 from rps_core.shell import Finished, Shell
-from rps_core.store import Endpoint, Store
+from rps_core.store import Store
 
 CALL_TIME = 10.0  # seconds for one command or one step of the network
 PAGE_TIME = 60.0  # for the whole page

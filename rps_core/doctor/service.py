@@ -24,7 +24,7 @@ from rps_core.doctor.case import (
 )
 from rps_core.errors import ServiceError, UsageError
 from rps_core.node import agent
-from rps_core.store import Endpoint
+from rps_core.record import Endpoint
 
 _EXPIRES_SOON = 7  # days
 _SKEW_SEEN, _SKEW_BAD = 10.0, 120.0  # seconds; MUNGE and certificates fail from some minutes on

@@ -34,7 +34,7 @@ from rps_core.plugin import (
     hookimpl,
     render,
 )
-from rps_core.store import SessionFiles
+from rps_core.session_files import SessionFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from rps_core.plugin import Gone, Job, JobStatus, Outcome, Unknown
-from rps_core.store import SessionFiles
+from rps_core.session_files import SessionFiles
 
 _ENDING = (
     3600.0  # seconds past the walltime: a site may grant more (OverTimeLimit), and clocks differ

@@ -14,7 +14,7 @@ from signal import SIGTERM
 
 from rps_core.node.agent import send
 from rps_core.plugin import Job, SchedulerError, SessionSpec, hookimpl
-from rps_core.store import SessionFiles
+from rps_core.session_files import SessionFiles
 
 _DEAF = """trap '' HUP; exec "$1" """
 

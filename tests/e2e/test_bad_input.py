@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from rps_proxy.registry import Phase
+from rps_proxy.session import Phase
 
 
 def left_behind(installed: Any) -> list[str]:

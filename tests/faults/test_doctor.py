@@ -21,7 +21,8 @@ from rps_core.doctor import home, job, leftovers, machine, page, scheduler, serv
 from rps_core.doctor.case import Case, Finding, Verdict
 from rps_core.errors import UnhealthyError
 from rps_core.models import Question
-from rps_core.store import Endpoint, Record, Secrets, Store
+from rps_core.record import Endpoint, Record, Secrets
+from rps_core.store import Store
 from rps_proxy.authority import Authority
 from tests.older_service import OlderService
 from tests.tls_server import TlsServer

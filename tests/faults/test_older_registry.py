@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from rps_proxy.registry import SCHEMA_VERSION, Phase, Registry
+from rps_proxy.registry import Registry
+from rps_proxy.registry_file import SCHEMA_VERSION
+from rps_proxy.session import Phase
 
 REGISTRIES = Path(__file__).with_name("registries")
 MARKS = ("pwrite64", "fdatasync", "ftruncate", "unlink")

@@ -19,7 +19,7 @@ import pytest
 from rps_core.client import Client
 from rps_core.errors import ServiceError
 from rps_core.node.agent import Satellite, ServiceRefused
-from rps_core.store import Endpoint
+from rps_core.record import Endpoint
 from tests.faults.agent_stand import TOKEN, agent, event, events, session_directory, until
 from tests.older_service import DOMAIN, HTML, NOT_FOUND, TEXT, OlderService, older_service, oops
 

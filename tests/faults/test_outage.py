@@ -18,7 +18,8 @@ import pytest
 
 from rps_core.node.agent import BACK_OFF, ServiceAway
 from rps_core.node.agent import Service as Client
-from rps_proxy.registry import Phase, Registry, Request
+from rps_proxy.registry import Registry
+from rps_proxy.session import Phase, Request
 from tests.faults.fake_clock import Clock
 from tests.faults.service_stand import DOMAIN, Service, running_service, until
 

@@ -18,7 +18,7 @@ import pytest
 
 from rps_core.client import Client, client_of, own_endpoint
 from rps_core.errors import ServiceError, UsageError
-from rps_core.store import Record
+from rps_core.record import Record
 from rps_proxy import local
 from rps_proxy.files import write_private
 from rps_proxy.local import Endpoint, Running, find_or_start

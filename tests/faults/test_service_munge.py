@@ -19,7 +19,7 @@ import pytest
 from rps_core.client import Client
 from rps_core.errors import ServiceError
 from rps_core.munge import credential, payload
-from rps_core.store import Endpoint
+from rps_core.record import Endpoint
 from tests.conftest import OrdinaryUser
 from tests.faults.service_stand import DOMAIN, Answer, Service, running_service, until
 

@@ -14,7 +14,8 @@ from typing import IO, Any
 import pytest
 
 from rps_core.errors import RpsError
-from rps_core.store import Endpoint, Record, Secrets, Store
+from rps_core.record import Endpoint, Record, Secrets
+from rps_core.store import Store
 
 PROJECT = Path(__file__).parents[2]
 NAME = "one-two-three"
@@ -25,7 +26,8 @@ ACTOR = """
 import os, sys
 from dataclasses import replace
 from pathlib import Path
-from rps_core.store import Secrets, Store
+from rps_core.record import Secrets
+from rps_core.store import Store
 from tests.faults.test_store import NAME, SECRETS, record
 store = Store(Path(sys.argv[1]))
 for line in sys.stdin:

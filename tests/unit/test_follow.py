@@ -11,7 +11,7 @@ import pytest
 from rps_core import follow, sessions
 from rps_core.follow import Poll, Sight
 from rps_core.models import JobPhase, JobStatus, Known, Unknown
-from rps_core.sessions import Session
+from rps_core.session import Session
 
 PENDING = Known(phase=JobPhase.PENDING)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from rps_core import held, sessions
+from rps_core import ending, held, sessions
 from rps_core.errors import SchedulerError, UsageError
 from rps_core.models import (
     Allocation,
@@ -29,8 +29,9 @@ from rps_core.models import (
     Unknown,
 )
 from rps_core.node.agent import start_ticks
+from rps_core.record import Endpoint, Record, Secrets
 from rps_core.schedulers import slurm_steps, torque_steps
-from rps_core.store import Endpoint, Record, Secrets, Store
+from rps_core.store import Store
 from rps_core.testing import Answer, RecordedShell, every_command
 
 RUNNING = Known(phase=JobPhase.RUNNING, node="n1", time_left=timedelta(minutes=9))
@@ -137,7 +138,7 @@ def test_it_is_over_with_its_agent_though_the_allocation_goes_on(store: Store) -
 
 def test_stopping_it_leaves_the_allocation(store: Store) -> None:
     site = Site(RUNNING)
-    found = sessions.stop(RECORD, here(site), store, shell)
+    found = ending.stop(RECORD, here(site), store, shell)
     assert found.state == "ended"
     assert site.ended == ["step of 77"]
 

@@ -11,9 +11,10 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from rps_core import opening
+from rps_core.record import Secrets
 from rps_core.screen import Area
-from rps_core.sessions import Session
-from rps_core.store import Secrets, Store
+from rps_core.session import Session
+from rps_core.store import Store
 from tests.unit.test_wording import RECORD
 
 URL = "https://three-random-words.comet-user-content.sdsc.edu/?token=" + 2 * "0123456789abcdef"

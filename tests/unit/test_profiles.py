@@ -10,8 +10,9 @@ from click.testing import CliRunner, Result
 from rps_core import again, paths, settings
 from rps_core.cli import rps
 from rps_core.errors import NotFoundError, UsageError
+from rps_core.record import Endpoint, Record, Secrets
 from rps_core.settings import Given
-from rps_core.store import Endpoint, Record, Secrets, Store
+from rps_core.store import Store, prune
 
 GPU = """
 job: {account: abc123, partition: shared, walltime: 60}
@@ -240,7 +241,5 @@ def test_with_no_session_there_is_no_last_one(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_last_session_of_each_cluster_outlives_the_others(store: Store) -> None:
-    from rps_core import sessions
-
-    sessions.prune(store, keep_days=0)
+    prune(store, keep_days=0)
     assert {one.name for one in store.records()} == {"second-one", "there-one"}

@@ -16,7 +16,8 @@ from rps_core.errors import ServiceError
 from rps_proxy import registry as registry_module
 from rps_proxy.group_commit import RefusedError
 from rps_proxy.names import is_name, new_name, words
-from rps_proxy.registry import JobReport, JobState, Phase, Registry, Request, Session, digest
+from rps_proxy.registry import Registry
+from rps_proxy.session import JobReport, JobState, Phase, Request, Session, digest
 
 ALICE = Request(source="10.0.0.1", user="alice")
 DAY = 86400

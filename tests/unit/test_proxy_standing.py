@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rps_proxy.group_commit import RefusedError
 from rps_proxy.jobs import LONGEST_REASON, report
 from rps_proxy.pages import PAGES, Pages, told
-from rps_proxy.registry import JobReport, JobState, Phase, Session
+from rps_proxy.session import JobReport, JobState, Phase, Session
 from rps_proxy.standing import WAITING, Standing, age, expected, standing, words_for
 
 SESSION = Session(

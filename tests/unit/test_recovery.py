@@ -14,8 +14,10 @@ from rps_core import launch, recovery
 from rps_core.cluster import Here
 from rps_core.errors import SchedulerError
 from rps_core.models import Cluster, Gone, Submission, Unknown
+from rps_core.record import Endpoint, Record, Secrets
+from rps_core.session_files import SessionFiles
 from rps_core.shell import run
-from rps_core.store import Endpoint, Record, Secrets, SessionFiles, Store
+from rps_core.store import Store
 
 COMET = Cluster(name="comet", site="comet", scheduler="slurm")
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from rps_core.client import ServiceState
+from rps_core.ending import settle
 from rps_core.models import Gone, JobPhase, Known, Outcome, Unknown
-from rps_core.sessions import inspect, judge, settle
-from rps_core.store import Endpoint, Record, Secrets, Store
+from rps_core.record import Endpoint, Record, Secrets
+from rps_core.sessions import inspect, judge
+from rps_core.store import Store
 
 RUNNING = Known(phase=JobPhase.RUNNING)
 PENDING = Known(phase=JobPhase.PENDING, reason="waiting for a free node")

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from rps_core.errors import NotFoundError, RpsError, UsageError
-from rps_core.store import Endpoint, Record, Secrets, Store
+from rps_core.record import Endpoint, Record, Secrets
+from rps_core.store import Store
 
 SECRETS = Secrets(claim="c" * 43, token="0" * 32)
 

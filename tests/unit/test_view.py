@@ -13,7 +13,7 @@ import pytest
 from rps_core import screen, view
 from rps_core.follow import Sight
 from rps_core.screen import Area
-from rps_core.sessions import Session
+from rps_core.session import Session
 from tests.unit.test_wording import RECORD
 
 NOW = 1_800_000_000.0

@@ -11,9 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from rps_core import causes, why
+from rps_core.ending import settle
 from rps_core.models import Evidence, Gone, JobPhase, JobStatus, Known, Outcome, Unknown
-from rps_core.sessions import settle
-from rps_core.store import Endpoint, Record, Secrets, Store
+from rps_core.record import Endpoint, Record, Secrets
+from rps_core.store import Store
 from rps_core.why import Facts
 
 STARTED = {"time": 1.0, "event": "started"}

@@ -20,9 +20,10 @@ from rps_core.client import ServiceState
 from rps_core.errors import SchedulerError
 from rps_core.follow import Sight
 from rps_core.models import JobPhase, JobStatus, Known
+from rps_core.record import Endpoint, Record, Secrets
 from rps_core.screen import Area
-from rps_core.sessions import Session
-from rps_core.store import Endpoint, Record, Secrets, Store
+from rps_core.session import Session
+from rps_core.store import Store
 from rps_core.wording import age_of_estimate, reason_in_full, state_in_words
 
 NOW = datetime.now(UTC)

@@ -1,0 +1,142 @@
+"""How a session ends: found to be over, or stopped. Its route goes, its secrets, and its record says why."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from rps_core import recovery, why
+from rps_core.client import client_of
+from rps_core.errors import RpsError, SchedulerError, ServiceError
+from rps_core.job_reports import ENDS
+from rps_core.log import get_logger
+from rps_core.models import Gone, Job, Outcome
+from rps_core.record import Record
+from rps_core.session import Session
+from rps_core.shell import Shell
+from rps_core.store import Store
+
+if TYPE_CHECKING:
+    from rps_core.cluster import Here
+
+log = get_logger(__name__)
+
+_PEACEFUL = frozenset({Outcome.COMPLETED, Outcome.CANCELLED, Outcome.TIMEOUT, Outcome.ENDED})
+_BY_THE_SCHEDULER = {
+    Outcome.TIMEOUT: "its walltime was over",
+    Outcome.OUT_OF_MEMORY: "it ran out of memory",
+    Outcome.NODE_FAILED: "its node failed",
+    Outcome.PREEMPTED: "another job took its place",
+}
+_FROM_THE_LOG = {
+    "no-module": "a module could not be loaded",
+    "no-environment": "its environment could not be activated",
+    "no-python": "the node has no Python that could run the agent",
+}
+
+
+def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Session:
+    """Note that a session is over and why: the scheduler's words where it ended the job, else the
+    agent's own, else what evidence there is.
+
+    The route is taken down, in case the job had no time to.
+    """
+    files = store.files(record.name)
+    events = files.events()
+    last = next((e for e in reversed(events) if e.get("event") == "ended"), None)
+    failed = gone.outcome not in _PEACEFUL
+    reason = gone.evidence
+    facts = why.Facts(events=events, log=files.last_lines(), gone=gone, walltime=record.walltime)
+    cause = "never-submitted" if record.job_id is None else why.cause_of_the_end(facts)
+    cancelled = gone.outcome is Outcome.CANCELLED
+    if cancelled and (last is None or last.get("cause") == "signal"):
+        # The agent knows only that it was asked to end.
+        by = f" by {gone.by}" if gone.by else ""
+        reason = f"it was cancelled{by} ({gone.evidence})"
+    elif gone.outcome in _BY_THE_SCHEDULER:
+        reason = f"{_BY_THE_SCHEDULER[gone.outcome]} ({gone.evidence})"
+    elif last is not None:
+        failed = failed or last.get("cause") in ("start-failed", "refused")
+        reason = str(last.get("reason") or reason)
+    elif gone.outcome is Outcome.COMPLETED:
+        failed, reason = True, f"the job ended before the notebook was started ({gone.evidence})"
+    if last is None and cause in _FROM_THE_LOG:
+        failed, reason = True, f"{_FROM_THE_LOG[cause]} ({gone.evidence})"
+    revoked = revoke(record, store, reason, here, ENDS[gone.outcome][0])
+    if record.endpoint.protocol == "satellite":
+        from rps_core import satellite
+
+        reason += satellite.what_is_left(events, revoked=revoked)
+    outcome = "failed" if failed else "ended"
+    ended = store.end(record, now=time.time(), outcome=outcome, reason=reason, cause=cause)
+    if here is not None:
+        here.site.session_ended(ended)
+    return Session.of_the_past(ended)
+
+
+def stop(record: Record, here: Here, store: Store, shell: Shell) -> Session:
+    """End a session: its route at once, then its job.
+
+    Raises:
+        SchedulerError, ServiceError: the job could not be ended; the record stays, so that it can be
+            tried again.
+    """
+    (record,), _ = recovery.adopt([record], here, store, shell)
+    if record.ended is not None:
+        return Session.of_the_past(record)
+    revoked = revoke(record, store, "stopped with rps stop", here, "stopped")
+    job = store.files(record.name).job(record)
+    if job is None and record.submitting and not revoked:
+        raise ServiceError(
+            f"{record.name} may have a job, whose id is not known, and the service that could end it "
+            "does not answer",
+            "Try again when it does; the session's record is kept.",
+            transient=True,
+        )
+    if job is not None:
+        if record.cluster != here.site.cluster.name:
+            raise SchedulerError(
+                f"{record.name}: its route is closed, but its job is on {record.cluster}",
+                f"Run `rps stop {record.name}` there; or here, if it was started here with --cluster, "
+                f"`rps stop {record.name} --cluster {record.cluster}`.",
+            )
+        end_job(record, job, here, shell)
+    gone = Gone(outcome=Outcome.CANCELLED, evidence="stopped with rps stop")
+    ended = store.end(
+        record, now=time.time(), outcome="ended", reason=gone.evidence, cause="stopped"
+    )
+    here.site.session_ended(ended)
+    return Session.of_the_past(ended)
+
+
+def end_job(record: Record, job: Job, here: Here, shell: Shell) -> None:
+    """End a session's job; or its part of an allocation that the user holds, and not that."""
+    if record.inside:
+        here.site.end_step(job, shell)
+    else:
+        here.site.cancel(job, shell)
+
+
+def revoke(record: Record, store: Store, reason: str, here: Here | None, cause: str) -> bool:
+    """Take the route down, for a cause that its page may tell. False where the service did not do it: the
+    lease does it then, or at the older service, which has none, the job's agent."""
+    try:
+        secrets = store.files(record.name).secrets()
+        if secrets is not None:
+            client = client_of(record, service_timeout(here))
+            client.revoke(record.name, secrets.claim, reason, cause)
+    except RpsError as error:
+        if not isinstance(error, ServiceError) or error.code not in ("gone", "unknown-name"):
+            satellite = record.endpoint.protocol == "satellite"
+            left = "route left to its job" if satellite else "route left to its lease"
+            if satellite and getattr(error, "code", "") == "wrong-address":  # as it should be
+                log.info(left, name=record.name)
+            else:
+                log.warning(left, name=record.name, reason=error.message)
+            return False
+    return True
+
+
+def service_timeout(here: Here | None) -> float:
+    """Seconds that the service may take to answer."""
+    return here.loaded.settings.proxy.timeout if here else 10.0
