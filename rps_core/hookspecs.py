@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         JobStatus,
         Question,
         SessionSpec,
+        Sighting,
         Submission,
     )
     from rps_core.record import Record
@@ -115,12 +116,20 @@ def rps_poll(cluster: Cluster, jobs: Sequence[Job], shell: Shell) -> Mapping[str
 @hookspec(firstresult=True)
 def rps_poll_everybody(
     cluster: Cluster, job_ids: Sequence[str], shell: Shell
-) -> Mapping[str, JobStatus] | None:
+) -> Mapping[str, Sighting] | None:
     """As `rps_poll`, of jobs of anybody, for `rps proxy feed`: by an account that may see them, and may
-    read none of their files.
+    read none of their files. With each its name and owner: an id is what a session's launcher says it is, and
+    may be of another user's job. What the feed passes on is for the job's own session alone.
 
-    An id that the scheduler has forgotten must not cost the others their answer.
+    An id that the scheduler has forgotten must not cost the others their answer. Names are free text of
+    other users: none may be read as another job's record.
     """
+
+
+@hookspec(firstresult=True)
+def rps_job_name(cluster: Cluster, session: str) -> str | None:
+    """The name that the job of this session has in the scheduler, in full: by it `rps proxy feed` knows it
+    from others, so no two sessions may share one, and `rps_submit` must let nothing replace it."""
 
 
 @hookspec(firstresult=True)

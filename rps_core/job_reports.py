@@ -23,6 +23,7 @@ AGAIN_AFTER = (
     60.0  # seconds after which a queue's word is given again, so that it does not look old
 )
 LONGEST_REASON = 200  # characters
+LONGEST_OWNER = 64  # characters, of a job that the feed found to be somebody else's
 
 # Of a job that is gone. The evidence may name users and nodes; this does not.
 ENDS = {

@@ -191,6 +191,16 @@ JobStatus = Known | Gone | Unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """What a scheduler shows of a job that may be anybody's: its status, its `name` and the login name of its
+    `owner`, as the scheduler has them. Both are None where it shows no such job, or not whose it is."""
+
+    status: JobStatus
+    name: str | None = None
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """A line that speaks for a cause, and where it comes from: `sacct`, `agent`, `job.log`."""
 

@@ -26,6 +26,7 @@ from rps_core.models import (
     Outcome,
     Question,
     SessionSpec,
+    Sighting,
     Submission,
     Unknown,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "SchedulerError",
     "SessionSpec",
     "Shell",
+    "Sighting",
     "Submission",
     "Unknown",
     "UsageError",

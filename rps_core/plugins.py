@@ -29,6 +29,7 @@ from rps_core.models import (
     JobStatus,
     Question,
     SessionSpec,
+    Sighting,
     Submission,
 )
 from rps_core.record import Record
@@ -272,14 +273,18 @@ class Site:
         answer = self._answer("rps_poll", jobs=jobs, shell=shell)
         return cast("Mapping[str, JobStatus]", answer)
 
-    def poll_everybody(self, job_ids: Sequence[str], shell: Shell) -> Mapping[str, JobStatus]:
-        """The status of anybody's jobs by id.
+    def poll_everybody(self, job_ids: Sequence[str], shell: Shell) -> Mapping[str, Sighting]:
+        """What the scheduler shows of anybody's jobs by id.
 
         Raises:
             RpsError: neither plugin has that hook.
         """
         answer = self._answer("rps_poll_everybody", job_ids=job_ids, shell=shell)
-        return cast("Mapping[str, JobStatus]", answer)
+        return cast("Mapping[str, Sighting]", answer)
+
+    def job_name(self, session: str) -> str:
+        """The name of that session's job in the scheduler; raises as `poll_everybody`."""
+        return str(self._answer("rps_job_name", session=session))
 
     def testimony(self, job: Job, shell: Shell) -> Sequence[Evidence]:
         """What the scheduler tells of one job; nothing where its plugin has no word for it."""

@@ -20,6 +20,7 @@ on a command that it does not know. pytest is needed where contracts run, and no
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ from typing import TypeAlias
 
 from rps_core import planning, settings
 from rps_core.cluster import Here
-from rps_core.errors import SchedulerError, UsageError
+from rps_core.errors import RpsError, SchedulerError, UsageError
 from rps_core.models import (
     Allocation,
     Cluster,
@@ -352,6 +353,23 @@ class SchedulerContract:
         """A job without an id could neither be shown nor ended."""
         for text in ("", "\n", "Welcome!\n", "\x00\x01\n"):
             assert self._error_of_submitting(tmp_path, Answer(0, text, "")) is not None, text
+
+    def test_a_job_is_submitted_under_the_name_that_it_is_known_by(self, tmp_path: Path) -> None:
+        """In what is run or in the script; two sessions have not the same. Where there is no such name, `rps
+        proxy feed` is not served."""
+        site, spec = self.site(), self.spec(tmp_path)
+        try:
+            name = site.job_name(spec.name)
+        except RpsError:
+            return
+        assert name != site.job_name(f"{spec.name}-")
+        shell = every_command(self.refused)
+        script = tmp_path / "batch.sh"
+        script.write_text(site.render_batch(spec))
+        with contextlib.suppress(SchedulerError):
+            site.submit(spec, script, shell)
+        words = [word for call in shell.calls for word in call]
+        assert any(name in word for word in (*words, script.read_text()))
 
     def test_silence_is_unknown(self, tmp_path: Path) -> None:
         """Whatever goes wrong with the question, nothing is concluded about the job."""

@@ -128,7 +128,7 @@ class Admin:
         return self._feed.unfinished(body.get("cluster"))
 
     async def _job_states(self, body: dict[str, Any]) -> object:
-        return await self._feed.note(body.get("cluster"), body.get("jobs"))
+        return await self._feed.note(body.get("cluster"), body.get("jobs"), body.get("foreign"))
 
 
 def admin_socket(

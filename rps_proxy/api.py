@@ -214,7 +214,7 @@ class Api:
             "name": session.name,
             "phase": session.phase.name.lower(),
             "live": self._service.is_live(session.name),
-            "job_id": session.job_id or session.run_id,
+            "job_id": session.job,
             "address": session.address,
             "reason": session.reason,
         }

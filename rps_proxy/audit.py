@@ -69,7 +69,7 @@ class Audit:
                 "name": session.name,
                 "user": session.user,
                 "cluster": session.cluster,
-                "job": session.job_id or session.run_id,
+                "job": session.job,
                 "node": session.address,
             }
             source = source or session.source

@@ -192,6 +192,7 @@ class Cgi:
             allowed = self._compat.job_states_from
             raise _OopsError(f"Client (your) IP not in {_ranges(allowed)}", "outside-networks")
         registry = self._service.registry
+        # Of names of this dialect alone: whose the jobs are is not said here, and `rps proxy feed` looks.
         reports = {
             name: JobReport(state)
             for job_id, state in _job_states(states[0])

@@ -1,14 +1,17 @@
 """`rps proxy feed`: from the scheduler to the service, for all jobs at once.
 
 Run by cron or a timer. One question to the service, one to the scheduler, one answer to the service; what is
-unknown is not told.
+unknown is not told. Nor is what is said of a job that is not the session's own: the feed may see jobs that
+the session's user may not, and the session's page is for anybody.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import pwd
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -16,20 +19,20 @@ from urllib.parse import quote
 from rps_core import shell
 from rps_core.client import configured_endpoint
 from rps_core.errors import ServiceError
-from rps_core.job_reports import report
-from rps_core.models import Unknown
+from rps_core.job_reports import LONGEST_OWNER, report
+from rps_core.models import Gone, Sighting, Unknown
 from rps_core.node.agent import Service, ServiceAway, ServiceRefused
 from rps_proxy import operate
 from rps_proxy.files import read_key
 
 if TYPE_CHECKING:
     from rps_core.cluster import Here
-    from rps_core.models import JobStatus
     from rps_proxy.settings import Settings
 
 TIMEOUT = 30.0  # seconds that the service may take
+_SILENCE = Sighting(status=Unknown(reason="the scheduler said nothing of it"))
 
-# Given reports by session name, tells the service; given None, asks it for the jobs.
+# Given what is to be said, tells the service; given None, asks it for the jobs.
 Ask = Callable[[dict[str, Any] | None], dict[str, Any]]
 
 
@@ -41,17 +44,54 @@ def feed(here: Here, service: Ask) -> str:
         SchedulerError: the scheduler cannot be asked at all.
         RpsError: its plugin cannot be asked for everybody's jobs.
     """
-    jobs = {one["name"]: one["job_id"] for one in service(None)["jobs"]}
-    statuses: dict[str, JobStatus] = {}
+    jobs = service(None)["jobs"]
+    sightings: Mapping[str, Sighting] = {}
     if jobs:
-        statuses.update(here.site.poll_everybody(sorted(set(jobs.values())), shell.run))
-    silent = Unknown(reason="the scheduler said nothing of it")
-    said = {name: report(statuses.get(job_id, silent)) for name, job_id in jobs.items()}
-    known = {name: one for name, one in said.items() if one is not None}
-    noted = service(known)["noted"] if known else 0
-    counts = Counter(one["state"] if one else "unknown" for one in said.values())
+        sightings = here.site.poll_everybody(sorted({one["job_id"] for one in jobs}), shell.run)
+    known: dict[str, Any] = {}
+    foreign: dict[str, Any] = {}
+    counts: Counter[str] = Counter()
+    for one in jobs:
+        job_id, seen = one["job_id"], sightings.get(one["job_id"], _SILENCE)
+        said = report(seen.status)
+        if said is not None and not _is_its_own(seen, one, here):
+            said = None
+            if seen.name is not None:
+                foreign[one["name"]] = {"job_id": job_id, "owner": _shown(seen.owner)}
+        if said is not None:
+            known[one["name"]] = {**said, "job_id": job_id}
+        counts[said["state"] if said else "unknown"] += 1
+    noted = service({"jobs": known, "foreign": foreign})["noted"] if known or foreign else 0
     told = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
-    return f"{len(jobs)} jobs{f': {told}' if told else ''}; {noted} noted"
+    others = f" ({len(foreign)} not the session's own)" if foreign else ""
+    return f"{len(jobs)} jobs{f': {told}{others}' if told else ''}; {noted} noted"
+
+
+def _is_its_own(seen: Sighting, session: Mapping[str, Any], here: Here) -> bool:
+    """Whether the job is the session's: it has the name that the session's job has, and belongs to the user,
+    where that is proved. One that the scheduler does not show any more was, if it was found to be before.
+    """
+    if seen.name is None:
+        return isinstance(seen.status, Gone) and bool(session["seen"])
+    user = session["user"]
+    if user is not None and seen.owner != _login_name(user):
+        return False
+    return seen.name == here.site.job_name(session["name"])
+
+
+def _login_name(user: str) -> str:
+    """The service's host need not know the cluster's users: `uid:1234` is then what it has of one."""
+    kind, _, number = user.partition(":")
+    if kind == "uid" and number.isdecimal():
+        with contextlib.suppress(KeyError, OverflowError):
+            return pwd.getpwuid(int(number)).pw_name
+    return user
+
+
+def _shown(owner: str | None) -> str | None:
+    if owner is None:
+        return None
+    return "".join(c if c.isprintable() else "?" for c in owner)[:LONGEST_OWNER]
 
 
 def over_the_socket(here: Here, settings: Settings) -> Ask:
@@ -62,11 +102,11 @@ def over_the_socket(here: Here, settings: Settings) -> Ask:
     """
     cluster = here.site.cluster.name
 
-    def ask(reports: dict[str, Any] | None) -> dict[str, Any]:
+    def ask(said: dict[str, Any] | None) -> dict[str, Any]:
         body: dict[str, Any] = {"cluster": cluster}
         call = "/unfinished-jobs"
-        if reports is not None:
-            body, call = {**body, "jobs": reports}, "/job-states"
+        if said is not None:
+            body, call = {**body, **said}, "/job-states"
         answer = operate.ask(settings, "POST", call, body)
         if answer is None:
             raise ServiceError(
@@ -91,11 +131,11 @@ def over_the_api(here: Here, key_file: Path) -> Ask:
     service = Service(to.host, to.port, to.connect, to.ca_file, TIMEOUT, keep=True)
     path = f"/api/v1/clusters/{quote(here.site.cluster.name, safe='')}/jobs"
 
-    def ask(reports: dict[str, Any] | None) -> dict[str, Any]:
+    def ask(said: dict[str, Any] | None) -> dict[str, Any]:
         try:
-            if reports is None:
+            if said is None:
                 return service.request("GET", path, None, key)
-            return service.request("POST", path, {"jobs": reports}, key)
+            return service.request("POST", path, said, key)
         except ServiceAway as error:
             raise ServiceError(
                 f"The service at {to.host}:{to.port} does not answer: {error}",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rps_proxy.service import Service
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-EVENTS = ("issue", "link", "redeem", "renew", "lapse", "back", "revoke", "drain")
+EVENTS = ("issue", "link", "redeem", "renew", "lapse", "back", "revoke", "drain", "foreign-job")
 _BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)  # seconds
 
 MOST_CLUSTERS = 20

@@ -187,7 +187,7 @@ def described(session: Session, *, live: bool) -> dict[str, Any]:
         "live": live,
         "user": session.user,
         "cluster": session.cluster,
-        "job_id": session.job_id or session.run_id,
+        "job_id": session.job,
         "address": session.address,
         "port": session.port,
         "source": session.source,

@@ -26,7 +26,8 @@ OVER_FOR_GOOD = (
 
 _COLUMNS = (
     "name, claim, phase, job_id, run_id, address, port, reason, created, lapsed, ended, cluster,"
-    " scheduler, user, source, old_dialect, job_state, job_reason, job_estimate, job_seen"
+    " scheduler, user, source, old_dialect, job_state, job_reason, job_estimate, job_seen,"
+    " authenticated, own_job"
 )
 
 
@@ -108,8 +109,12 @@ class Registry:
         return [name for (name,) in rows]
 
     def linked(self, job_id: str) -> list[str]:
-        """The names, not gone, that are linked to that job: several, where clusters share the service."""
-        rows = self._read("SELECT name FROM sessions WHERE job_id = ? AND phase < 3", (job_id,))
+        """The names of the old dialect, not gone, that are linked to that job: several, where clusters share
+        the service."""
+        rows = self._read(
+            "SELECT name FROM sessions WHERE job_id = ? AND phase < 3 AND old_dialect = 1",
+            (job_id,),
+        )
         return [name for (name,) in rows]
 
     def _read(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
@@ -213,19 +218,20 @@ class Registry:
         """Note what was said of jobs, by session name; of how many sessions that is news.
 
         A session that is gone stays as it is. That a job waits is old news once it was seen to run: who
-        said so had asked before.
+        said so had asked before. What was said of a job that is not the session's any more says nothing.
         """
         now = time.time()
         rows = [
-            (report.state, report.reason, report.estimate, now, name)
+            (report.state, report.reason, report.estimate, now, report.own_job, name)
             for name, report in reports.items()
         ]
 
         def change(db: sqlite3.Connection) -> int:
             before = db.total_changes
             db.executemany(
-                "UPDATE sessions SET job_state = ?, job_reason = ?, job_estimate = ?, job_seen = ?"
-                " WHERE name = ? AND phase < 3"
+                "UPDATE sessions SET job_state = ?, job_reason = ?, job_estimate = ?, job_seen = ?,"
+                " own_job = coalesce(?, own_job)"
+                " WHERE name = ? AND phase < 3 AND (?5 IS NULL OR coalesce(job_id, run_id) = ?5)"
                 " AND (old_dialect = 1 OR NOT (job_state IS 'running' AND ?1 = 'queued'))",
                 rows,
             )
@@ -298,6 +304,7 @@ def _session(row: tuple[Any, ...]) -> Session:
         session,
         phase=Phase(session.phase),
         old_dialect=bool(session.old_dialect),
+        authenticated=bool(session.authenticated),
         job_state=JobState(session.job_state) if session.job_state else None,
     )
 

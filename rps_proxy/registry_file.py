@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rps_core.errors import ServiceError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _SCHEMA = """
 CREATE TABLE sessions (
@@ -49,6 +49,9 @@ CREATE INDEX by_job ON sessions (job_id) WHERE phase < 3;
 ALTER TABLE sessions ADD COLUMN redeemed REAL;
 CREATE INDEX pending_of_user ON sessions (user) WHERE phase < 2 AND authenticated = 1;
 CREATE INDEX old_routes ON sessions (redeemed) WHERE phase = 2 AND old_dialect = 1;
+""",
+    4: """
+ALTER TABLE sessions ADD COLUMN own_job TEXT; -- the job that the scheduler showed to be this session's
 """,
 }
 

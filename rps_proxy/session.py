@@ -27,11 +27,13 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """What somebody who may ask the scheduler said of a job; `estimate` in seconds since 1970."""
+    """What somebody who may ask the scheduler said of a job; `estimate` in seconds since 1970. `own_job`: the
+    job's id, where the scheduler showed that it is the session's."""
 
     state: JobState
     reason: str | None = None
     estimate: float | None = None
+    own_job: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,8 @@ class Session:
     """One row of the registry. Times are seconds since 1970, `claim` is a SHA-256 digest.
 
     `job_state` is what was said of the job at `job_seen`; `job_reason`, in words for the page of the
-    session, why it waits or is over. A session of the old dialect has no claim.
+    session, why it waits or is over. A session of the old dialect has no claim. `user` was proved if
+    `authenticated`; `own_job` is as of `JobReport`.
     """
 
     name: str
@@ -62,6 +65,13 @@ class Session:
     job_reason: str | None
     job_estimate: float | None
     job_seen: float | None
+    authenticated: bool
+    own_job: str | None
+
+    @property
+    def job(self) -> str | None:
+        """Its job's id: as linked by the launcher, else as the agent gave it."""
+        return self.job_id or self.run_id
 
     def opens_with(self, claim: str) -> bool:
         """Whether `claim` is this session's, compared in constant time."""

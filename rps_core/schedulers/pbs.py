@@ -18,6 +18,7 @@ from rps_core.plugin import (
     SchedulerError,
     SessionSpec,
     Shell,
+    Sighting,
     Submission,
     UsageError,
     hookimpl,
@@ -27,6 +28,7 @@ from rps_core.plugin import (
 from rps_core.schedulers import torque
 from rps_core.schedulers import torque_answers as answers
 from rps_core.schedulers import torque_lookup as lookup
+from rps_core.schedulers.torque import rps_job_name as rps_job_name
 from rps_core.schedulers.torque_choices import rps_partitions as rps_partitions
 from rps_core.schedulers.torque_directives import fixed_options, job_name, plain, walltime
 from rps_core.schedulers.torque_steps import rps_end_step as rps_end_step
@@ -73,7 +75,7 @@ def directives(spec: SessionSpec) -> Iterator[str]:
             "Leave out one of --reservation and -p.",
         )
     queue = wanted.partition if wanted.reservation is None else wanted.reservation
-    yield f"-N {job_name(spec.tag)}"
+    yield f"-N {job_name(spec.name)}"
     yield f"-l select={_select(spec)}"
     yield f"-l walltime={walltime(spec)}"
     if queue is not None:
@@ -150,18 +152,18 @@ def rps_tagged_jobs(shell: Shell) -> Sequence[str]:
 @hookimpl(trylast=True)
 def rps_poll(jobs: Sequence[Job], shell: Shell) -> Mapping[str, JobStatus]:
     """One `qstat` for all, by their ids, ended ones included; a second one where PBS keeps no history."""
-    return _poll(jobs, shell, torque.forgotten)
+    return torque.statuses(_poll(jobs, shell, torque.forgotten))
 
 
 @hookimpl(trylast=True)
-def rps_poll_everybody(job_ids: Sequence[str], shell: Shell) -> Mapping[str, JobStatus]:
+def rps_poll_everybody(job_ids: Sequence[str], shell: Shell) -> Mapping[str, Sighting]:
     """The same: an id may be anybody's, and is asked for as Torque's."""
     return _poll(torque.strangers(job_ids), shell, torque.forgotten_of_anybody, answers.number)
 
 
 def _poll(
     jobs: Sequence[Job], shell: Shell, judge: torque.Judge, spelt: Callable[[str], str] = str
-) -> Mapping[str, JobStatus]:
+) -> dict[str, Sighting]:
     asked = [job for job in jobs if answers.is_id(job.id)]
     if not asked:
         return torque.not_ids(jobs)

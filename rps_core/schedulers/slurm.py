@@ -8,7 +8,7 @@ waits, and `slurm_forgotten` judges what Slurm does not tell.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from rps_core.plugin import (
     SchedulerError,
     SessionSpec,
     Shell,
+    Sighting,
     Submission,
     Unknown,
     hookimpl,
@@ -102,49 +103,61 @@ def rps_poll(jobs: Sequence[Job], shell: Shell) -> Mapping[str, JobStatus]:
     knows by whom).
     """
     by_id = {job.id: job for job in jobs}
-    return _poll(list(by_id), shell, lambda one, opinion: forgotten.conclude(by_id[one], opinion))
+    found = _poll(list(by_id), shell, lambda one, opinion: forgotten.conclude(by_id[one], opinion))
+    return {job_id: sighting.status for job_id, sighting in found.items()}
 
 
 @hookimpl(trylast=True)
-def rps_poll_everybody(job_ids: Sequence[str], shell: Shell) -> Mapping[str, JobStatus]:
+def rps_poll_everybody(job_ids: Sequence[str], shell: Shell) -> Mapping[str, Sighting]:
     """The same of all users' jobs: one squeue that lists them all, and one sacct."""
 
     def conclude(_job_id: str, opinion: JobStatus | None) -> JobStatus:
         return opinion or Unknown(reason="neither squeue nor sacct knows it")
 
-    return _poll(job_ids, shell, conclude, everybody=True)
+    return _poll(job_ids, shell, conclude, answers.unguessable())
+
+
+@hookimpl(trylast=True)
+def rps_job_name(session: str) -> str:
+    """The session's name, and whose it is."""
+    return job_name(session)
 
 
 def _poll(
     job_ids: Sequence[str],
     shell: Shell,
     conclude: Callable[[str, JobStatus | None], JobStatus],
-    *,
-    everybody: bool = False,
-) -> dict[str, JobStatus]:
-    """`conclude` judges a job that squeue does not show, and of whose end accounting does not tell."""
-    statuses: dict[str, JobStatus] = {
-        job_id: Unknown(reason=f"{job_id!r} is no id of a Slurm job") for job_id in job_ids
+    unit: str | None = None,
+) -> dict[str, Sighting]:
+    """`conclude` judges a job that squeue does not show, and of whose end accounting does not tell. With
+    `unit`, which sets fields apart, everybody's jobs are asked for, with names and owners."""
+    found = {
+        job_id: Sighting(status=Unknown(reason=f"{job_id!r} is no id of a Slurm job"))
+        for job_id in job_ids
     }
     ours = [job_id for job_id in job_ids if answers.is_job_id(job_id)]
     if not ours:
-        return statuses
-    queue = _ask(shell, commands.queue(everybody=everybody), QUEUE_TIME)
+        return found
+    command = commands.everybodys_queue(unit) if unit else commands.queue()
+    queue = _ask(shell, command, QUEUE_TIME)
     if isinstance(queue, Unknown):
-        return {**statuses, **dict.fromkeys(ours, queue)}
+        return {**found, **dict.fromkeys(ours, Sighting(status=queue))}
     queued = {
-        job_id: answers.status_in_queue(job)
-        for job_id, job in answers.queued_jobs(queue.stdout).items()
+        job_id: Sighting(status=answers.status_in_queue(job), name=job.name, owner=job.owner)
+        for job_id, job in answers.queued_jobs(queue.stdout, unit).items()
     }
     doubtful = [job_id for job_id in ours if _is_doubtful(queued.get(job_id))]
-    second = _second_opinions(doubtful, shell, everybody=everybody)
+    second = _second_opinions(doubtful, shell, unit)
     for job_id in ours:
         first, opinion = queued.get(job_id), second.get(job_id)
-        if first is None:
-            statuses[job_id] = opinion if isinstance(opinion, Gone) else conclude(job_id, opinion)
+        if opinion is not None and isinstance(opinion.status, Gone):
+            found[job_id] = replace(first or opinion, status=opinion.status)
+        elif first is not None:
+            found[job_id] = first
         else:
-            statuses[job_id] = opinion if isinstance(opinion, Gone) else first
-    return statuses
+            status = conclude(job_id, opinion.status if opinion else None)
+            found[job_id] = Sighting(status=status)
+    return found
 
 
 @hookimpl(trylast=True)
@@ -310,21 +323,24 @@ def _answered(shell: Shell, command: Sequence[str]) -> Finished:
     return done
 
 
-def _is_doubtful(status: JobStatus | None) -> bool:
-    return status is None or (isinstance(status, Gone) and status.outcome is Outcome.CANCELLED)
+def _is_doubtful(seen: Sighting | None) -> bool:
+    if seen is None:
+        return True
+    return isinstance(seen.status, Gone) and seen.status.outcome is Outcome.CANCELLED
 
 
-def _second_opinions(
-    job_ids: Sequence[str], shell: Shell, *, everybody: bool
-) -> dict[str, JobStatus]:
+def _second_opinions(job_ids: Sequence[str], shell: Shell, unit: str | None) -> dict[str, Sighting]:
     """What accounting says; nothing of a job that it does not have (yet)."""
     if not job_ids:
         return {}
-    done = _ask(shell, commands.accounting(job_ids, everybody=everybody), ACCOUNTING_TIME)
+    command = (
+        commands.everybodys_accounting(job_ids, unit) if unit else commands.accounting(job_ids)
+    )
+    done = _ask(shell, command, ACCOUNTING_TIME)
     if isinstance(done, Unknown):
         reason = f"squeue shows it no more, and {done.reason}"
-        return {job_id: Unknown(reason=reason) for job_id in job_ids}
+        return {job_id: Sighting(status=Unknown(reason=reason)) for job_id in job_ids}
     return {
-        job_id: answers.status_in_accounting(job)
-        for job_id, job in answers.accounted_jobs(done.stdout).items()
+        job_id: Sighting(status=answers.status_in_accounting(job), name=job.name, owner=job.owner)
+        for job_id, job in answers.accounted_jobs(done.stdout, unit).items()
     }

@@ -2,11 +2,13 @@
 
 Fields are set apart by characters that nobody types (ASCII's unit and record separators), since
 reasons hold blanks and commas and comments hold anything; a banner that a site's wrapper prints above
-is passed over.
+is passed over. Slurm takes these characters in a job's name all the same, and strangers may mean harm: of
+everybody's jobs the fields are set apart by what nobody can know beforehand (`unguessable`).
 """
 
 from __future__ import annotations
 
+import os
 import pwd
 import re
 from collections.abc import Iterator, Mapping
@@ -20,10 +22,13 @@ UNIT = "\x1f"
 RECORD = "\x1e"
 
 # %B is the node of the batch script, %r the raw reason, which is free text and therefore last.
-QUEUE_FORMAT = UNIT.join(("%i", "%T", "%S", "%L", "%B", "%r")) + RECORD
+_QUEUE_FIELDS = ("%i", "%T", "%S", "%L", "%B", "%r")
+_WHOSE_IN_QUEUE = ("%j", "%u")
+QUEUE_FORMAT = UNIT.join(_QUEUE_FIELDS) + RECORD
 TAG_FORMAT = UNIT.join(("%i", "%k")) + RECORD
 TAGGED_FORMAT = UNIT.join(("%i", "%T", "%k")) + RECORD
 ACCOUNTING_FIELDS = "JobIDRaw,State,ExitCode"
+WHOSE_IN_ACCOUNTING = "JobName,User"
 SUBMITTED_FIELDS = "JobIDRaw,Comment"
 STORY_FIELDS = "JobID,State,ExitCode,Elapsed,Timelimit,ReqMem,MaxRSS,NodeList"
 NAMED_FIELDS = "JobIDRaw,JobName,Comment"
@@ -67,6 +72,7 @@ _OUTCOMES = {
     "RECONFIG_FAIL": Outcome.NODE_FAILED,
     "PREEMPTED": Outcome.PREEMPTED,
 }
+_NO_JOB = 0xFFFFFFFE  # slurm.h: NO_VAL, and INFINITE above it
 _NOTHING = frozenset(
     {"", "n/a", "none", "(null)", "null", "unknown", "none assigned", "not_set", "invalid"}
 )
@@ -79,26 +85,43 @@ _CANCELLED_BY = re.compile(r"CANCELLED by (\d+)", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A job in the answer of squeue. All fields as they were printed."""
+    """A job in the answer of squeue. All fields as they were printed; the last two where they were asked
+    for."""
 
     state: str
     start: str
     time_left: str
     node: str
     reason: str
+    name: str | None = None
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Accounted:
-    """A job in the answer of sacct. `state` may name who cancelled it: `CANCELLED by 2001`."""
+    """A job in the answer of sacct. `state` may name who cancelled it: `CANCELLED by 2001`. The last two as
+    in `Queued`."""
 
     state: str
     exit_code: str
+    name: str | None = None
+    owner: str | None = None
+
+
+def unguessable() -> str:
+    """A separator of fields, to be used once."""
+    return f"{UNIT}{os.urandom(8).hex()}{UNIT}"
+
+
+def everybodys_queue_format(unit: str) -> str:
+    """QUEUE_FORMAT with each job's name and owner."""
+    return unit.join((*_QUEUE_FIELDS, *_WHOSE_IN_QUEUE)) + RECORD
 
 
 def is_job_id(text: str) -> bool:
-    """Whether it is an id as `sbatch --parsable` gives it."""
-    return re.fullmatch(r"[1-9]\d{0,17}", text, re.ASCII) is not None
+    """Whether it is an id as `sbatch --parsable` gives it: one of 32 bits, less the values that stand for
+    none and for all. Of larger ones Slurm's commands read the lower bits, and so another job's."""
+    return re.fullmatch(r"[1-9]\d{0,9}", text, re.ASCII) is not None and int(text) < _NO_JOB
 
 
 def submitted_id(stdout: str) -> str | None:
@@ -112,14 +135,18 @@ def submitted_id(stdout: str) -> str | None:
     return None
 
 
-def queued_jobs(stdout: str) -> dict[str, Queued]:
-    """The jobs of a `squeue --format=QUEUE_FORMAT`, by id."""
-    return {job_id: Queued(*fields) for job_id, *fields in _records(stdout, RECORD, 6) if job_id}
+def queued_jobs(stdout: str, unit: str | None = None) -> dict[str, Queued]:
+    """The jobs of a `squeue --format=QUEUE_FORMAT`, by id; with `unit`, of `everybodys_queue_format`."""
+    width = len(_QUEUE_FIELDS) + (len(_WHOSE_IN_QUEUE) if unit else 0)
+    rows = _records(stdout, RECORD, width, unit or UNIT)
+    return {job_id: Queued(*fields) for job_id, *fields in rows}
 
 
-def accounted_jobs(stdout: str) -> dict[str, Accounted]:
-    """The jobs of a `sacct --parsable2 --format=ACCOUNTING_FIELDS`, by id."""
-    return {job_id: Accounted(*fields) for job_id, *fields in _records(stdout, "\n", 3)}
+def accounted_jobs(stdout: str, unit: str | None = None) -> dict[str, Accounted]:
+    """The jobs of a `sacct --parsable2 --format=ACCOUNTING_FIELDS`, by id; with `unit`, which is then the
+    delimiter, followed by WHOSE_IN_ACCOUNTING."""
+    rows = _records(stdout, "\n", 5 if unit else 3, unit or UNIT)
+    return {job_id: Accounted(*fields) for job_id, *fields in rows}
 
 
 def queued_with_tag(stdout: str, tag: str) -> str | None:
@@ -253,12 +280,12 @@ def read_exit_code(text: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def _records(text: str, end: str, width: int) -> Iterator[list[str]]:
+def _records(text: str, end: str, width: int, unit: str = UNIT) -> Iterator[list[str]]:
     """The fields of each record that has so many, less what follows the last `end`: it broke off. A
     banner may stand above the first.
     """
     for record in text.split(end)[:-1]:
-        fields = record.split(UNIT)
+        fields = record.split(unit)
         if len(fields) == width:
             job_id = fields[0].rpartition("\n")[2].strip()
             # The first component of a heterogeneous job is the one that runs the batch script.

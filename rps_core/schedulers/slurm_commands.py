@@ -13,6 +13,8 @@ from rps_core.schedulers.slurm_answers import (
     STORY_FIELDS,
     SUBMITTED_FIELDS,
     UNIT,
+    WHOSE_IN_ACCOUNTING,
+    everybodys_queue_format,
 )
 from rps_core.schedulers.slurm_directives import job_name
 
@@ -22,24 +24,36 @@ if TYPE_CHECKING:
 
     from rps_core.plugin import SessionSpec, Submission
 
+_ALL = ("--states=all", "--noheader")
+
 
 def submit(spec: SessionSpec, script: Path) -> list[str]:
-    """The tag is an option too: a script of the user's own may have directives of its own."""
-    return ["sbatch", "--parsable", f"--comment={spec.tag}", str(script)]
+    """Name and tag are options too: a script of the user's own may have directives of its own."""
+    known_by = [f"--job-name={job_name(spec.name)}", f"--comment={spec.tag}"]
+    return ["sbatch", "--parsable", *known_by, str(script)]
 
 
-def queue(format_: str = QUEUE_FORMAT, *, everybody: bool = False) -> list[str]:
-    """All jobs of this user, or of everybody, those that ended a short while ago too. Ids are not given: one
-    that is forgotten fails the question for all, and a uid can be given where `--me` is not known yet.
+def queue(format_: str = QUEUE_FORMAT) -> list[str]:
+    """All jobs of this user, those that ended a short while ago too. Ids are not given: one that is
+    forgotten fails the question for all, and a uid can be given where `--me` is not known yet.
     """
-    whose = [] if everybody else [f"--user={os.getuid()}"]
-    return ["squeue", *whose, "--states=all", "--noheader", f"--format={format_}"]
+    return ["squeue", f"--user={os.getuid()}", *_ALL, f"--format={format_}"]
 
 
-def accounting(job_ids: Sequence[str], *, everybody: bool = False) -> list[str]:
+def everybodys_queue(unit: str) -> list[str]:
+    """The same of everybody, with names and owners."""
+    return ["squeue", *_ALL, f"--format={everybodys_queue_format(unit)}"]
+
+
+def accounting(job_ids: Sequence[str]) -> list[str]:
     """The jobs without their steps."""
-    whose = ["--allusers"] if everybody else []
-    return [*_sacct(ACCOUNTING_FIELDS), *whose, f"--jobs={','.join(job_ids)}"]
+    return [*_sacct(ACCOUNTING_FIELDS), f"--jobs={','.join(job_ids)}"]
+
+
+def everybodys_accounting(job_ids: Sequence[str], unit: str) -> list[str]:
+    """The same of anybody's, with names and owners."""
+    fields = f"{ACCOUNTING_FIELDS},{WHOSE_IN_ACCOUNTING}"
+    return [*_sacct(fields, unit), "--allusers", f"--jobs={','.join(job_ids)}"]
 
 
 def story(job_id: str) -> list[str]:
@@ -105,6 +119,6 @@ def questions() -> list[Question]:
     ]
 
 
-def _sacct(fields: str) -> list[str]:
-    separators = ["--parsable2", f"--delimiter={UNIT}"]
+def _sacct(fields: str, unit: str = UNIT) -> list[str]:
+    separators = ["--parsable2", f"--delimiter={unit}"]
     return ["sacct", "--allocations", "--noheader", *separators, f"--format={fields}"]

@@ -25,6 +25,7 @@ from rps_core.plugin import (
     SchedulerError,
     SessionSpec,
     Shell,
+    Sighting,
     Submission,
     Unknown,
     hookimpl,
@@ -114,11 +115,12 @@ def submit(
 ) -> str:
     """qsub, for Torque and PBS. `find` looks for jobs of a name, `hints` is by exit code."""
     # On the command line again: Slurm's wrapper has an -o of its own, which counts more than #PBS,
-    # and what it gives to sbatch does not know `#PBS -r`.
+    # and what it gives to sbatch does not know `#PBS -r`. And the name, by which the job is known, whatever
+    # the user's own directives call it.
     options = [word for option in fixed_options(spec.session_dir) for word in option.split(" ", 1)]
-    name = job_name(spec.tag)
+    name = job_name(spec.name)
     try:
-        done = shell("qsub", *options, str(script), timeout=lookup.TIMEOUT)
+        done = shell("qsub", "-N", name, *options, str(script), timeout=lookup.TIMEOUT)
     except SchedulerError as error:
         if not error.transient:
             raise
@@ -153,7 +155,7 @@ def _found_again(name: str, found: list[str] | None, error: SchedulerError) -> s
 
 @hookimpl(trylast=True)
 def rps_find_jobs(submissions: Sequence[Submission], shell: Shell) -> Mapping[str, str]:
-    """By the jobs' names, which are made of the tags."""
+    """By the jobs' names, which are made of the sessions'."""
     return lookup.find_jobs(submissions, shell, lookup.find)
 
 
@@ -171,20 +173,26 @@ def rps_poll(jobs: Sequence[Job], shell: Shell) -> Mapping[str, JobStatus]:
     no XML. And because an id that is asked for is denied by name when it is not known, which is more
     than its absence from a list.
     """
-    return _poll(jobs, shell, forgotten)
+    return statuses(_poll(jobs, shell, forgotten))
 
 
 @hookimpl(trylast=True)
-def rps_poll_everybody(job_ids: Sequence[str], shell: Shell) -> Mapping[str, JobStatus]:
+def rps_poll_everybody(job_ids: Sequence[str], shell: Shell) -> Mapping[str, Sighting]:
     """The same, without the servers' names: an id may be anybody's word, and qstat would go to whatever
     host it names, as whoever runs this. One of another server than ours stays unknown.
     """
     return _poll(strangers(job_ids), shell, forgotten_of_anybody, answers.number)
 
 
+@hookimpl(trylast=True)
+def rps_job_name(session: str) -> str:
+    """A digest of the session's name."""
+    return job_name(session)
+
+
 def _poll(
     jobs: Sequence[Job], shell: Shell, judge: Judge, spelt: Callable[[str], str] = str
-) -> Mapping[str, JobStatus]:
+) -> dict[str, Sighting]:
     asked = [job for job in jobs if answers.is_id(job.id)]
     if not asked:
         return not_ids(jobs)
@@ -200,7 +208,8 @@ def _poll(
     shown = answers.text_jobs(done.stdout)
     denied = answers.denied(done.stderr)
     if (done.code == 153 or shown) and not done.stderr.strip():
-        denied = ids  # Slurm's reads the list of all jobs, and names nobody that is not in it
+        # Slurm's reads the list of all jobs, and names nobody that is not in it.
+        denied = [job_id for job_id in ids if not answers.matching(job_id, shown)]
     return {**not_ids(jobs), **sort_out(asked, shown, denied, done, shell, judge)}
 
 
@@ -209,10 +218,15 @@ def strangers(job_ids: Sequence[str]) -> list[Job]:
     return [Job(id=job_id, tag="", session_dir=Path(os.devnull)) for job_id in job_ids]
 
 
-def not_ids(jobs: Sequence[Job]) -> dict[str, JobStatus]:
-    """The status of jobs that qstat must not be asked for."""
+def statuses(sightings: Mapping[str, Sighting]) -> dict[str, JobStatus]:
+    """Of jobs that are one's own, whose name and owner nobody has to ask for."""
+    return {job_id: sighting.status for job_id, sighting in sightings.items()}
+
+
+def not_ids(jobs: Sequence[Job]) -> dict[str, Sighting]:
+    """What is said of jobs that qstat must not be asked for."""
     return {
-        job.id: Unknown(reason=f"{job.id!r} is no id of a job of this scheduler")
+        job.id: Sighting(status=Unknown(reason=f"{job.id!r} is no id of a job of this scheduler"))
         for job in jobs
         if not answers.is_id(job.id)
     }
@@ -225,23 +239,35 @@ def sort_out(
     done: Finished,
     shell: Shell,
     judge: Judge,
-) -> dict[str, JobStatus]:
-    """The status of each job, from what qstat showed and what it denied; `judge` is for these."""
-    statuses: dict[str, JobStatus] = {}
+) -> dict[str, Sighting]:
+    """What is said of each job, from what qstat showed and what it denied; `judge` is for these.
+
+    Of a job that is both, or is shown twice, nothing is known: another's attributes, whose lines are text of
+    its user, may look like a job's.
+    """
+    sightings: dict[str, Sighting] = {}
     unknown = []
     for job in jobs:
-        attributes = answers.matching(job.id, found)
-        if attributes is not None:
-            statuses[job.id] = status_of(attributes)
-        elif any(answers.same_job(job.id, other) for other in denied):
+        shown = answers.matching(job.id, found)
+        is_denied = any(answers.same_job(job.id, other) for other in denied)
+        if len(shown) + is_denied > 1:
+            told = "qstat says different things of this job"
+            sightings[job.id] = Sighting(status=Unknown(reason=told))
+        elif shown:
+            name, owner = shown[0].get("Job_Name"), answers.owner(shown[0])
+            status = status_of(shown[0])
+            sightings[job.id] = Sighting(status=status, name=name, owner=owner or None)
+        elif is_denied:
             unknown.append(job)
         else:
             told = answers.complaint("", done.stderr) or "its answer says nothing of this job"
             away = "scheduler-away" if done.code in AWAY else None
-            statuses[job.id] = Unknown(reason=f"qstat: {told} (exit {done.code})", cause=away)
+            silent = Unknown(reason=f"qstat: {told} (exit {done.code})", cause=away)
+            sightings[job.id] = Sighting(status=silent)
     if unknown:
-        statuses.update(judge(unknown, shell))
-    return statuses
+        judged = judge(unknown, shell)
+        sightings.update((job_id, Sighting(status=status)) for job_id, status in judged.items())
+    return sightings
 
 
 def forgotten(jobs: Sequence[Job], shell: Shell) -> dict[str, JobStatus]:
@@ -298,7 +324,7 @@ def rps_testimony(job: Job, shell: Shell) -> Sequence[Evidence]:
 
 def _shown(job: Job, shell: Shell) -> Iterator[Evidence]:
     done = shell("qstat", "-f", "-1", job.id, timeout=lookup.TIMEOUT)
-    found = answers.matching(job.id, answers.text_jobs(done.stdout))
+    found = next(iter(answers.matching(job.id, answers.text_jobs(done.stdout))), None)
     if found is not None:
         told = " ".join(f"{n}={found[n]}" for n in _TELLING if found.get(n) not in (None, "", "n"))
         yield Evidence(source="qstat", line=f"{job.id} {told}")
@@ -357,7 +383,7 @@ def rps_cancel(job: Job, shell: Shell) -> bool:
 def _slurm_has_ended(job: Job, shell: Shell) -> bool:
     """Slurm's wrapper fails without a word on jobs that are over and on those that never were."""
     done = shell("qstat", "-f", "-1", job.id, timeout=lookup.TIMEOUT)
-    found = answers.matching(job.id, answers.text_jobs(done.stdout))
+    found = next(iter(answers.matching(job.id, answers.text_jobs(done.stdout))), None)
     if found is None:
         return done.code == 153 and not done.stderr.strip()
     return found.get("job_state") in ("C", "U")

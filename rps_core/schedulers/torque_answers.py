@@ -114,9 +114,14 @@ def traced(stdout: str) -> list[str]:
     return [line for line in lines if telling.search(line) and not re.search(r"\d  A ", line)]
 
 
-def matching(job_id: str, jobs: Iterable[Attributes]) -> Attributes | None:
-    """The job of this id among those of an answer, which may hold others."""
-    return next((job for job in jobs if same_job(job_id, job.get("Job_Id", ""))), None)
+def owner(job: Attributes) -> str:
+    """The login name of a job's owner, without the host that it was submitted from."""
+    return job.get("Job_Owner", "").partition("@")[0]
+
+
+def matching(job_id: str, jobs: Iterable[Attributes]) -> list[Attributes]:
+    """The jobs of this id among those of an answer, which may hold others: one, or none."""
+    return [job for job in jobs if same_job(job_id, job.get("Job_Id", ""))]
 
 
 def complaint(stdout: str, stderr: str) -> str:

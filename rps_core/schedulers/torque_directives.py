@@ -22,7 +22,7 @@ def directives(spec: SessionSpec) -> Iterator[str]:
         UsageError: a value that no directive can hold.
     """
     wanted = spec.allocation
-    yield f"-N {job_name(spec.tag)}"
+    yield f"-N {job_name(spec.name)}"
     yield f"-l {_nodes(spec)}"
     yield f"-l walltime={walltime(spec)}"
     if wanted.memory_mb:
@@ -72,10 +72,10 @@ def plain(what: str, value: str) -> str:
     return value
 
 
-def job_name(tag: str) -> str:
-    """By which a submission is found again. 15 characters, the first a letter, is what every Torque
-    takes, so it holds a digest: the session's own name is in our records."""
-    return f"rps-{hashlib.sha256(tag.encode()).hexdigest()[:10]}"
+def job_name(session: str) -> str:
+    """The name of a session's job, by which a submission is found again and told from other people's jobs.
+    15 characters, the first a letter, is what every Torque takes and shows whole, so it holds a digest."""
+    return f"rps-{hashlib.sha256(session.encode()).hexdigest()[:10]}"
 
 
 def is_job_name(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Jobs of Torque and PBS by their names, which are made of the sessions' tags."""
+"""Jobs of Torque and PBS by their names, which are made of the sessions'."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def find(name: str, shell: Shell) -> list[str] | None:
         jobs = answers.text_jobs(done.stdout)
         if done.code in (0, 153) and (jobs or not done.stderr.strip()):
             return [
-                job["Job_Id"] for job in jobs if job.get("Job_Name") == name and _owner(job) == user
+                job["Job_Id"]
+                for job in jobs
+                if job.get("Job_Name") == name and answers.owner(job) == user
             ]
     return None
 
@@ -42,7 +44,7 @@ def find_jobs(submissions: Sequence[Submission], shell: Shell, look: Find) -> di
     """
     ids: dict[str, str] = {}
     for submission in submissions:
-        found = look(job_name(submission.tag), shell)
+        found = look(job_name(submission.name), shell)
         if found is None:
             raise SchedulerError("neither qselect nor qstat answers", transient=True)
         if found:
@@ -80,9 +82,5 @@ def tagged_jobs(shell: Shell) -> list[str]:
         for job in answers.text_jobs(done.stdout)
         if is_job_name(job.get("Job_Name", ""))
         and job.get("job_state") not in ("C", "F")
-        and _owner(job) == login_name()
+        and answers.owner(job) == login_name()
     ]
-
-
-def _owner(job: answers.Attributes) -> str:
-    return job.get("Job_Owner", "").partition("@")[0]

@@ -61,6 +61,64 @@ def test_a_strangers_job_from_the_queue_to_its_end(
     assert "gone" not in feed()  # it is asked for no more
 
 
+_LINKED_TO = """
+import json, sys
+from rps_core.client import configured_client
+from rps_core.cluster import find
+
+client = configured_client(find(None).loaded)
+issued = client.issue(cluster="comet", scheduler="slurm", user="bob")
+client.link(issued.name, issued.claim, sys.argv[1])
+print(json.dumps({"url": issued.url, "name": issued.name}))
+"""
+
+
+def test_a_job_that_is_somebody_elses_is_unknown(
+    cluster: Cluster, comet: Login, bob: Login, feed: Callable[[], str], visit: Visit
+) -> None:
+    """bob links a session of his to alice's job, and names jobs of his own so that they might be read as
+    records of hers: neither is believed, whichever squeue shows first."""
+    named = bob.run("sbatch", "--parsable", "--hold", "--wrap=true").stdout.strip()
+    started = json.loads(comet.rps("start", "--no-wait", "--json", *HELD).stdout)
+    job = started["job_id"]
+    record = (job, "CANCELLED", "N/A", "0:00", "n/a", "None", f"rps-{started['name']}", "alice")
+    forged = "x\x1e" + "\x1f".join(record) + "\x1e"
+    bob.run("scontrol", "update", f"jobid={named}", f"jobname={forged}")
+    bob.run("sbatch", "--hold", f"--job-name={forged}", "--wrap=true")
+    shown_name = bob.run("squeue", "--noheader", f"--jobs={named}", "--format=%j").stdout
+    assert f"{job}\x1fCANCELLED" in shown_name  # Slurm took it
+    python = str(bob.clone / ".venv/bin/python")
+    linked = json.loads(bob.run(python, "-c", _LINKED_TO, job).stdout)
+    alices, bobs = visit(started["url"]), visit(linked["url"])
+    try:
+        said = feed()
+        assert "1 queued, 1 unknown (1 not the session's own); 1 noted" in said, said
+        assert shown(alices)["phase"] == "queued"
+        assert shown(bobs)["phase"] == "pending"
+        cluster.admin("scancel", job)
+        assert "1 gone, 1 unknown (1 not the session's own)" in feed()
+        assert shown(alices)["phase"] == "ended"
+        assert shown(bobs)["phase"] == "pending"
+    finally:
+        cluster.admin("scancel", "--user=bob")
+
+
+def test_a_script_of_ones_own_does_not_rename_the_job(
+    comet: Login, feed: Callable[[], str], visit: Visit
+) -> None:
+    template = comet.run("cat", str(comet.clone / "rps_core/batch/slurm/notebook.sh")).stdout
+    first, _, rest = template.partition("\n")
+    script = comet.sessions.parent.parent.parent.parent / "mine.sh"
+    script.write_text(f"{first}\n#SBATCH --job-name=mine\n{rest}")
+    script.chmod(0o755)
+    own = f"{comet.account.home}/{script.name}"
+    started = json.loads(comet.rps("start", "--no-wait", "--json", "-b", own, *HELD).stdout)
+    named = comet.run("squeue", "--noheader", f"--jobs={started['job_id']}", "--format=%j").stdout
+    assert named.strip() == f"rps-{started['name']}"
+    assert "1 queued" in feed()
+    assert shown(visit(started["url"]))["phase"] == "queued"
+
+
 def test_who_follows_tells_why_the_job_waits(comet: Login, visit: Visit) -> None:
     command = [str(comet.clone / "rps"), "start", "--wait", "--json", *HELD]
     launcher = comet.host.popen(command, comet.account, stderr=subprocess.DEVNULL)

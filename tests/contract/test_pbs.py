@@ -178,9 +178,11 @@ def test_a_refusal_has_its_reason_and_a_hint(title: str, hint: str, tmp_path: Pa
 
 def submit(directory: Path, answer: Reply, **found: Reply) -> str:
     spec = TestPbs().spec(directory)
-    name = job_name(spec.tag)
+    name = job_name(spec.name)
     command = (
         "qsub",
+        "-N",
+        name,
         "-r",
         "n",
         "-j",
@@ -214,7 +216,7 @@ def test_a_job_whose_launcher_was_killed_is_found_by_its_name_ended_or_not() -> 
         name="a-b-c", tag="rps:a-b-c:00000000", session_dir=Path("/nowhere"),
         since=datetime(2026, 11, 22, 18, 0, tzinfo=UTC),
     )  # fmt: skip
-    selected = f"qselect -x -u {login_name()} -N {job_name(looked_for.tag)}"
+    selected = f"qselect -x -u {login_name()} -N {job_name(looked_for.name)}"
     for answer, found in (Answer(0, f"{ID}\n"), {looked_for.tag: ID}), (Answer(), {}):
         assert pbs.rps_find_jobs([looked_for], RecordedShell({selected: answer})) == found
     with pytest.raises(SchedulerError):

@@ -109,7 +109,8 @@ def test_a_submission_is_one_command(spec: SessionSpec) -> None:
     assert submit(spec, sbatch=SBATCH["accepted, with the cluster"].answer) == ("6", ["sbatch"])
     script = spec.session_dir / "batch.sh"
     assert commands.submit(spec, script) == [
-        "sbatch", "--parsable", "--comment=rps:one-two-three:0a0b0c0d", str(script)
+        "sbatch", "--parsable", "--job-name=rps-one-two-three",
+        "--comment=rps:one-two-three:0a0b0c0d", str(script),
     ]  # fmt: skip
 
 

@@ -33,7 +33,7 @@ TABLE: list[tuple[str, Covered | Cannot]] = [
         "errors are never counted until all jobs have failed",
         Cannot(
             f"{S}/slurm.py",
-            "return {**statuses, **dict.fromkeys(ours, queue)}",
+            "return {**found, **dict.fromkeys(ours, Sighting(status=queue))}",
             "nothing is counted: each poll starts from nothing, and an error is Unknown for each job",
         ),
     ),
@@ -217,7 +217,7 @@ TABLE: list[tuple[str, Covered | Cannot]] = [
         "one forgotten id fails the whole list",
         Cannot(
             f"{S}/slurm_commands.py",
-            '"squeue", *whose, "--states=all"',
+            '"squeue", f"--user={os.getuid()}", *_ALL, f"--format={format_}"',
             "squeue is given no ids",
         ),
     ),
@@ -303,7 +303,7 @@ TABLE: list[tuple[str, Covered | Cannot]] = [
     ),
     (
         "--json and its schemas",
-        Cannot(f"{S}/slurm_commands.py", '"--noheader", f"--format={format_}"', "it is not used"),
+        Cannot(f"{S}/slurm_commands.py", '_ALL = ("--states=all", "--noheader")', "it is not used"),
     ),
     ("reasons with commas and lists", Covered(ANSWERS, "test_reasons_in_plain_words")),
     (

@@ -28,6 +28,7 @@ from rps_core.schedulers.torque_directives import job_name
 from rps_core.schedulers.torque_product import scheduler_of_qstat
 from rps_core.schedulers.torque_states import status_of
 from rps_core.testing import MISSING, TIMEOUT, Answer, RecordedShell, Reply, SchedulerContract
+from rps_proxy.names import words
 from tests.contract.transcripts import RECORDED, read
 
 QSUB = read("torque/qsub.txt")
@@ -87,7 +88,10 @@ def submit(directory: Path, shell: RecordedShell) -> str:
 
 
 def qsub_in(directory: Path) -> tuple[str, ...]:
-    return ("qsub", "-r", "n", "-j", "oe", "-o", f"{directory}/spool.log", f"{directory}/batch.sh")
+    return (
+        "qsub", "-N", job_name(spec(directory).name), "-r", "n", "-j", "oe", "-o",
+        f"{directory}/spool.log", f"{directory}/batch.sh",
+    )  # fmt: skip
 
 
 def test_the_id_is_kept_in_full(tmp_path: Path) -> None:
@@ -166,7 +170,7 @@ def test_a_server_that_is_away_is_transient(title: str, tmp_path: Path) -> None:
 
 
 def test_a_submission_that_hung_is_found_by_its_name(tmp_path: Path) -> None:
-    name = job_name(spec(tmp_path).tag)
+    name = job_name(spec(tmp_path).name)
     shell = RecordedShell(
         {
             qsub_in(tmp_path): TIMEOUT,
@@ -177,7 +181,7 @@ def test_a_submission_that_hung_is_found_by_its_name(tmp_path: Path) -> None:
 
 
 def test_a_submission_that_hung_and_made_no_job_is_told_so(tmp_path: Path) -> None:
-    name = job_name(spec(tmp_path).tag)
+    name = job_name(spec(tmp_path).name)
     shell = RecordedShell(
         {qsub_in(tmp_path): TIMEOUT, f"qselect -u {login_name()} -N {name}": Answer()}
     )
@@ -191,7 +195,7 @@ def test_a_submission_that_hung_and_made_no_job_is_told_so(tmp_path: Path) -> No
 def test_a_submission_of_which_nothing_can_be_learnt_says_how_to_look_for_it(
     tmp_path: Path,
 ) -> None:
-    name = job_name(spec(tmp_path).tag)
+    name = job_name(spec(tmp_path).name)
     shell = RecordedShell(
         {
             qsub_in(tmp_path): TIMEOUT,
@@ -205,7 +209,7 @@ def test_a_submission_of_which_nothing_can_be_learnt_says_how_to_look_for_it(
 
 
 def test_without_qselect_the_list_of_all_jobs_is_searched(tmp_path: Path) -> None:
-    name = job_name(spec(tmp_path).tag)
+    name = job_name(spec(tmp_path).name)
     shown = WRAPPERS["qstat -f -1 11"].answer.stdout.replace("running_job_with_long_name", name)
     listed = shown.replace("Job_Owner = alice@", f"Job_Owner = {login_name()}@")
     mallory = shown.replace("Job Id:\t11", "Job Id:\t10")  # who has seen the name in the queue
@@ -221,8 +225,8 @@ def test_without_qselect_the_list_of_all_jobs_is_searched(tmp_path: Path) -> Non
 
 
 def test_job_names_are_what_every_torque_takes_and_differ() -> None:
-    names = {job_name(f"rps:a-b-c:{number:08x}") for number in range(50)}
-    assert len(names) == 50
+    names = {job_name(f"{word}-b-c") for word in words()}
+    assert len(names) == len(words())
     assert all(len(name) <= 15 and name.isascii() and name[0].isalpha() for name in names)
 
 
@@ -232,7 +236,7 @@ LOOKED_FOR = Submission(
     name="a-b-c", tag="rps:a-b-c:00000000", session_dir=Path("/nowhere"),
     since=datetime(2026, 11, 22, 18, 0, tzinfo=UTC),
 )  # fmt: skip
-SELECTED = f"qselect -u {login_name()} -N {job_name(LOOKED_FOR.tag)}"
+SELECTED = f"qselect -u {login_name()} -N {job_name(LOOKED_FOR.name)}"
 
 
 @pytest.mark.parametrize(
@@ -252,7 +256,7 @@ def test_where_nobody_answers_nothing_is_said_of_a_submission() -> None:
 
 def test_living_jobs_of_ours_are_told_by_their_names() -> None:
     def shown(number: int, **changed: str) -> str:
-        found = {"Job_Name": job_name("rps:a-b-c:00000000"), "Job_Owner": f"{login_name()}@tscc",
+        found = {"Job_Name": job_name("a-b-c"), "Job_Owner": f"{login_name()}@tscc",
                  "job_state": "Q", **changed}  # fmt: skip
         lines = "".join(f"    {key} = {value}\n" for key, value in found.items())
         return f"Job Id: {number}.{SERVER}\n{lines}\n"

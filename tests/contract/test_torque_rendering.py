@@ -49,7 +49,7 @@ def test_torque_asks_for_everything() -> None:
         reservation="course.12", constraint="haswell:ib", nodes=2, tasks=2, cpus=4, gpus=1,
         memory_mb=2048, directives=("-l nice=5", "-m n"),
     ) == [
-        "-N rps-5855d25a3f",
+        "-N rps-26ec65d794",
         "-l nodes=2:ppn=8:gpus=1:haswell:ib",
         "-l walltime=168:00:00",
         "-l mem=4096mb",
@@ -65,7 +65,7 @@ def test_torque_asks_for_everything() -> None:
 
 def test_torque_asks_for_no_more_than_was_asked() -> None:
     assert directives("torque") == [
-        "-N rps-5855d25a3f",
+        "-N rps-26ec65d794",
         "-l nodes=1:ppn=1",
         "-l walltime=00:30:00",
         *OUTPUT,
@@ -78,7 +78,7 @@ def test_pbs_asks_for_everything() -> None:
         constraint="cpu_type=rome:switch=s1", nodes=2, tasks=2, cpus=4, gpus=1, memory_mb=2048,
         directives=("-l place=excl",),
     ) == [
-        "-N rps-5855d25a3f",
+        "-N rps-26ec65d794",
         "-l select=2:ncpus=8:mem=2048mb:ngpus=1:cpu_type=rome:switch=s1",
         "-l walltime=30:00:00",
         "-q workq",

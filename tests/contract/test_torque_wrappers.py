@@ -12,6 +12,7 @@ from rps_core.account import login_name
 from rps_core.errors import SchedulerError
 from rps_core.models import Gone, Job, JobPhase, JobStatus, Known, Outcome, Unknown
 from rps_core.schedulers import torque
+from rps_core.schedulers.torque_directives import job_name
 from rps_core.testing import MISSING, TIMEOUT, Answer, RecordedShell, Reply, SchedulerContract
 from tests.contract.transcripts import read
 
@@ -106,7 +107,8 @@ def test_a_qstat_that_hangs_is_an_error_that_makes_unknown(tmp_path: Path) -> No
 )
 def test_sbatchs_own_words_are_told(title: str, told: str, tmp_path: Path) -> None:
     spec = TestWrappers().spec(tmp_path)
-    command = ("qsub", "-r", "n", "-j", "oe", "-o", f"{tmp_path}/spool.log", f"{tmp_path}/batch.sh")
+    options = ("-N", job_name(spec.name), "-r", "n", "-j", "oe", "-o", f"{tmp_path}/spool.log")
+    command = ("qsub", *options, f"{tmp_path}/batch.sh")
     shell = RecordedShell({command: WRAPPERS[title].answer})
     with pytest.raises(SchedulerError) as caught:
         torque.rps_submit(spec, tmp_path / "batch.sh", shell)

@@ -1,11 +1,13 @@
 """`rps proxy feed` as cron runs it: over the admin socket, and with a key over the API.
 
-The scheduler's answer is one that a real Slurm gave; on a real one it runs in tests/cluster.
+The scheduler's answer is one that a real Slurm gave, under the names of the sessions here; on a real one it
+runs in tests/cluster.
 """
 
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,8 +20,11 @@ from tests.contract.transcripts import read
 from tests.faults.service_stand import DOMAIN, Service, Session, running_service
 
 KEY = "k" * 40
-# In the recording: one that waits for resources or priority, one that runs, one that was cancelled, none.
-SQUEUE = read("slurm/squeue.txt")["jobs of all kinds"].answer.stdout
+# alice's: one that is held, one that runs and one that was cancelled, with names like those of sessions; and
+# another of hers.
+SQUEUE = read("slurm/everybody.txt")["everybody's jobs"].answer.stdout
+IDS = {"held": "1", "runs": "2", "cancelled": "3"}
+ANOTHER = "4"
 
 
 @pytest.fixture
@@ -34,14 +39,16 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 @pytest.fixture
 def scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Slurm's commands on the PATH, of which squeue answers as it once did; `down` makes it silent."""
+    """Slurm's commands on the PATH, of which squeue answers as it once did, with the mark that it is asked
+    for; `down` makes it silent."""
     directory = tmp_path / "bin"
     directory.mkdir()
     (tmp_path / "answer").write_text(SQUEUE)
     (directory / "squeue").write_text(
         f"#!/bin/sh\necho >>{tmp_path}/calls\n"
         f"test ! -e {tmp_path}/down || {{ echo 'squeue: error: away' >&2; exit 1; }}\n"
-        f"cat {tmp_path}/answer\n"
+        "mark=$(printf %s \"$*\" | sed 's/.*%i\\x1f\\([0-9a-f]*\\)\\x1f.*/\\1/')\n"
+        f'sed "s/0123456789abcdef/$mark/g" {tmp_path}/answer\n'
     )
     for name in ("sbatch", "sacct"):
         (directory / name).write_text("#!/bin/sh\nexit 0\n")
@@ -78,45 +85,92 @@ def linked(service: Service, job_id: str) -> Session:
     return session
 
 
+def all_linked(service: Service, scheduler: Path) -> dict[str, Session]:
+    """Sessions whose jobs are those in the recording."""
+    sessions = {kind: linked(service, job_id) for kind, job_id in IDS.items()}
+    answer = SQUEUE
+    for kind, session in sessions.items():
+        answer = answer.replace(f"rps-{kind}-random-words", f"rps-{session.name}")
+    (scheduler / "answer").write_text(answer)
+    return sessions
+
+
+def proved(service: Service, session: Session, user: str) -> None:
+    """As if MUNGE had told who issued the name."""
+    with sqlite3.connect(service.directory / "service" / "registry.db", timeout=5) as db:
+        change = "UPDATE sessions SET user = ?, authenticated = 1 WHERE name = ?"
+        db.execute(change, (user, session.name))
+
+
 def state(service: Service, session: Session) -> dict[str, Any]:
     found: dict[str, Any] = service.request(session.host, "GET", "/.rps/state").json()
     return found
 
 
-@pytest.mark.parametrize("way", ["socket", "key"])
-def test_all_jobs_with_one_question(service: Service, scheduler: Path, way: str) -> None:
+def way_of(service: Service, way: str) -> str:
     if way == "key":
         configure(service)
-        options = [f"--key-file={service.directory / 'feed.key'}"]
-    else:
-        options = [f"--set=directory={service.directory / 'service'}"]
-    ids = {"PENDING": "", "RUNNING": "", "CANCELLED": ""}
-    for record in SQUEUE.split("\x1e"):
-        job_id, _, rest = record.strip().partition("\x1f")
-        kind = rest.partition("\x1f")[0]
-        if kind in ids and not ids[kind]:
-            ids[kind] = job_id
-    assert all(ids.values()), ids
-    sessions = {kind: linked(service, job_id) for kind, job_id in ids.items()}
+        return f"--key-file={service.directory / 'feed.key'}"
+    return f"--set=directory={service.directory / 'service'}"
+
+
+@pytest.mark.parametrize("way", ["socket", "key"])
+def test_all_jobs_with_one_question(service: Service, scheduler: Path, way: str) -> None:
+    options = way_of(service, way)
+    sessions = all_linked(service, scheduler)
     forgotten = linked(service, "999999")
     unlinked = service.issue(cluster="generic")
-    done = feed(*options)
+    done = feed(options)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "4 jobs: 1 gone, 1 queued, 1 running, 1 unknown; 3 noted\n"
     assert len((scheduler / "calls").read_text().splitlines()) == 1
     found = {kind: state(service, session) for kind, session in sessions.items()}
-    assert found["PENDING"]["phase"] == "queued"
-    assert found["PENDING"]["text"].startswith("Why your job waits: ")
-    assert found["RUNNING"]["phase"] == "starting"
-    assert found["CANCELLED"]["phase"] == "ended"
-    assert found["CANCELLED"]["text"].startswith("The job was cancelled.")
+    assert found["held"]["phase"] == "queued"
+    assert found["held"]["text"].startswith("Why your job waits: ")
+    assert found["runs"]["phase"] == "starting"
+    assert found["cancelled"]["phase"] == "ended"
+    assert found["cancelled"]["text"].startswith("The job was cancelled.")
     assert state(service, forgotten)["phase"] == "pending"
     assert state(service, unlinked)["phase"] == "pending"
     # What is over is not asked for again; a scheduler that is away changes nothing.
     (scheduler / "down").touch()
-    done = feed(*options)
+    done = feed(options)
     assert (done.returncode, done.stdout) == (0, "3 jobs: 3 unknown; 0 noted\n")
-    assert state(service, sessions["PENDING"])["phase"] == "queued"
+    assert state(service, sessions["held"])["phase"] == "queued"
+
+
+@pytest.mark.parametrize("way", ["socket", "key"])
+def test_a_job_of_another_session_or_none_says_nothing(
+    service: Service, scheduler: Path, way: str
+) -> None:
+    """Its launcher says which job a session's is, and may say that of a stranger's."""
+    options = way_of(service, way)
+    sessions = all_linked(service, scheduler)
+    strangers = [linked(service, job_id) for job_id in (*IDS.values(), ANOTHER)]
+    for _ in range(2):
+        done = feed(options)
+        assert done.returncode == 0
+        assert "4 unknown (4 not the session's own)" in done.stdout
+        assert {state(service, stranger)["phase"] for stranger in strangers} == {"pending"}
+        assert {service.state(stranger)["phase"] for stranger in strangers} == {"linked"}
+    assert state(service, sessions["held"])["phase"] == "queued"
+    lines = [line for line in service.log().splitlines() if "foreign-job" in line]
+    assert len(lines) == 4
+    assert all('"owner": "alice"' in line for line in lines)
+
+
+def test_where_the_user_is_proved_the_job_must_be_theirs(service: Service, scheduler: Path) -> None:
+    sessions = all_linked(service, scheduler)
+    proved(service, sessions["held"], "alice")
+    proved(
+        service, sessions["runs"], "mallory"
+    )  # who called a job of hers by the name of bob's session
+    done = feed(way_of(service, "socket"))
+    assert done.stdout == (
+        "3 jobs: 1 gone, 1 queued, 1 unknown (1 not the session's own); 2 noted\n"
+    )
+    assert state(service, sessions["held"])["phase"] == "queued"
+    assert state(service, sessions["runs"])["phase"] == "pending"
 
 
 def test_what_is_wrong_is_said(service: Service, scheduler: Path) -> None:

@@ -169,17 +169,51 @@ def test_the_feed(service: Service) -> None:
     status, found = feed(service, cluster="stratus")
     jobs = {one["name"]: one["job_id"] for one in found["jobs"]}
     assert (status, jobs) == (200, {first.name: "101", second.name: "102"})
+    # The user is what the launcher said, which proves nothing; and no job was looked at yet.
+    assert {(one["user"], one["seen"]) for one in found["jobs"]} == {(None, False)}
     said = {
-        first.name: {"state": "queued", "reason": "it waits"},
-        second.name: {"state": "gone", "reason": "its walltime was over"},
-        elsewhere.name: {"state": "gone"},  # of another cluster
-        "never-issued-name": {"state": "gone"},
+        first.name: {"job_id": "101", "state": "queued", "reason": "it waits"},
+        second.name: {"job_id": "102", "state": "gone", "reason": "its walltime was over"},
+        elsewhere.name: {"job_id": "101", "state": "gone"},  # of another cluster
+        "never-issued-name": {"job_id": "101", "state": "gone"},
     }
     assert feed(service, {"jobs": said}, "stratus") == (200, {"noted": 2})
     assert phase(service, first) == "queued"
     assert "Its walltime was over." in page(service, second)[1]
     assert phase(service, elsewhere) == "pending"
-    assert [one["name"] for one in feed(service, cluster="stratus")[1]["jobs"]] == [first.name]
+    (left,) = feed(service, cluster="stratus")[1]["jobs"]
+    assert left == {"name": first.name, "job_id": "101", "user": None, "seen": True}
+
+
+def test_what_was_seen_of_one_job_is_not_said_of_another(service: Service) -> None:
+    """Its agent says first which job a session is, and its launcher another, while the feed is at it."""
+    session = service.issue(cluster="elsewhere")
+    assert service.redeem(session, 5000, body={"job_id": "201"})[0] == 200
+    said = {"jobs": {session.name: {"job_id": "201", "state": "running"}}}
+    assert feed(service, said, "elsewhere") == (200, {"noted": 1})
+    assert feed(service, cluster="elsewhere")[1]["jobs"][0]["seen"] is True
+    path = f"sessions/{session.name}/link"
+    assert service.call("POST", path, session.claim, {"job_id": "202"})[0] == 200
+    assert feed(service, said, "elsewhere") == (200, {"noted": 0})
+    (found,) = feed(service, cluster="elsewhere")[1]["jobs"]
+    assert (found["job_id"], found["seen"]) == ("202", False)
+
+
+def test_a_job_that_is_not_the_sessions_is_told_the_operator_once(service: Service) -> None:
+    session = linked(service, "301", "tscc2")
+    told = {"jobs": {}, "foreign": {session.name: {"job_id": "301", "owner": "bob"}}}
+    for _ in range(3):
+        assert feed(service, told, "tscc2") == (200, {"noted": 0})
+    assert phase(service, session) == "pending"
+    # Not of that cluster, or of a job that it is not linked to any more.
+    assert feed(service, told, "comet") == (200, {"noted": 0})
+    told["foreign"] = {session.name: {"job_id": "302", "owner": "bob"}}
+    assert feed(service, told, "tscc2") == (200, {"noted": 0})
+    lines = [line for line in service.log().splitlines() if "foreign-job" in line]
+    assert len(lines) == 1
+    assert '"owner": "bob"' in lines[0]
+    (found,) = feed(service, cluster="tscc2")[1]["jobs"]
+    assert found["seen"] is False
 
 
 @pytest.mark.parametrize(
@@ -187,10 +221,17 @@ def test_the_feed(service: Service) -> None:
     [
         ({}, "bad-request"),
         ({"jobs": []}, "bad-request"),
-        ({"jobs": {"a-b-c": {"state": "running"}}, "more": 1}, "bad-request"),
-        ({"jobs": {"../../etc": {"state": "running"}}}, "bad-request"),
-        ({"jobs": {"a-b-c": {"state": "away"}}}, "bad-request"),
+        ({"jobs": {"a-b-c": {"job_id": "1", "state": "running"}}, "more": 1}, "bad-request"),
+        ({"jobs": {"../../etc": {"job_id": "1", "state": "running"}}}, "bad-request"),
+        ({"jobs": {"a-b-c": {"job_id": "1", "state": "away"}}}, "bad-request"),
+        ({"jobs": {"a-b-c": {"state": "running"}}}, "bad-request"),  # whose job was not looked at
+        ({"jobs": {"a-b-c": {"job_id": "", "state": "running"}}}, "bad-request"),
         ({"jobs": {"a-b-c": "running"}}, "bad-request"),
+        ({"jobs": {}, "foreign": []}, "bad-request"),
+        ({"jobs": {}, "foreign": {"a-b-c": {"owner": "bob"}}}, "bad-request"),
+        ({"jobs": {}, "foreign": {"a-b-c": {"job_id": 1, "owner": "bob"}}}, "bad-request"),
+        ({"jobs": {}, "foreign": {"a-b-c": {"job_id": "1", "owner": "b\nb"}}}, "bad-request"),
+        ({"jobs": {}, "foreign": {"a-b-c": {"job_id": "1", "owner": "b" * 65}}}, "bad-request"),
     ],
 )
 def test_a_feed_has_its_form(service: Service, body: object, code: str) -> None:

@@ -232,6 +232,19 @@ def test_job_states(service: Service, code: str, encoded: bool) -> None:
     assert state(service, name) == b"D"
 
 
+def test_job_states_are_for_names_of_this_kind_alone(service: Service) -> None:
+    """None says whose the job is, and a user whom MUNGE has proved may be linked to a stranger's."""
+    status, session = service.call("POST", "sessions", body={}, source=LOGIN)
+    assert status == 201
+    job_id = f"{time.monotonic_ns()}.server"
+    path = f"sessions/{session['name']}/link"
+    linked = service.call("POST", path, session["claim"], {"job_id": job_id}, source=LOGIN)
+    assert linked[0] == 200
+    body = f"jobstates={job_id} PD\n".encode()
+    assert ask(service, "/update-jobs.cgi", FEEDER, "POST", body)[0] == 200
+    assert state(service, session["name"]) == b"PE"
+
+
 def test_no_jobs(service: Service) -> None:
     for body in (None, b"", b"jobs=1", b"jobstates="):
         said = ask(service, "/update-jobs.cgi", FEEDER, "POST", body)

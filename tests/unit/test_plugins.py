@@ -184,7 +184,7 @@ def test_every_hook_is_documented_and_implemented_with_the_specs_types() -> None
         "Traversable": Traversable,
     }
     specs = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("rps_")}
-    assert len(specs) == 21
+    assert len(specs) == 22
     for name, spec_function in specs.items():
         assert (spec_function.__doc__ or "").strip(), name
     implemented = set()

@@ -22,7 +22,7 @@ SESSION = Session(
     name="one-two-three", claim=b"", phase=Phase.LINKED, job_id="4711", run_id=None,
     address=None, port=None, reason=None, created=1.0, lapsed=None, ended=None, cluster="comet",
     scheduler="slurm", user="alice", source="10.1.2.3", old_dialect=False, job_state=None,
-    job_reason=None, job_estimate=None, job_seen=None,
+    job_reason=None, job_estimate=None, job_seen=None, authenticated=False, own_job=None,
 )  # fmt: skip
 QUEUED = replace(
     SESSION,

@@ -1,5 +1,5 @@
 #!/bin/bash -l
-#PBS -N rps-c82f489a56
+#PBS -N rps-83121e377e
 #PBS -l nodes=1:ppn=1:haswell:ib
 #PBS -l walltime=00:30:00
 #PBS -q interactive
