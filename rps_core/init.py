@@ -6,11 +6,14 @@ share a home directory; a run on a second cluster adds that one's section. What 
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +65,7 @@ def run(here: Here, shell: Shell, *, yes: bool) -> None:
         click.echo(f"Nothing is written: --yes takes these answers, for {path}.", err=True)
         return
     if new is None:
-        new = _in_its_place(path, old, cluster.name, section, ask=asks)
+        new = _in_its_place(path, cluster.name, section, ask=asks)
     _write(path, new)
     click.echo(f"Written: {path}. `rps start` is next.", err=True)
 
@@ -194,17 +197,31 @@ def _scalar(value: Any) -> str:
     return value if plain else json.dumps(value, ensure_ascii=False)
 
 
-def _in_its_place(path: Path, old: str, cluster: str, section: str, *, ask: bool) -> str:
-    """The whole file anew, if the user says so; the old one is kept beside it."""
-    kept = path.with_name(f"{path.name}.old")
-    question = f"{path} has other settings for {cluster}. Replace it? It is kept as {kept.name}"
+def _in_its_place(path: Path, cluster: str, section: str, *, ask: bool) -> str:
+    """The whole file anew, if the user says so; the old one is kept beside it, as are those before it."""
+    question = f"{path} has other settings for {cluster}. Replace it? A copy of it is kept"
     if not ask or not click.confirm(question, default=False, err=True):
         raise UsageError(
             f"{path} has other settings for {cluster}, and stays as it is",
             f"To have these, put them there:\nsites:\n{section}",
         )
-    _write(kept, old)
+    click.echo(f"The old one is kept: {_copy_of(path)}", err=True)
     return f"{HEADER}sites:\n{section}"
+
+
+def _copy_of(path: Path) -> Path:
+    """A copy as the file is now, on disk, under the first name that is free: `.old`, `.old.2`, `.old.3`."""
+    content = path.read_bytes()
+    for number in count(1):
+        kept = path.with_name(f"{path.name}.old" + (f".{number}" if number > 1 else ""))
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            return kept
+    raise AssertionError("numbers do not end")
 
 
 def _write(path: Path, text: str) -> None:

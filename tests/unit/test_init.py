@@ -158,8 +158,21 @@ def test_questions_are_answered_on_a_terminal() -> None:
     assert "stays as it is" in kept
     assert "Written" in on_terminal("1\r", "y\r")
     assert values()["sites"] == {"generic": {"job": {"partition": "compute"}, "notebook": None}}
-    old = paths.config_file().with_name("config.yaml.old")
-    assert "partition: debug" in old.read_text()
+    # Once more, and again: none that was kept before is lost.
+    directory = paths.config_file().parent
+    (directory / "config.yaml.old.2").symlink_to("/nowhere")  # a name that is taken, by whatever
+    assert "config.yaml.old.3" in on_terminal("3\r", "y\r")
+    paths.config_file().write_bytes(
+        b"sites: {generic: {job: {partition: debug}}} # \xc3\xa4, mine\r\n"
+    )
+    assert "config.yaml.old.4" in on_terminal("1\r", "y\r")
+    copies = {
+        name: (directory / f"config.yaml.{name}").read_bytes() for name in ("old", "old.3", "old.4")
+    }
+    assert b"partition: debug" in copies["old"]
+    assert b"partition: compute" in copies["old.3"]
+    assert copies["old.4"] == b"sites: {generic: {job: {partition: debug}}} # \xc3\xa4, mine\r\n"
+    assert {stat.S_IMODE(file.stat().st_mode) for file in directory.glob("*.old.[34]")} == {0o600}
 
 
 def on_terminal(*typed: str, code: int = 0) -> str:
