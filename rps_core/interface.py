@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -36,6 +39,8 @@ class Screen:
         self.quiet = quiet
         self._area = Area(sys.stderr, wanted=not quiet)
         self._last = ""
+        self._sight: Sight | None = None
+        self._busy = False
 
     def started(self, record: Record, account_note: str | None) -> None:
         """After the URL: what was started, who pays, and how one reaches it from afar."""
@@ -63,15 +68,43 @@ class Screen:
             click.echo(f"{record.name}: job {record.job_id} on {record.cluster}", err=True)
 
     def show(self, sight: Sight) -> None:
-        """Lines that change in place on a terminal; elsewhere one line for each change."""
-        if self._area.live:
+        """Lines that change in place on a terminal; elsewhere, and in the background of a shell, one line for
+        each change."""
+        self._busy = True
+        self._sight = sight
+        if self._area.live and self._area.in_front:
             before_each_line(self._area.clear)  # a warning must not be drawn over
             self._area.draw(view.lines(sight, time.time()))
-            return
+        else:
+            self._print_change(sight)
+        self._busy = False
+
+    def _print_change(self, sight: Sight) -> None:
         text = view.one_line(sight)
         if not self.quiet and text != self._last:
             click.echo(f"{sight.session.record.name}: {text}", err=True)
         self._last = text
+
+    @contextlib.contextmanager
+    def resumable(self) -> Iterator[None]:
+        """While this lasts, Ctrl-Z, `fg` and `bg` are coped with: the shell has printed below what was shown,
+        so that is shown anew there."""
+
+        def resumed(_number: int, _frame: FrameType | None) -> None:
+            self._area.moved()
+            if self._sight is not None and not self._busy:
+                self.show(self._sight)
+
+        before = signal.signal(signal.SIGCONT, resumed)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGCONT, before)
+
+    def interrupted(self) -> None:
+        """Go below the `^C` that the terminal has written where the next line would begin."""
+        if self._area.live:
+            click.echo(err=True)
 
     def done(self) -> None:
         """Leave what was shown last where it is."""
@@ -97,10 +130,12 @@ def follow(
     """Show the session until it is ready or over, with `until_over` past that, at the longest for `timeout`
     seconds. Ctrl-C leaves the job running, and says so."""
     try:
-        session = following.follow(
-            record, here, store, shell.run, screen.show, until_over=until_over, timeout=timeout
-        )
+        with screen.resumable():
+            session = following.follow(
+                record, here, store, shell.run, screen.show, until_over=until_over, timeout=timeout
+            )
     except KeyboardInterrupt:
+        screen.interrupted()
         raise InterruptedByUserError(come_back(record)) from None
     finally:
         screen.done()

@@ -24,11 +24,24 @@ class Area:
     def __init__(self, stream: TextIO, *, wanted: bool = True) -> None:
         self._stream = stream
         self._drawn: list[str] = []
+        self._moved = False
         terminal = stream.isatty()
         term = os.environ.get("TERM", "")
         self.live = wanted and terminal and term not in ("", "dumb", "unknown")
         self.styled = self.live and not os.environ.get("NO_COLOR")
         self._terminal = terminal
+
+    @property
+    def in_front(self) -> bool:
+        """Whether the terminal is ours to draw on. A job in the background would draw over what its user
+        types."""
+        try:
+            return os.tcgetpgrp(self._stream.fileno()) == os.getpgrp()
+        except (
+            OSError,
+            ValueError,
+        ):  # a terminal that is not our shell's: nobody puts us behind there
+            return True
 
     @property
     def columns(self) -> int | None:
@@ -38,7 +51,8 @@ class Area:
     def draw(self, lines: Sequence[str], *, clip: bool = False) -> None:
         """Show these in place of those before. A line that is too long is broken between words, or with
         `clip` cut off; so are lines below the screen."""
-        if not self.live:
+        self._forget_what_moved()
+        if not self.live or not self.in_front:
             return
         columns, rows = _size(self._stream)
         width = max(1, columns - 1)  # the last column makes some terminals begin a new line
@@ -53,6 +67,7 @@ class Area:
 
     def clear(self) -> None:
         """Take them away: what is printed next stands where they stood."""
+        self._forget_what_moved()
         if self._drawn:
             self._write(self._back(_size(self._stream)[0]) + _TO_SCREEN_END)
             self._drawn = []
@@ -60,6 +75,16 @@ class Area:
     def leave(self) -> None:
         """Let them stand: what is printed next stands below."""
         self._drawn = []
+
+    def moved(self) -> None:
+        """Others have printed below the lines: they stay where they are, and the next stand further down.
+        May be called by a handler of signals, also in the middle of a drawing."""
+        self._moved = True
+
+    def _forget_what_moved(self) -> None:
+        if self._moved:
+            self._moved = False
+            self._drawn = []
 
     def _back(self, columns: int) -> str:
         # A terminal that became narrower has broken its lines.

@@ -18,12 +18,12 @@ import pytest
 class Terminal:
     """A process on a terminal of its own."""
 
-    def __init__(self, installed: Any, *arguments: str) -> None:
+    def __init__(self, installed: Any, *command: str) -> None:
         self.master, slave = pty.openpty()
         self.process = installed.user.popen(
-            [str(installed.directory / "rps"), *arguments],
+            list(command),
             stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-            preexec_fn=_take_the_terminal, env={"TERM": "xterm"},
+            preexec_fn=_take_the_terminal, env={"TERM": "xterm", "PS1": "$ "},
         )  # fmt: skip
         os.close(slave)
         self.seen = ""
@@ -36,6 +36,11 @@ class Terminal:
             if not self._read():
                 assert re.search(pattern, self.seen), self.seen
         return self.seen
+
+    def type(self, keys: str) -> None:
+        """Press these keys; what was seen before is forgotten."""
+        self.seen = ""
+        os.write(self.master, keys.encode())
 
     def end(self) -> int:
         while self._read():
@@ -65,8 +70,10 @@ def _take_the_terminal() -> None:
 def on_terminal(installed: Any) -> Iterator[Callable[..., Terminal]]:
     opened: list[Terminal] = []
 
-    def run(*arguments: str) -> Terminal:
-        opened.append(Terminal(installed, *arguments))
+    def run(*arguments: str, shell: bool = False) -> Terminal:
+        rps = str(installed.directory / "rps")
+        command = ("bash", "--norc", "--noprofile", "-i") if shell else (rps, *arguments)
+        opened.append(Terminal(installed, *command))
         return opened[-1]
 
     yield run
@@ -107,7 +114,7 @@ def test_a_session_is_watched_past_ready_until_it_is_over(
     watching.until(r"\[ready\]")
     os.write(watching.master, b"\x03")
     assert watching.end() == 130
-    assert "goes on without this terminal" in watching.seen
+    assert f"\r\nrps: {name} goes on without this terminal" in watching.seen
     watching = on_terminal("status", "--watch")
     watching.until(r"left")
     installed.rps("stop", name)
@@ -116,6 +123,34 @@ def test_a_session_is_watched_past_ready_until_it_is_over(
     over = installed.rps("wait", name, check=False)
     assert over.returncode == 6
     assert "rps why" in over.stderr
+
+
+_UP = r"\033\[\d+A"
+
+
+def test_ctrl_z_and_the_background_leave_the_shells_own_lines_alone(
+    installed: Any, on_terminal: Callable[..., Terminal]
+) -> None:
+    """What was drawn is not drawn over once the shell has printed below it; in the background there is a line
+    for each change, and nothing is drawn at all."""
+    name = json.loads(installed.rps("start", "--wait", "--json").stdout)["name"]
+    shell = on_terminal(shell=True)
+    shell.until(r"\$ ")
+    shell.type(f"{installed.directory}/rps status --watch {name}\n")
+    shell.until(r"\[ready\]")
+    shell.type("\x1a")
+    shell.until(r"(?s)Stopped.*\$ ")
+    shell.type("fg\n")
+    drawn = shell.until(r"submitted")
+    assert not re.search(_UP, drawn.partition("submitted")[0]), drawn  # it begins anew, below
+    shell.type("\x1a")
+    shell.until(r"(?s)Stopped.*\$ ")
+    shell.type("bg\n")
+    shell.until(rf"{name}: ready\r\n")
+    assert "submitted" not in shell.seen
+    installed.rps("stop", name)
+    shell.until(rf"{name}: ended: stopped with rps stop\r\n")
+    assert not re.search(_UP, shell.seen), shell.seen
 
 
 _BROWSER = """#!{python}
