@@ -3,6 +3,7 @@ nothing else."""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import NoReturn
@@ -90,7 +91,8 @@ def _run(command: click.Command) -> None:
 
 
 def _open_standard_streams() -> None:
-    """Where one is closed, the next file that is opened would take its place."""
+    """Make them fit to be written to. Where one is closed, the next file that is opened would take its
+    place."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
@@ -100,6 +102,9 @@ def _open_standard_streams() -> None:
         sys.stdout = os.fdopen(1, "w")
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w")
+    # A log, or a scheduler, may say what the locale's characters (ISO 8859-1) do not have.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it
 
 
 if __name__ == "__main__":
