@@ -30,7 +30,7 @@ _PAGE = """<!DOCTYPE html>
 
 
 def in_browser(session: Session, store: Store) -> bool:
-    """Open the session; False where there is no browser that could show it here."""
+    """Open the session; False where there is no browser that could show it here, or none was seen to."""
     if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return False
     import webbrowser
@@ -50,16 +50,20 @@ def in_browser(session: Session, store: Store) -> bool:
         with _silenced():
             opened = browser.open(page.as_uri())
         if opened:
-            click.echo(f"{name} is opened in your browser; `rps url` prints its URL.", err=True)
-            _await_reader(page)
+            click.echo(f"{name} is being opened in your browser.", err=True)
+            opened = _await_reader(page)
+            if (
+                not opened
+            ):  # the display that DISPLAY names may be gone, and a browser ends without a word
+                click.echo("No browser was seen to read it. If none came up, its URL is:", err=True)
     finally:
         page.unlink(missing_ok=True)
     return opened
 
 
-def _await_reader(page: Path) -> None:
-    """Wait until the file was read, as the time of its last access tells; where the file system keeps no
-    such time, for as long as a browser may take."""
+def _await_reader(page: Path) -> bool:
+    """Wait until the file was read, as the time of its last access tells; False where it was not for as long
+    as a browser may take, or the file system keeps no such time."""
     deadline = time.monotonic() + READ_WITHIN
     read = False
     while not read and time.monotonic() < deadline:
@@ -67,9 +71,10 @@ def _await_reader(page: Path) -> None:
         try:
             read = page.stat().st_atime > 1
         except FileNotFoundError:  # the session has ended, and its secrets with it
-            return
+            return True
     if read:
         time.sleep(_SETTLE)
+    return read
 
 
 @contextlib.contextmanager
@@ -93,6 +98,16 @@ def _silenced() -> Iterator[None]:
 def print_code(url: str) -> None:
     """The QR code, on stderr; where that is a terminal too narrow for it, how wide it must be."""
     lines = code_lines(url)
+    encoding = sys.stderr.encoding
+    try:
+        "".join(lines).encode(encoding)
+    except UnicodeEncodeError:
+        click.echo(
+            f"The QR code cannot be drawn with the characters of this locale ({encoding}): set "
+            "LC_ALL=C.UTF-8 where the terminal itself has them.",
+            err=True,
+        )
+        return
     width = len(lines[0])
     area = Area(sys.stderr)
     if area.columns is not None and area.columns < width:

@@ -174,7 +174,7 @@ def test_the_browser_gets_the_url_without_anybody_else(installed: Any) -> None:
     browser.chmod(0o755)
     opened = installed.rps("open", name, env={"DISPLAY": ":99", "BROWSER": f"{browser} %s"})
     assert opened.stdout == ""
-    assert "is opened" in opened.stderr
+    assert f"{name} is being opened in your browser.\n" == opened.stderr
     given, mode, page = noted.read_text().split(" ", 2)
     token = url.partition("token=")[2]
     assert given.startswith("file:///")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +84,29 @@ def test_a_session_that_ends_meanwhile_takes_the_file_along(
     )
     assert opening.in_browser(*session)
     assert not list(store.files(RECORD.name).directory.glob("open*"))
+
+
+def test_a_browser_that_ends_without_a_word_is_not_said_to_have_opened_it(
+    session: tuple[Session, Store],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """DISPLAY outlives the connection that it was of; the URL is then printed."""
+    monkeypatch.setenv("DISPLAY", ":1")
+    monkeypatch.setattr(opening, "READ_WITHIN", 0.0)
+    monkeypatch.setattr(webbrowser, "get", lambda: Browser(lambda _: None))
+    assert not opening.in_browser(*session)
+    assert "No browser was seen to read it" in capsys.readouterr().err
+    assert not list(session[1].files(RECORD.name).directory.glob("open*"))
+
+
+def test_a_locale_without_its_blocks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), "iso8859-1", "backslashreplace", write_through=True)
+    monkeypatch.setattr(sys, "stderr", stream)
+    opening.print_code(URL)
+    told = stream.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    assert "cannot be drawn with the characters of this locale (iso8859-1)" in told
+    assert "u2588" not in told
 
 
 def test_a_terminal_that_is_too_narrow_for_the_code_is_told_how_wide_it_must_be(
