@@ -190,14 +190,20 @@ def _check_limits(loaded: Loaded, job: JobSettings, allocation: Allocation) -> N
         ("job.gpus", "GPUs", allocation.gpus or 0, most.gpus),
     ):
         if allowed == 0 and asked:
+            field = key.removeprefix("job.")
+            others = [n for n, one in limits.partitions.items() if getattr(one, field) != 0]
             raise UsageError(
                 f"{loaded.where(key)}: {place} has no {unit}",
-                f"It has to be another partition: {', '.join(limits.partitions)}.",
+                f"Take a partition that has (-p): {', '.join(others)}."
+                if others
+                else f"Ask for no {unit}.",
             )
         if allowed is not None and asked > allowed:
             raise UsageError(
                 f"{loaded.where(key)}: {asked} {unit} on a node is more than the {allowed} that "
                 f"a node of {place} has",
+                f"Ask for {allowed} {unit} or less"
+                + (", or take another partition (-p)." if len(limits.partitions) > 1 else "."),
             )
 
 

@@ -52,8 +52,12 @@ def test_two_different_times_are_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     ("arguments", "told"),
     [
         (["-p", "debug", "-t", "31"], "00:31:00 is more than the 00:30:00"),
-        (["-p", "compute", "-g", "1"], "partition compute has no GPUs"),
-        (["-p", "gpu-shared", "-g", "9"], "9 GPUs on a node is more than"),
+        (
+            ["-p", "compute", "-g", "1"],
+            "partition compute has no GPUs\nTake a partition that has (-p): gpu, gpu-shared.",
+        ),
+        (["-p", "gpu-shared", "-g", "9"], "9 GPUs on a node is more than the 3 that"),
+        (["-c", "25"], "Ask for 24 cores or less, or take another partition (-p)."),
         (["-b", "torque/notebook.sh"], "is for torque; this cluster runs slurm"),
         (["-m", "lots"], "is not an amount of memory"),
         (["--bind", "/x"], "means nothing without an image"),
