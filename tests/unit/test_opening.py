@@ -104,7 +104,7 @@ def test_a_locale_without_its_blocks_is_told(monkeypatch: pytest.MonkeyPatch) ->
     stream = io.TextIOWrapper(io.BytesIO(), "iso8859-1", "backslashreplace", write_through=True)
     monkeypatch.setattr(sys, "stderr", stream)
     opening.print_code(URL)
-    told = stream.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    told = stream.buffer.getvalue().decode()
     assert "cannot be drawn with the characters of this locale (iso8859-1)" in told
     assert "u2588" not in told
 

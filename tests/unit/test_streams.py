@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rps_core.store import Secrets, Store
+from rps_core.record import Secrets
+from rps_core.store import Store
 from tests.unit.test_wording import RECORD
 
 
