@@ -48,7 +48,8 @@ WAITING: Mapping[str, Cause] = {
     ),
     "never": Cause(
         "As it was asked for, the job can never start.",
-        "Stop it (`rps stop`) and ask for something else: " + _LESS,
+        "Stop it (`rps stop`), and start another without what cannot be had. Where it is too much: "
+        + _LESS,
     ),
     "nodes-unavailable": Cause(
         "The nodes that it needs are down, drained or reserved.",

@@ -181,12 +181,14 @@ def raise_if_failed(session: Session, store: Store) -> None:
         return
     name = session.record.name
     cause = f" ({session.cause})" if session.cause else ""
+    was_ready = any(event.get("event") == "ready" for event in store.files(name).events())
+    over = "is over" if was_ready else "is over before it was ready"
     tail = _log_tail(session.record, store)
     told = [causes.cause_of(session.cause, over=True).advice] if session.cause else []
     told += [f"The last lines of its log (`rps logs {name}` shows all):\n{tail}"] if tail else []
     told.append(f"`rps why {name}` tells more.")
     raise JobError(
-        f"{name} is over before it was ready: {session.reason}{cause}",
+        f"{name} {over}: {session.reason}{cause}",
         "\n".join(filter(None, told)),
     )
 

@@ -9,8 +9,9 @@ from datetime import timedelta
 from rps_core.errors import UsageError
 
 
-def parse_walltime(text: str) -> timedelta:
-    """A walltime from minutes, HH:MM:SS or D-HH:MM:SS (also D-HH and D-HH:MM, as Slurm reads them).
+def parse_walltime(text: str, what: str = "walltime") -> timedelta:
+    """A walltime from minutes, HH:MM:SS or D-HH:MM:SS (also D-HH and D-HH:MM, as Slurm reads them). `what`
+    is what errors call it.
 
     Raises:
         UsageError: anything else, or no time at all.
@@ -24,7 +25,7 @@ def parse_walltime(text: str) -> timedelta:
     )
     if not match:
         raise UsageError(
-            f"`{text}` is not a walltime",
+            f"`{text}` is not a {what}",
             "Give minutes (90), HH:MM:SS (01:30:00) or D-HH:MM:SS (1-12:00:00).",
         )
     part = {name: int(value) for name, value in match.groupdict().items() if value}
@@ -35,7 +36,7 @@ def parse_walltime(text: str) -> timedelta:
         seconds=part.get("s", 0) + part.get("ds", 0),
     )
     if not walltime:
-        raise UsageError(f"A walltime of `{text}` is no time at all", "Give at least one minute: 1")
+        raise UsageError(f"A {what} of `{text}` is no time at all", "Give at least one minute: 1")
     return walltime
 
 

@@ -28,7 +28,7 @@ def wait(
     from rps_core.quantities import parse_walltime
 
     store(options)
-    seconds = None if timeout is None else parse_walltime(timeout).total_seconds()
+    seconds = None if timeout is None else parse_walltime(timeout, "length of time").total_seconds()
     session, sessions = interface.followed(
         lambda: find(options), name, quiet=quiet or as_json, timeout=seconds
     )

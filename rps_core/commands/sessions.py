@@ -113,6 +113,8 @@ def stop(*, name: str | None, everything: bool, as_json: bool, **options: Any) -
     if as_json:
         click.echo(json.dumps([session.as_json() for session in stopped], indent=1))
     else:
+        if not stopped:
+            click.echo("There is no session to stop.", err=True)
         for session in stopped:
             click.echo(f"{session.record.name}: {plain(session.reason or session.state)}", err=True)
 

@@ -113,6 +113,7 @@ class Case:
 
     def the_settings(self) -> Loaded:
         """The configuration."""
+        self.the_site()  # without a cluster it is not even looked at
         if self.loaded is None:
             raise NotChecked("the configuration is not valid")
         return self.loaded

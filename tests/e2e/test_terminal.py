@@ -123,6 +123,11 @@ def test_a_session_is_watched_past_ready_until_it_is_over(
     over = installed.rps("wait", name, check=False)
     assert over.returncode == 6
     assert "rps why" in over.stderr
+    assert f"{name} is over: stopped with rps stop" in over.stderr  # it had been ready
+    assert "no session to stop" in installed.rps("stop", "--all").stderr
+    never = installed.rps("wait", name, "--timeout", "0", check=False)
+    assert never.returncode == 2
+    assert "A length of time of `0` is no time at all" in never.stderr
 
 
 _UP = r"\033\[\d+A"

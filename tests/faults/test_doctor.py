@@ -381,6 +381,9 @@ def test_an_unknown_key_is_told_with_its_line() -> None:
     for needs_it in (job.allocation, job.jupyter, service.service):
         (line,) = page.examine(case, (("one", needs_it),))
         assert line.finding.text == "not checked: the configuration is not valid"
+    nowhere = Case("no-such-cluster", (), shell.run, Store(paths.sessions_dir()))
+    (line,) = page.examine(nowhere, (("one", job.allocation),))
+    assert line.finding.text == "not checked: no cluster was detected"
 
 
 def test_a_configuration_that_others_can_write() -> None:

@@ -193,6 +193,7 @@ def test_every_cause_is_on_the_page_and_says_what_it_means() -> None:
     for cause in (*causes.OVER.values(), *causes.LIVING.values()):
         for text in filter(None, (cause.sentence, cause.advice)):
             assert re.fullmatch(r"[A-Z`].*[.)]", text), text
+            assert len(re.findall(r"\bask for\b", text, re.IGNORECASE)) < 2, text
     assert causes.cause_of("of a later version", over=True) is causes.OVER["unclear"]
 
 
