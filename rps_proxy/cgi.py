@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LONGEST_JOB_ID = 47
 LONGEST_REPORT = 8 << 20  # bytes: a hundred thousand jobs
+MOST_FIELDS = 100  # of a form: each costs time in which nobody else is answered
 OLDEST_STATE = 600.0  # seconds; what was said of a job before that is not told
 
 HELP = "Please see documentation on how to use this service.\n"
@@ -116,7 +117,9 @@ class Cgi:
                 most_per_source=limits.pending_per_source,
             )
         except RefusedError as refusal:
-            raise _OopsError("Too many tokens, please try again later", refusal.code) from None
+            draining = refusal.code == "draining"
+            why = "This service gives no new tokens for now" if draining else "Too many tokens"
+            raise _OopsError(f"{why}, please try again later", refusal.code) from None
         self._service.note("issue", self._service.registry.find(name))
         self._service.counters.count("without-claim", call="getlink")
         _log.warning("issued-without-claim", session=name, source=call.remote)
@@ -181,16 +184,20 @@ class Cgi:
         return response
 
     async def _update_jobs(self, call: _Call) -> web.Response:
+        if call.remote not in self._reporters:  # before its body: to read a long one is work
+            allowed = self._compat.job_states_from
+            raise _OopsError(f"Client (your) IP not in {_ranges(allowed)}", "outside-networks")
         try:
             text = (await content(call.request, LONGEST_REPORT)).decode("ascii", "replace")
         except RefusedError as refusal:
             raise _OopsError("The list of jobs is too long", refusal.code) from None
-        states = parse_qs(text, errors="replace").get("jobstates")
+        try:
+            found = parse_qs(text, errors="replace", max_num_fields=MOST_FIELDS)
+        except ValueError:
+            raise _OopsError("Too many parameters", "bad-request") from None
+        states = found.get("jobstates")
         if not states:
             raise _OopsError("Missing 'jobstates' parameter", "bad-request")
-        if call.remote not in self._reporters:
-            allowed = self._compat.job_states_from
-            raise _OopsError(f"Client (your) IP not in {_ranges(allowed)}", "outside-networks")
         registry = self._service.registry
         # Of names of this dialect alone: whose the jobs are is not said here, and `rps proxy feed` looks.
         reports = {

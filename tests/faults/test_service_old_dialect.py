@@ -251,6 +251,21 @@ def test_no_jobs(service: Service) -> None:
         assert said == oops("Missing 'jobstates' parameter")
 
 
+def test_a_list_of_jobs_is_not_read_from_who_may_not_say(service: Service) -> None:
+    head = (
+        f"POST /update-jobs.cgi HTTP/1.1\r\nHost: {MANAGE}\r\n"
+        "Content-Length: 8000000\r\nConnection: close\r\n\r\n"
+    ).encode()
+    with service.connect(MANAGE, LOGIN) as connection:
+        connection.settimeout(20)
+        connection.sendall(
+            head
+        )  # and nothing of its body: an answer shows that nobody waits for it
+        assert " 200 " in read_head(connection)
+    body = b"a=b&" * 200 + b"jobstates=1 R"
+    assert ask(service, "/update-jobs.cgi", FEEDER, "POST", body) == oops("Too many parameters")
+
+
 def test_what_was_said_of_a_job_grows_old(tmp_path: Path) -> None:
     settings = {"compat.job_states_from": "[127.0.0.1]"}
     with running_service(tmp_path, **settings) as service:
@@ -336,6 +351,15 @@ def test_who_asks_for_too_many(tmp_path: Path) -> None:
             assert ask(service, "/getlink.cgi")[2].startswith(b"Your token is ")
         assert ask(service, "/getlink.cgi") == oops("Too many tokens, please try again later")
         assert ask(service, "/getlink.cgi", FOREIGN)[2].startswith(b"Your token is ")
+
+
+def test_who_asks_while_the_service_is_drained(tmp_path: Path) -> None:
+    (tmp_path / "service").mkdir(mode=0o700)
+    (tmp_path / "service" / "draining").touch()  # as `rps proxy drain` leaves it
+    with running_service(tmp_path) as service:
+        assert ask(service, "/getlink.cgi") == oops(
+            "This service gives no new tokens for now, please try again later"
+        )
 
 
 def test_the_operator_is_warned(service: Service) -> None:
