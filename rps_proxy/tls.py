@@ -62,10 +62,11 @@ class GivenCertificate:
         return self._certificate.read_bytes().rstrip() + b"\n" + self._key.read_bytes()
 
     def changed(self) -> bool:
-        """Whether a file was written or replaced since the last `load`."""
+        """Whether a file was written, replaced or made readable since the last `load`."""
         return self._state() != self._seen
 
     def _state(self) -> list[tuple[int, int, int] | None]:
+        # ctime, which owner and mode set as well: a renewed key that was not ours to read may become so.
         states: list[tuple[int, int, int] | None] = []
         for path in (self._certificate, self._key):
             try:
@@ -73,7 +74,7 @@ class GivenCertificate:
             except OSError:
                 states.append(None)
             else:
-                states.append((status.st_ino, status.st_mtime_ns, status.st_size))
+                states.append((status.st_ino, status.st_ctime_ns, status.st_size))
         return states
 
     def _warn(self, certificate: x509.Certificate) -> None:

@@ -147,6 +147,19 @@ def test_given_files_are_taken_up_when_they_change(tmp_path: Path, authority: Au
     assert handshake(front.context, authority, DOMAIN) != first
 
 
+def test_a_key_whose_mode_is_mended_is_tried_again(tmp_path: Path, authority: Authority) -> None:
+    certificate, key = tmp_path / "a.crt", tmp_path / "a.key"
+    leaf = authority.issue((DOMAIN, f"*.{DOMAIN}"), 60)
+    certificate.write_bytes(leaf.certificate)
+    key.write_bytes(leaf.key)
+    key.chmod(0o600)
+    source = tls.GivenCertificate(certificate, key, DOMAIN)
+    source.load()
+    assert not source.changed()
+    key.chmod(0o640)
+    assert source.changed()
+
+
 def test_a_key_with_a_passphrase_is_an_error_and_no_prompt(
     tmp_path: Path, authority: Authority
 ) -> None:
