@@ -115,7 +115,11 @@ class Admin:
         await asyncio.gather(
             *(self._service.revoke(name, reason, "operator", reason) for name in known)
         )
-        return {"revoked": known, "unknown": [name for name in names if name not in set(known)]}
+        return {
+            "revoked": known,
+            "unknown": [name for name in names if name not in set(known)],
+            "lingering": [name for name in known if self._service.lingers(name)],
+        }
 
     async def _drain(self, body: dict[str, Any]) -> object:
         on = body.get("on")

@@ -58,8 +58,11 @@ def run(config_file: Path | None, assignments: tuple[str, ...]) -> None:
     """Check the configuration and become the engine, in the foreground."""
     import os
 
+    from rps_proxy.engines.external import hold_engine
+
     settings = _settings(config_file, assignments)
     command = _check(settings)
+    hold_engine(settings)
     os.execvp(command[0], command)  # noqa: S606 - no shell is meant
 
 

@@ -108,7 +108,7 @@ def revoke(settings: Settings, names: list[str], reason: str) -> None:
 
     Raises:
         NotFoundError: no session has one of these names; the others are ended.
-        ServiceError: see `ask`; or no service runs.
+        ServiceError: see `ask`; or no service runs; or the engine does not answer.
     """
     answer = ask(settings, "POST", "/revoke", {"names": names, "reason": reason})
     if answer is None:
@@ -116,7 +116,15 @@ def revoke(settings: Settings, names: list[str], reason: str) -> None:
             "No service is running there, so no routes either: nothing was revoked.",
             "Start it first (`rps proxy serve`).",
         )
-    unknown = json.loads(answer)["unknown"]
+    done = json.loads(answer)
+    if done["lingering"]:
+        raise ServiceError(
+            f"The engine does not answer: it may carry {', '.join(done['lingering'])} until it does.",
+            "They are over, and it will hear of it. If it hangs, restart it "
+            "(`systemctl restart rps-proxy-engine`): that ends all that it carries.",
+            transient=True,
+        )
+    unknown = done["unknown"]
     if unknown:
         raise NotFoundError(
             f"There is no session {', '.join(unknown)}.", "`rps proxy sessions` lists them."

@@ -73,6 +73,7 @@ class Service:
         self._live: dict[str, Target] = {}
         self._not_taken: set[str] = set()  # of the live: the engine does not have them yet
         self._not_revived: set[str] = set()  # of the live: lapsed, as far as the registry knows
+        self._lingering: set[str] = set()  # ended, but the engine was not there to hear of it
         self._in_step: bool | None = None  # whether the engine has all; None: not asked yet
         self._refusals = 0  # changes that the engine did not take
         self._behind = asyncio.Event()  # the engine is to be looked at now
@@ -223,6 +224,10 @@ class Service:
         """Whether the engine had all routes when last asked."""
         return bool(self._in_step)
 
+    def lingers(self, name: str) -> bool:
+        """Whether the engine may carry that session still, which is over: it did not answer since."""
+        return name in self._lingering
+
     @property
     def routes(self) -> int:
         """How many routes there are to be."""
@@ -320,6 +325,7 @@ class Service:
             try:
                 await self._engine.remove(target)
             except EngineError as error:
+                self._lingering.add(name)
                 self._out_of_step(error)
 
     async def _reconcile(self) -> None:
@@ -335,6 +341,7 @@ class Service:
         if not self._in_step:
             _log.info("engine-in-step", routes=len(targets))
         self._in_step = True
+        self._lingering.clear()
         self._taken(targets)
 
     def _out_of_step(self, error: EngineError) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import grp
 import os
 import socket
@@ -73,6 +74,35 @@ def engine_directory(settings: Settings) -> Path:
     finally:
         os.close(handle)
     return directory
+
+
+def hold_engine(settings: Settings) -> None:
+    """Keep another engine from this directory for as long as this process, and what it becomes, lives.
+
+    HAProxy would share the port with a second one and leave its control socket to that. Then it would carry
+    the routes of that moment for ever, revoked ones too.
+
+    Raises:
+        ServiceError: one runs already, or this is root where the service is not.
+    """
+    directory = settings.engine_path / "run"
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    owner = os.fstat(handle).st_uid
+    if os.geteuid() == 0 and owner != 0 and settings.engine_kind == "haproxy":
+        os.close(handle)
+        raise ServiceError(
+            "HAProxy would stay root, and leave files that are in the way of its own account.",
+            "Start it by its unit (`systemctl start rps-proxy-engine`), or as the service's account.",
+        )
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise ServiceError(
+            f"An engine is running on {settings.engine_path} already.",
+            "Stop it first: `systemctl stop rps-proxy-engine`, where its unit started it.",
+        ) from None
+    os.set_inheritable(handle, True)  # through the exec
 
 
 def engine_socket(settings: Settings) -> socket.socket:

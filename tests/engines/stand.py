@@ -45,7 +45,7 @@ class Stand(Service):
                     self.meeting = Path(tempfile.mkdtemp(prefix="rps-apache-"))
             settings = {f"{kind}.group": group, "listen.port": free_port(), **settings}
         settings = {"engine": kind, "engine_directory": self.meeting, **settings}
-        self._given = {
+        self.given = {
             "directory": directory / "service",
             "tls.ca_directory": directory / "ca",
             **settings,
@@ -65,7 +65,7 @@ class Stand(Service):
         log = self.directory / "engine.log"
         # In a group of its own, since Apache's processes outlive their first one.
         if command is None:
-            self.engine = self.run("engine run", self._given, log)
+            self.engine = self.run("engine run", self.given, log)
         else:
             with log.open("ab") as file:
                 self.engine = subprocess.Popen(command, stdout=file, stderr=file, process_group=0)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from rps_core.errors import ServiceError
 from rps_proxy import operate
 from rps_proxy.settings import load
 from tests.engines.stand import Stand, running
@@ -67,9 +68,11 @@ def test_calls_do_not_hang_or_pile_up(stand: Stand) -> None:
         # The operator's command gives up after 30 s.
         ended, others = sessions[: AT_ONCE - 2], sessions[AT_ONCE - 2 :]
         settings = load(None, [f"directory={stand.directory / 'service'}", "engine=embedded"])
-        operate.revoke(settings, [session.name for session in ended], "maintenance")
+        with pytest.raises(ServiceError, match=f"may carry {ended[0].name}, "):
+            operate.revoke(settings, [session.name for session in ended], "maintenance")
     until(lambda: all(stand.state(each)["live"] for each in others), "the engine has them", 60)
     assert not any(stand.state(each)["live"] for each in ended)
+    operate.revoke(settings, [others[0].name], "maintenance")  # which it takes again
 
 
 def test_a_call_whose_caller_leaves_is_carried_through(stand: Stand) -> None:

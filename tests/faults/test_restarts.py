@@ -184,6 +184,17 @@ def refused(stand: Stand, directory: Path, **changed: object) -> str:
     return run.stderr
 
 
+def refused_engine(stand: Stand) -> str:
+    """What `rps proxy engine run` says, where it becomes no engine."""
+    log = stand.directory / "refused.log"
+    process = stand.run("engine run", stand.given, log)
+    try:
+        assert process.wait(60) != 0, log.read_text()
+    finally:
+        process.kill()
+    return log.read_text()
+
+
 def test_two_services_with_one_engine(tmp_path: Path, need: Callable[[str], str]) -> None:
     with running(tmp_path, "haproxy", need) as stand, stand.notebook() as (session, _):
         (tmp_path / "other").mkdir()
@@ -192,6 +203,29 @@ def test_two_services_with_one_engine(tmp_path: Path, need: Callable[[str], str]
         assert "engine_directory" in said
         assert answers(stand, session, 200)
         assert stand.renew(session) == 200
+
+
+@pytest.mark.parametrize("kind", ["haproxy", "apache"])
+def test_a_second_engine(kind: str, tmp_path: Path, need: Callable[[str], str]) -> None:
+    """HAProxy would take the first one's control socket, which then kept the routes of that moment."""
+    with running(tmp_path, kind, need) as stand, stand.notebook() as (session, _):
+        assert "An engine is running" in refused_engine(stand)
+        assert answers(stand, session, 200)
+        stand.revoke(session)
+        assert answers(stand, session, 410)
+        stand.kill_engine()
+        stand.start_engine()
+
+
+def test_an_engine_that_root_starts_for_another_account(
+    tmp_path: Path, need: Callable[[str], str]
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("for root alone")
+    with running(tmp_path, "haproxy", need) as stand:
+        stand.kill_engine()
+        os.chown(stand.meeting / "run", 65534, -1)
+        assert "HAProxy would stay root" in refused_engine(stand)
 
 
 def test_an_engines_directory_whose_mode_was_changed(
