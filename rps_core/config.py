@@ -184,11 +184,10 @@ def merge(schema: type[Schema], layers: Sequence[Layer]) -> tuple[Schema, dict[s
         try:
             merged = OmegaConf.merge(merged, values)
         except OmegaConfBaseException as error:
-            key, reason = str(error.full_key or error.key or ""), str(error).splitlines()[0]
-            raise UsageError(
-                f"{layer.where(key)}: `{key}`: {reason}",
-                "`rps config` shows every key with its value.",
-            ) from None
+            key = str(error.full_key or error.key or "")
+            wanted = _wanted(schema, key)
+            said = f" must be {wanted}" if wanted else f": {str(error).splitlines()[0]}"
+            raise UsageError(f"{layer.where(key)}: `{key}`{said}") from None
         for key in _leaves(values):
             origins[key] = Origin(layer.name, layer.where(key))
     missing = sorted(OmegaConf.missing_keys(merged))
@@ -241,6 +240,31 @@ def _checked_fields(
             entries = dict.fromkeys(value, entry)
             checked[name] = _checked_fields(entries, value, layer, f"{key}.")
     return checked
+
+
+_WANTED = {
+    bool: "on or off",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    tuple: "a list, such as [one, another]",
+}
+
+
+def _wanted(schema: type, key: str) -> str | None:
+    """What a value must be, in the words of who writes YAML; None where there are none for it."""
+    kind: Any = schema
+    for part in key.split("."):
+        if get_origin(kind) is dict:
+            kind = get_args(kind)[1]
+        elif _is_section(kind):
+            kind = get_type_hints(kind).get(part)
+        else:
+            return None
+    kinds = [each for each in get_args(kind) if each is not type(None)]
+    if kind not in _WANTED and type(None) in get_args(kind) and len(kinds) == 1:
+        kind = kinds[0]
+    return _WANTED.get(get_origin(kind) or kind)
 
 
 def _is_section(kind: object) -> TypeGuard[type]:

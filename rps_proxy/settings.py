@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from ipaddress import ip_network
+from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
 from rps_core import config, paths
@@ -345,7 +345,7 @@ def _check(settings: Settings, layers: Sequence[Layer], origins: dict[str, Origi
         ("feed.networks", settings.feed.networks),
     ):
         for network in listed:
-            require(_is_network(network), key, f"holds {network!r}, no network")
+            require(_is_network(network), key, f"holds {network!r}, no network{_meant(network)}")
     require(settings.auth in ("none", "munge"), "auth", "must be none or munge")
     require(
         bool(settings.feed.networks) == (settings.feed.key_file is not None),
@@ -355,7 +355,11 @@ def _check(settings: Settings, layers: Sequence[Layer], origins: dict[str, Origi
     for key in ("most_waiting", "most_waiting_of_one"):
         require(getattr(settings.pages, key) >= 0, f"pages.{key}", "must be 0 or more")
     require(compat.route_hours > 0, "compat.route_hours", "must be more than 0")
-    require(settings.limits.issues_per_minute >= 0, "limits.issues_per_minute", "must be 0 or more")
+    for key in ("issues_per_minute", "pending_per_source", "pending_per_user"):
+        require(getattr(settings.limits, key) >= 0, f"limits.{key}", "must be 0 or more")
+    for key in ("pending", "lapsed", "ended"):
+        require(getattr(settings.keep, key) > 0, f"keep.{key}", "must be more than 0")
+    require(settings.idle_exit >= 0, "idle_exit", "must be 0 or more")
     require(tls.hsts >= 0, "tls.hsts", "must be 0 or more")
     require(
         (tls.certificate is None) == (tls.key is None),
@@ -395,6 +399,14 @@ def _is_network(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _meant(text: str) -> str:
+    """Which network may be meant, where an address in it was given."""
+    try:
+        return f": is {ip_interface(text).network} meant?"
+    except ValueError:
+        return ""
 
 
 def _is_number(text: str, most: int) -> bool:
