@@ -36,10 +36,7 @@ def own_directory(path: Path) -> Path:
     finally:
         os.close(handle)
     if status.st_uid != os.geteuid():
-        raise ServiceError(
-            f"The directory {path} belongs to user {status.st_uid}, not to you.",
-            "The service keeps keys there, so it will not use it. Choose another directory.",
-        )
+        raise _another_accounts(path, status.st_uid)
     if stat.S_IMODE(status.st_mode) & 0o077:
         raise ServiceError(
             f"Other users can enter {path} (mode {stat.S_IMODE(status.st_mode):o}).",
@@ -48,10 +45,22 @@ def own_directory(path: Path) -> Path:
     return path
 
 
+def _another_accounts(path: Path, owner: int) -> ServiceError:
+    return ServiceError(
+        f"The directory {path} belongs to user {owner}, not to you.",
+        "The service keeps keys there. Run this as the account that the directory is of, "
+        "or choose another directory.",
+    )
+
+
 def _make(path: Path) -> None:
     """As mkdir(parents=True), which would make the parents with whatever mode the umask leaves."""
     if not path.parent.is_dir():
         _make(path.parent)
+    if os.geteuid() == 0 and not path.exists():
+        owner = path.parent.stat().st_uid
+        if owner != 0:  # whose service could not use what root makes there
+            raise _another_accounts(path.parent, owner)
     path.mkdir(mode=0o700, exist_ok=True)
 
 

@@ -140,7 +140,11 @@ def drain(settings: Settings, *, on: bool) -> None:
     if ask(settings, "POST", "/drain", {"on": on}) is None:
         from rps_proxy.files import own_directory
 
-        set_draining(own_directory(settings.service_directory), on=on)
+        directory = settings.service_directory
+        # Root may do so to a service of another account; that there is such a file is all that counts.
+        if os.geteuid() != 0 or not directory.is_dir():
+            own_directory(directory)
+        set_draining(directory, on=on)
 
 
 def set_draining(directory: Path, *, on: bool) -> None:

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.faults.service_stand import DOMAIN, Service, running_service, until
 
 _COMMAND = [sys.executable, "-c", "from rps_core.cli import main; main()", "proxy"]
@@ -108,6 +110,17 @@ def test_draining_outlives_the_service_and_leaves_sessions_alone(tmp_path: Path)
         output(tmp_path, "drain")  # with nobody to ask
         service.start()
         assert issue_status(service) == (503, "draining")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give directories away")
+def test_root_may_drain_a_service_of_another_account_that_is_stopped(tmp_path: Path) -> None:
+    directory = tmp_path / "service"
+    directory.mkdir(mode=0o700)
+    os.chown(directory, 12345, -1)
+    output(tmp_path, "drain")
+    assert (directory / "draining").exists()
+    output(tmp_path, "drain", "--off")
+    assert list(directory.iterdir()) == []
 
 
 def test_a_backup_while_running_has_all_that_was_answered(tmp_path: Path) -> None:

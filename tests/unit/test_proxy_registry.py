@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -194,6 +196,25 @@ def test_a_registry_of_a_newer_rps_is_left_alone(tmp_path: Path) -> None:
     db.close()
     with pytest.raises(ServiceError, match="later version"):
         Registry(tmp_path / "registry.db")
+
+
+def test_a_registry_of_another_account_is_not_to_be_thrown_away() -> None:
+    """As root leaves a copy that it put back."""
+    with tempfile.TemporaryDirectory() as directory:  # pytest's are closed to other accounts
+        path = Path(directory) / "registry.db"
+        Registry(path).close()
+        Path(directory).chmod(0o777)
+        path.chmod(0o400)
+        before = os.geteuid()
+        if before == 0:
+            os.seteuid(12345)
+        try:
+            with pytest.raises(ServiceError, match="cannot be opened") as error:
+                Registry(path)
+        finally:
+            os.seteuid(before)
+    assert "chown" in error.value.hint
+    assert "move it away" not in error.value.hint
 
 
 # As rps 0.1 made it, before sessions of the old dialect and reports of jobs.
