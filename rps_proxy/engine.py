@@ -78,11 +78,13 @@ class _Transfer:
 
 
 class Forwarder:
-    """Passes requests on. `ping_every` and `dead_after` are seconds, see proxy.yaml."""
+    """Passes requests on. `ping_every` and `dead_after` are seconds, see proxy.yaml; `strict_transport` is as
+    in `Settings`."""
 
-    def __init__(self, ping_every: float, dead_after: float) -> None:
+    def __init__(self, ping_every: float, dead_after: float, strict_transport: str | None) -> None:
         self._ping_every = ping_every
         self._dead_after = dead_after
+        self._strict_transport = (strict_transport or "").encode()
         self._kept = _Sent(keep_alive=True)
         self._last = _Sent(keep_alive=False)
 
@@ -109,7 +111,7 @@ class Forwarder:
                 route.under_way.discard(transfer)
                 await self._relay(exchange, message, route)
                 return self._last
-            kept = await exchange.answer(message, payload)
+            kept = await exchange.answer(message, payload, self._strict_transport)
             return self._kept if kept else self._last
         finally:
             route.under_way.discard(transfer)
@@ -187,7 +189,9 @@ class _Exchange:
             raise NotAnsweringError(str(error)) from error
         return await self._send(self.connection)
 
-    async def answer(self, message: RawResponseMessage, payload: StreamReader) -> bool:
+    async def answer(
+        self, message: RawResponseMessage, payload: StreamReader, strict_transport: bytes
+    ) -> bool:
         """Write the answer to the client; whether the client's connection can be used again.
 
         Raises:
@@ -210,6 +214,7 @@ class _Exchange:
                 message.raw_headers,
                 chunked=chunked,
                 connection=connection,
+                strict_transport=strict_transport,
             )
         except BadHeadError:
             raise NotAnsweringError("a malformed answer") from None

@@ -27,6 +27,7 @@ _HOP_BY_HOP = frozenset(
 # `Expect` is answered here. X-Forwarded-* go too, see _pass_on.
 _NOT_FROM_CLIENTS = _HOP_BY_HOP | {b"expect", b"forwarded", b"x-real-ip", b"x-rps-caller"}
 _NOT_FROM_NOTEBOOKS = _HOP_BY_HOP | {b"alt-svc"}  # a notebook does not speak for our port
+_NOT_FROM_STRICT_NOTEBOOKS = _NOT_FROM_NOTEBOOKS | {b"strict-transport-security"}
 # Fields that a `Connection` field cannot remove: without them the message would mean another.
 _KEPT = frozenset({b"host", b"content-length", b"set-cookie", b"close", b""})
 
@@ -63,10 +64,18 @@ def response_head(
     chunked: bool = False,
     connection: bytes = b"",
     upgrade: bool = False,
+    strict_transport: bytes = b"",
 ) -> bytes:
-    """The head to send to the client; `connection` is the value of that field, empty for none."""
+    """The head to send to the client; `connection` is the value of that field, empty for none.
+
+    `strict_transport`, where it is not empty, is said in place of what the notebook says.
+    """
     lines = [b"HTTP/1.1 %d %s" % (status, reason.encode("utf-8", "surrogateescape"))]
-    _pass_on(headers, _NOT_FROM_NOTEBOOKS, lines)
+    if strict_transport:
+        _pass_on(headers, _NOT_FROM_STRICT_NOTEBOOKS, lines)
+        lines.append(b"Strict-Transport-Security: " + strict_transport)
+    else:
+        _pass_on(headers, _NOT_FROM_NOTEBOOKS, lines)
     if chunked:
         lines.append(b"Transfer-Encoding: chunked")
     if connection:

@@ -64,7 +64,10 @@ async def serve(
         context = upstream_context(authority.certificate)
         websocket = settings.websocket
         routes = Routes(hosts, context, settings.upstream.connect_timeout)
-        carries = routes, Forwarder(websocket.ping_every, websocket.dead_after)
+        carries = (
+            routes,
+            Forwarder(websocket.ping_every, websocket.dead_after, settings.strict_transport),
+        )
         engine: Engine = routes
         workers: Workers | None = None
         if not listeners:

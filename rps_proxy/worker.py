@@ -75,7 +75,7 @@ class _Worker(Entry):
         hosts = Hosts(begin.domain, begin.public_port)
         upstream = upstream_context(begin.upstream_ca.encode())
         self._routes = Routes(hosts, upstream, begin.connect_timeout)
-        self._forwarder = Forwarder(begin.ping_every, begin.dead_after)
+        self._forwarder = Forwarder(begin.ping_every, begin.dead_after, begin.strict_transport)
         super().__init__((self._routes, self._forwarder), begin.strict_transport, behind=False)
         pool = _DoorPool(begin.door, begin.connect_timeout)
         self._door = _Door(_SERVICE, _SERVICE, _SERVICE, pool)

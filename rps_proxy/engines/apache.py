@@ -81,7 +81,9 @@ def render(settings: Settings, directory: Path) -> dict[str, str]:
         "site": directory / SITE,
         "strict_transport": ""
         if strict is None
-        else f'Header always set Strict-Transport-Security "{strict}"',
+        # "always" is a table of its own, beside which a notebook's, and the service's, would be said too.
+        else "Header unset Strict-Transport-Security\n"
+        f'    Header always set Strict-Transport-Security "{strict}"',
         "unset": "\n".join(f"    RequestHeader unset {name}" for name in _NOT_FROM_CLIENTS),
         "upstream_ca": directory / UPSTREAM_CA,
     }

@@ -12,7 +12,7 @@ import pytest
 
 from rps_proxy import operate
 from rps_proxy.settings import load
-from tests.engines.stand import Carried, Stand
+from tests.engines.stand import PROGRAMS, Carried, Stand, running
 from tests.faults.service_stand import (
     DOMAIN,
     Notebook,
@@ -117,6 +117,20 @@ def test_heads_say_what_we_say(stand: Stand) -> None:
         assert len(cookies) == 2
         assert "domain" not in str(cookies).lower()
         assert answer.headers["Alt-Svc"] is None
+
+
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_https_alone_is_said_once_and_by_us(
+    kind: str, tmp_path: Path, need: Callable[[str], str]
+) -> None:
+    with (
+        running(tmp_path, kind, need, domain="rps.example.org") as stand,
+        stand.notebook() as (session, _),
+    ):
+        for host in (session.host, f"a-b-c.rps.example.org:{stand.port}"):
+            answer = stand.request(host, "GET", "/")
+            told = answer.headers.get_all("Strict-Transport-Security")
+            assert told == ["max-age=31536000"], host
 
 
 def test_the_api_hears_the_callers_address(stand: Stand) -> None:

@@ -55,6 +55,7 @@ class Service:
     def __init__(self, directory: Path, **settings: object) -> None:
         self.directory = directory
         self.port = 0
+        self.domain = settings.get("domain", DOMAIN)
         self._settings = settings
         self.process: subprocess.Popen[bytes] | Spawned | None = None
         self.spawner: Spawner | None = None  # with one a start takes no time to speak of
@@ -171,7 +172,7 @@ class Service:
         """One call of the API: status and answer."""
         headers = {"Authorization": f"Bearer {claim}"} if claim else {}
         content = None if body is None else json.dumps(body).encode()
-        host = f"manage.{DOMAIN}:{self.port}"
+        host = f"manage.{self.domain}:{self.port}"
         answer = self.request(host, method, f"/api/v1/{path}", content, headers, source)
         return answer.status, json.loads(answer.body)
 
@@ -375,6 +376,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Keep-Alive", "timeout=5")
         self.send_header("X-Private", "1")
         self.send_header("Alt-Svc", 'h3=":443"')
+        self.send_header("Strict-Transport-Security", "max-age=0")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
