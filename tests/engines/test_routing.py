@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,18 @@ def test_a_page_of_another_origin_opens_no_websocket(carried: Carried, origin: s
         connection.sendall(upgrade_request(session.host, Origin=origin.format(host=session.host)))
         assert " 403 " in read_head(connection)
     assert notebook.requests[before:] == []
+
+
+def test_answers_that_take_long_keep_nobody_waiting(stand: Stand) -> None:
+    """More at once than Apache's processes had connections to the routes' file."""
+    count = 100
+    with stand.notebook() as (session, notebook), ExitStack() as opened:
+        for _ in range(count):
+            connection = opened.enter_context(stand.connect(session.host))
+            connection.sendall(f"GET /events HTTP/1.1\r\nHost: {session.host}\r\n\r\n".encode())
+        until(lambda: len(notebook.requests) == count, "all have reached the notebook", 15)
+        assert stand.request(session.host, "GET", "/").status == 200
+        notebook.seen.release(3 * count)
 
 
 def test_heads_say_what_we_say(stand: Stand) -> None:
