@@ -5,18 +5,23 @@ session of the old dialect); beside it, TLS that is verified by the session's na
 
 Apache opens a connection for each request, over TLS a handshake each time. Its pools belong to a host and
 port that the configuration names. Where a substitution gives them, reuse is off for good: `enablereuse=on`
-is answered by AH10400, and a `<Proxy>` is for one host and port, not for a pattern."""
+is answered by AH10400, and a `<Proxy>` is for one host and port, not for a pattern. Beside it, the least
+that Apache takes: with one `ProxyPass` in place of our rules and look-ups, its connections kept, and not
+kept; and what not keeping them costs nginx."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks.load import CONNECTIONS, Way, interleaved, nginx, one_kilobyte_upstream
-from benchmarks.processes import ADDRESS, free_port
+from benchmarks.processes import ADDRESS, free_port, server
 from benchmarks.report import Row, at_least, beside
 from benchmarks.service import localhost_certificate, service
+from rps_proxy.engines import apache
+from rps_proxy.settings import load
 
 NEEDS: tuple[str, ...] = ("nginx", "wrk", "haproxy", "apache2")
 ROUNDS = 3
@@ -40,7 +45,13 @@ def measure(scratch: Path) -> list[Row]:
             for engine, session in sessions.items()
         }
         upstream = stack.enter_context(one_kilobyte_upstream(folder, pems))
-        static = stack.enter_context(_static(folder, upstream[""]))
+        pem, _ = localhost_certificate(folder)
+        static, *least = [
+            stack.enter_context(proxy(folder / f"static-{number}", pem, upstream[""], kept=kept))
+            for number, (proxy, kept) in enumerate(
+                [(_nginx, True), (_nginx, False), (_apache, True), (_apache, False)]
+            )
+        ]
         plain = {
             engine: Way(
                 engine, running.pid, running.port,
@@ -53,7 +64,7 @@ def measure(scratch: Path) -> list[Row]:
             sessions[engine].redeem(upstream[engine])
             host = f"{sessions[engine].host}:{running.port}"
             verified[engine] = Way(engine, running.pid, running.port, host)
-        rows += _against_nginx(static, plain, verified, "1 route")
+        rows += _against_nginx(static, plain, verified, "1 route", least)
         for running in services.values():
             running.more_routes(MANY - 2)
         rows += _against_nginx(static, plain, verified, f"{MANY:,} routes")
@@ -61,14 +72,23 @@ def measure(scratch: Path) -> list[Row]:
 
 
 def _against_nginx(
-    static: Way, plain: dict[str, Way], verified: dict[str, Way], routes: str
+    static: Way,
+    plain: dict[str, Way],
+    verified: dict[str, Way],
+    routes: str,
+    least: Sequence[Way] = (),
 ) -> list[Row]:
-    ways = [static, *plain.values(), *verified.values()]
+    ways = [static, *least, *plain.values(), *verified.values()]
     interleaved(ways, ROUNDS)
     rows = [
         beside(f"requests, nginx, beside {routes}", static.rate, "/s"),
         beside(f"CPU for 1,000 requests, nginx, beside {routes}", static.cost, "s"),
     ]
+    for way in least:
+        rows += [
+            beside(f"requests, {way.name}", way.rate, "/s"),
+            beside(f"CPU for 1,000 requests, {way.name}", way.cost, "s"),
+        ]
     for engine, share in SHARES.items():
         what = f"requests, {engine}, {routes}"
         rate = plain[engine].rate
@@ -91,26 +111,56 @@ def _against_nginx(
 
 
 @contextmanager
-def _static(scratch: Path, upstream: int) -> Iterator[Way]:
-    """nginx with one static route, its upstream connections kept."""
-    pem, _ = localhost_certificate(scratch)
-    directory, port = scratch / "nginx", free_port()
+def _nginx(directory: Path, pem: Path, upstream: int, *, kept: bool) -> Iterator[Way]:
+    """nginx with one static route, its upstream connections kept or not."""
     directory.mkdir()
+    port = free_port()
+    keep = f"keepalive {CONNECTIONS};" if kept else ""
+    # Debian's nginx speaks TLS 1.3 only where it is told to; the engines do anyway.
     http = f"""
-    upstream notebook {{ server {ADDRESS}:{upstream}; keepalive {CONNECTIONS}; }}
+    upstream notebook {{ server {ADDRESS}:{upstream}; {keep} }}
     server {{
         listen {ADDRESS}:{port} ssl;
         ssl_certificate {pem};
         ssl_certificate_key {pem};
+        ssl_protocols TLSv1.2 TLSv1.3;
         location / {{
             proxy_pass http://notebook;
             proxy_http_version 1.1;
-            proxy_set_header Connection "";
+            proxy_set_header Connection "{"" if kept else "close"}";
             proxy_set_header Host $host;
         }}
     }}"""
     with nginx(directory, http, port, _processes(directory, 2)) as pid:
-        yield Way("nginx", pid, port, "localhost")
+        yield Way(f"nginx, {_how(kept)}", pid, port, "localhost")
+
+
+@contextmanager
+def _apache(directory: Path, pem: Path, upstream: int, *, kept: bool) -> Iterator[Way]:
+    """Apache with the processes and modules of ours, and one static route in place of our rules."""
+    (directory / "run").mkdir(parents=True)
+    port = free_port()
+    group = "www-data" if os.geteuid() == 0 else "null"
+    settings = load(
+        None, [f"listen.port={port}", f"listen.address={ADDRESS}", f"apache.group={group}"]
+    )
+    text = apache.render(settings, directory)[apache.CONFIG]
+    (directory / apache.CONFIG).write_text(text)
+    (directory / apache.SITE).write_text(f"""
+    <VirtualHost {ADDRESS}:{port}>
+        MaxKeepAliveRequests 0
+        SSLEngine On
+        SSLCertificateFile {pem}
+        SSLProtocol -all +TLSv1.2 +TLSv1.3
+        ProxyPreserveHost On
+        ProxyPass / http://{ADDRESS}:{upstream}/ {"" if kept else "disablereuse=on"}
+    </VirtualHost>""")
+    with server(apache.run_command(settings, directory), port, directory / "apache.log") as process:
+        yield Way(f"Apache, {_how(kept)}", process.pid, port, "localhost")
+
+
+def _how(kept: bool) -> str:
+    return "one static route, " + ("connections kept" if kept else "a connection each")
 
 
 def _processes(directory: Path, workers: int) -> str:
