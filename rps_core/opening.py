@@ -12,16 +12,18 @@ from pathlib import Path
 
 import click
 
+from rps_core import paths
 from rps_core.screen import Area
 from rps_core.session import Session
-from rps_core.store import Store
+from rps_core.session_files import SessionFiles
 
 READ_WITHIN = 20.0  # seconds that a browser is given to come up and read the file
 _SETTLE = 2.0  # and what is left to it from its first look on: others (xdg-open) look first
 _QUIET_ZONE = 2  # modules around a code; the standard has 4, every reader takes 2
 
-# The token must not be in an argument list, which everybody on this host can read. So the browser is given
-# a file that only we can read, and that sends it on.
+# The token must not be in an argument list, which everybody on this host can read, nor be handed out at an
+# address of this host, which others here can ask as well. So the browser is given a file that only we can
+# read, and that sends it on.
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="referrer" content="no-referrer">
 <meta http-equiv="refresh" content="0;url={url}"><title>{name}</title></head>
@@ -29,7 +31,7 @@ _PAGE = """<!DOCTYPE html>
 """
 
 
-def in_browser(session: Session, store: Store) -> bool:
+def in_browser(session: Session) -> bool:
     """Open the session; False where there is no browser that could show it here, or none was seen to."""
     if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return False
@@ -40,11 +42,9 @@ def in_browser(session: Session, store: Store) -> bool:
     except webbrowser.Error:
         return False
     name = session.record.name
-    page = store.files(name).write(
-        "open.html",
-        _PAGE.format(url=html.escape(str(session.url)), name=html.escape(name)),
-        lasting=False,
-    )
+    path = paths.page_to_open(name)
+    text = _PAGE.format(url=html.escape(str(session.url)), name=html.escape(name))
+    page = SessionFiles(path.parent).write(path.name, text, lasting=False)
     try:
         os.utime(page, (0, page.stat().st_mtime))
         with _silenced():
@@ -52,9 +52,8 @@ def in_browser(session: Session, store: Store) -> bool:
         if opened:
             click.echo(f"{name} is being opened in your browser.", err=True)
             opened = _await_reader(page)
-            if (
-                not opened
-            ):  # the display that DISPLAY names may be gone, and a browser ends without a word
+            # The display that DISPLAY names may be gone, and a browser ends without a word.
+            if not opened:
                 click.echo("No browser was seen to read it. If none came up, its URL is:", err=True)
     finally:
         page.unlink(missing_ok=True)

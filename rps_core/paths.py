@@ -24,6 +24,12 @@ def sessions_dir() -> Path:
     return _xdg("XDG_STATE_HOME", ".local/state") / "rps" / "sessions"
 
 
+def page_to_open(session: str) -> Path:
+    """What `rps open` has the browser read for a moment. In plain sight, for a browser that is a snap may
+    read nothing below the hidden directories of a home, nor in /tmp."""
+    return home() / f"rps-{session}.html"
+
+
 def cache_dir() -> Path:
     """What may be lost at any time."""
     return _xdg("XDG_CACHE_HOME", ".cache") / "rps"

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rps_core.errors import RpsError
+from rps_core import paths
+from rps_core.errors import RpsError, UsageError
 from rps_core.log import get_logger
 from rps_core.models import Job
 from rps_core.record import Record, Secrets
@@ -100,8 +101,10 @@ class SessionFiles:
         """Remove what nobody needs once the session has ended."""
         from rps_core.node.agent import remove_sockets_directory
 
-        for name in ("claim.json", "open.html"):  # the second: of an `rps open` that was killed
-            (self.directory / name).unlink(missing_ok=True)
+        (self.directory / "claim.json").unlink(missing_ok=True)
+        with contextlib.suppress(UsageError):  # without a home directory there was none
+            # Of an `rps open` that was killed.
+            paths.page_to_open(self.directory.name).unlink(missing_ok=True)
         remove_sockets_directory(str(self.directory / "run"))
         shutil.rmtree(self.directory / "run", ignore_errors=True)
 

@@ -57,7 +57,7 @@ def open_(*, name: str | None, qr: bool, **options: Any) -> None:
     if qr:
         click.echo(session.url)
         opening.print_code(str(session.url))
-    elif not opening.in_browser(session, sessions):
+    elif not opening.in_browser(session):
         click.echo(session.url)
 
 

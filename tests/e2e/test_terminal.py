@@ -182,11 +182,11 @@ def test_the_browser_gets_the_url_without_anybody_else(installed: Any) -> None:
     assert f"{name} is being opened in your browser.\n" == opened.stderr
     given, mode, page = noted.read_text().split(" ", 2)
     token = url.partition("token=")[2]
-    assert given.startswith("file:///")
+    assert given == f"file://{home}/rps-{name}.html"
     assert token not in given
     assert mode == "0o600"
     assert f'content="0;url={url}"' in page
-    assert not list((home / ".local/state/rps/sessions" / name).glob("open*"))
+    assert not list(home.glob("rps-*"))
     code = installed.rps("open", name, "--qr")
     assert code.stdout.strip() == url
     assert "█▀▀▀▀▀█" in code.stderr

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from rps_core import opening
+from rps_core import opening, paths
 from rps_core.record import Secrets
 from rps_core.screen import Area
 from rps_core.session import Session
@@ -22,10 +22,8 @@ URL = "https://three-random-words.comet-user-content.sdsc.edu/?token=" + 2 * "01
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> tuple[Session, Store]:
-    store = Store(tmp_path)
-    store.create(RECORD, Secrets("claim", "token"))
-    return Session(record=RECORD, state="ready", reason=None, url=f'{URL}&a="<'), store
+def session() -> Session:
+    return Session(record=RECORD, state="ready", reason=None, url=f'{URL}&a="<')
 
 
 class Browser(webbrowser.BaseBrowser):
@@ -42,62 +40,69 @@ class Browser(webbrowser.BaseBrowser):
 
 
 def test_without_a_display_there_is_no_browser(
-    session: tuple[Session, Store], monkeypatch: pytest.MonkeyPatch
+    session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
-    assert not opening.in_browser(*session)
+    assert not opening.in_browser(session)
     monkeypatch.setenv("DISPLAY", ":1")
 
     def none_at_all() -> None:
         raise webbrowser.Error
 
     monkeypatch.setattr(webbrowser, "get", none_at_all)
-    assert not opening.in_browser(*session)
+    assert not opening.in_browser(session)
 
 
 def test_the_file_is_private_escaped_and_removed_once_it_was_read(
-    session: tuple[Session, Store], monkeypatch: pytest.MonkeyPatch
+    session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
 
     def read(page: Path) -> None:
         assert page.stat().st_mode & 0o777 == 0o600
+        # A browser that is a snap sees no hidden directory of a home, and another /tmp.
+        assert not [part for part in page.relative_to(paths.home()).parts if part.startswith(".")]
         seen.append(page.read_text())
         seen.append(str(page))
 
     monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
     monkeypatch.setattr(opening, "_SETTLE", 0.0)
     monkeypatch.setattr(webbrowser, "get", lambda: Browser(read))
-    assert opening.in_browser(*session)
+    assert opening.in_browser(session)
     assert f'url={URL}&amp;a=&quot;&lt;"' in seen[0]
     assert not Path(seen[1]).exists()
 
 
 def test_a_session_that_ends_meanwhile_takes_the_file_along(
-    session: tuple[Session, Store], monkeypatch: pytest.MonkeyPatch
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, store = session
+    store = Store(tmp_path)
+    store.create(RECORD, Secrets("claim", "token"))
     monkeypatch.setenv("DISPLAY", ":1")
-    monkeypatch.setattr(
-        webbrowser, "get", lambda: Browser(lambda _: store.files(RECORD.name).remove_secrets())
-    )
-    assert opening.in_browser(*session)
-    assert not list(store.files(RECORD.name).directory.glob("open*"))
+
+    def end(page: Path) -> None:
+        assert page.exists()
+        store.files(RECORD.name).remove_secrets()
+        assert not page.exists()
+
+    monkeypatch.setattr(webbrowser, "get", lambda: Browser(end))
+    assert opening.in_browser(session)
 
 
 def test_a_browser_that_ends_without_a_word_is_not_said_to_have_opened_it(
-    session: tuple[Session, Store],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    session: Session, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """DISPLAY outlives the connection that it was of; the URL is then printed."""
     monkeypatch.setenv("DISPLAY", ":1")
     monkeypatch.setattr(opening, "READ_WITHIN", 0.0)
     monkeypatch.setattr(webbrowser, "get", lambda: Browser(lambda _: None))
-    assert not opening.in_browser(*session)
+    assert not opening.in_browser(session)
     assert "No browser was seen to read it" in capsys.readouterr().err
-    assert not list(session[1].files(RECORD.name).directory.glob("open*"))
+    monkeypatch.setattr(Browser, "open", lambda *_: False)
+    assert not opening.in_browser(session)
+    assert capsys.readouterr().err == ""
+    assert not list(paths.home().glob("rps*"))
 
 
 def test_a_locale_without_its_blocks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
