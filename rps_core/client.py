@@ -12,8 +12,11 @@ from rps_core.node.agent import NotTheService, Service, ServiceAway, ServiceRefu
 from rps_core.record import Endpoint, Record
 
 if TYPE_CHECKING:
+    from rps_core.cluster import Here
     from rps_core.satellite import Satellite
     from rps_core.settings import Loaded
+
+TIMEOUT_OUTSIDE = 10.0  # seconds, as `proxy.timeout` by default
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,11 +242,13 @@ def own_endpoint() -> tuple[Endpoint, str]:
     return endpoint, found.issue_key
 
 
-def client_of(record: Record, timeout: float) -> Client:
+def client_of(record: Record, here: Here | None) -> Client:
     """The client for a session's service, which is brought back first if it is one's own.
 
-    Sessions of one service share a client: reading the store of CAs is most of a call's cost.
+    Sessions of one service share a client: reading the store of CAs is most of a call's cost. Outside of
+    any cluster (`here`) there is no configuration to say how long the service may take.
     """
+    timeout = here.loaded.settings.proxy.timeout if here else TIMEOUT_OUTSIDE
     if record.own_service and record.ended is None:
         return _own_client(timeout)
     return _client(record.endpoint, timeout)

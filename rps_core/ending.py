@@ -123,7 +123,7 @@ def revoke(record: Record, store: Store, reason: str, here: Here | None, cause: 
     try:
         secrets = store.files(record.name).secrets()
         if secrets is not None:
-            client = client_of(record, service_timeout(here))
+            client = client_of(record, here)
             client.revoke(record.name, secrets.claim, reason, cause)
     except RpsError as error:
         if not isinstance(error, ServiceError) or error.code not in ("gone", "unknown-name"):
@@ -135,8 +135,3 @@ def revoke(record: Record, store: Store, reason: str, here: Here | None, cause: 
                 log.warning(left, name=record.name, reason=error.message)
             return False
     return True
-
-
-def service_timeout(here: Here | None) -> float:
-    """Seconds that the service may take to answer."""
-    return here.loaded.settings.proxy.timeout if here else 10.0

@@ -89,7 +89,7 @@ class Reporter:
             secrets = self._store.files(record.name).secrets()
             if secrets is None:
                 return
-            client = client_of(record, self._here.loaded.settings.proxy.timeout)
+            client = client_of(record, self._here)
             client.tell_job(record.name, secrets.claim, said)
         except RpsError as error:
             # Not away, but it does not take this: a service from before the call.

@@ -100,8 +100,7 @@ def _adopted(record: Record, job_id: str, here: Here, store: Store) -> Record:
     try:  # as its launcher would have done next: the service tells the waiting page of the job's state
         secrets = store.files(record.name).secrets()
         if secrets is not None:
-            timeout = here.loaded.settings.proxy.timeout
-            client_of(record, timeout).link(record.name, secrets.claim, job_id)
+            client_of(record, here).link(record.name, secrets.claim, job_id)
     except RpsError as error:  # it redeems its name all the same
         log.warning("job not linked", name=record.name, reason=error.message)
     return _saved(replace(record, job_id=job_id, submitting=False), store)

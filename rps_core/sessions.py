@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rps_core import recovery, why
 from rps_core.client import ServiceState, client_of
-from rps_core.ending import service_timeout, settle
+from rps_core.ending import settle
 from rps_core.errors import RpsError, SchedulerError, ServiceError
 from rps_core.log import get_logger
 from rps_core.models import Gone, JobPhase, JobStatus, Known, Outcome, Unknown
@@ -150,7 +150,7 @@ def _ask_service(
     if record.endpoint in silent:
         return None, silent[record.endpoint]
     try:
-        return client_of(record, service_timeout(here)).state(record.name, secrets.claim), None
+        return client_of(record, here).state(record.name, secrets.claim), None
     except ServiceError as error:
         if error.transient:
             silent[record.endpoint] = error.message

@@ -221,7 +221,7 @@ def test_the_launcher_asks_the_service_where_it_is_now(directory: Path) -> None:
     record = record_of(session, endpoint)
     kill(directory)
     with socket.create_server(("127.0.0.1", endpoint.port)):
-        launcher = client_of(record, 10)
+        launcher = client_of(record, None)
         assert launcher.endpoint.port != endpoint.port
         assert launcher.state(session.name, session.claim).phase == "issued"
         launcher.revoke(session.name, session.claim, "stopped")

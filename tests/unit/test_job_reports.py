@@ -91,8 +91,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def reporter(protocol: str = "rps") -> Reporter:
     record: Any = Anything(name="a-b-c", endpoint=Anything(protocol=protocol))
-    proxy = Anything(timeout=1.0)
-    here: Any = Anything(loaded=Anything(settings=Anything(proxy=proxy)))
+    here: Any = Anything()
     files = Anything(secrets=lambda: Anything(claim="x"))
     store: Any = Anything(files=lambda _name: files)
     return Reporter(record, here, store)
