@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import threading
 from collections.abc import Mapping
@@ -41,7 +42,8 @@ class Shell(Protocol):
     """Runs a program with an argument list, never through a shell.
 
     Raises:
-        SchedulerError: the program is missing, or did not end within `timeout` seconds (transient).
+        SchedulerError: the program is missing or cannot be started, or did not end within `timeout` seconds
+            (transient).
     """
 
     def __call__(self, *argv: str, stdin: str = "", timeout: float = 30.0) -> Finished:
@@ -81,6 +83,12 @@ def run(*argv: str, stdin: str = "", timeout: float = 30.0) -> Finished:
             running.wait()
         finally:
             timer.cancel()
+    except (
+        sh.ForkException
+    ) as error:  # whose text is a traceback, the system's word in its last line
+        word = re.search(r"\[Errno \d+\] ([^:\n]+)", str(error))
+        reason = word[1] if word else "the system refuses it"
+        raise SchedulerError(f"`{argv[0]}` cannot be started: {reason}") from None
     except sh.SignalException as error:
         if timed_out.is_set():
             raise SchedulerError(

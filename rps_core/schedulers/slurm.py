@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 SUBMIT_TIME = 40.0
 QUEUE_TIME = 60.0
 ACCOUNTING_TIME = 15.0
+IDS_AT_ONCE = 5000  # of one sacct: Linux takes no argument of more than 128 KiB
 SETTLE_TIME = 2.0  # what an interrupted submission is given to arrive before it is looked for
 
 
@@ -331,8 +332,13 @@ def _is_doubtful(seen: Sighting | None) -> bool:
 
 def _second_opinions(job_ids: Sequence[str], shell: Shell, unit: str | None) -> dict[str, Sighting]:
     """What accounting says; nothing of a job that it does not have (yet)."""
-    if not job_ids:
-        return {}
+    found: dict[str, Sighting] = {}
+    for first in range(0, len(job_ids), IDS_AT_ONCE):
+        found |= _accounted(job_ids[first : first + IDS_AT_ONCE], shell, unit)
+    return found
+
+
+def _accounted(job_ids: Sequence[str], shell: Shell, unit: str | None) -> dict[str, Sighting]:
     command = (
         commands.everybodys_accounting(job_ids, unit) if unit else commands.accounting(job_ids)
     )

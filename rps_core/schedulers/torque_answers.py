@@ -14,8 +14,9 @@ from typing import TypeAlias
 
 Attributes: TypeAlias = Mapping[str, str]
 
-# 123, 123.server, 123.server.domain, and with [] or [4] those of arrays.
-_ID = re.compile(r"([0-9]+(?:\[[0-9]*\])?)(?:\.([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*))?")
+# 123, 123.server, 123.server.domain, and with [] or [4] those of arrays. PBS counts to 12 digits at most.
+_ID = re.compile(r"([0-9]{1,15}(?:\[[0-9]{0,15}\])?)(?:\.([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*))?")
+_LONGEST_ID = 300  # characters: of a host's name 253
 _TOKEN = re.compile(r"<(/?)([A-Za-z_][\w.-]*)>|([^<]+|<)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _DENIED = re.compile(r"Unknown Job Id(?: Error)? (\S+)", re.IGNORECASE)
@@ -24,7 +25,7 @@ _DENIED = re.compile(r"Unknown Job Id(?: Error)? (\S+)", re.IGNORECASE)
 def is_id(text: str) -> bool:
     """Whether this can be a job's id. Anything else must not reach a command: `qstat ""` lists all
     jobs, and a word is taken for a queue or an option."""
-    return _ID.fullmatch(text) is not None
+    return len(text) <= _LONGEST_ID and _ID.fullmatch(text) is not None
 
 
 def id_in(stdout: str) -> str | None:

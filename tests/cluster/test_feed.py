@@ -68,7 +68,7 @@ from rps_core.cluster import find
 
 client = configured_client(find(None).loaded)
 issued = client.issue(cluster="comet", scheduler="slurm", user="bob")
-client.link(issued.name, issued.claim, sys.argv[1])
+client.link(issued.name, issued.claim, sys.argv[-1])
 print(json.dumps({"url": issued.url, "name": issued.name}))
 """
 
@@ -117,6 +117,39 @@ def test_a_script_of_ones_own_does_not_rename_the_job(
     assert named.strip() == f"rps-{started['name']}"
     assert "1 queued" in feed()
     assert shown(visit(started["url"]))["phase"] == "queued"
+
+
+ABSURD = ("4294967298", "99999999999999999999", "17_[1-3]", "-5", "abc", "17;comet", "1,2")
+
+
+def test_an_absurd_id_hides_no_other_job(
+    comet: Login, bob: Login, feed: Callable[[], str], visit: Visit, cluster: Cluster
+) -> None:
+    """In a session's record, or as what a session is linked to: the others are answered for."""
+    python = str(bob.clone / ".venv/bin/python")
+    good, bad = (
+        json.loads(comet.rps("start", "--no-wait", "--json", *HELD).stdout) for _ in range(2)
+    )
+    record = comet.sessions / bad["name"] / "session.json"
+    kept = record.read_text()
+    try:
+        for job_id in ABSURD:
+            bob.run(python, "-c", _LINKED_TO, "--", job_id)
+        assert f"2 queued, {len(ABSURD)} unknown; 2 noted" in feed()
+        for job_id in ABSURD:
+            record.write_text(json.dumps({**json.loads(kept), "job_id": job_id}))
+            listed = json.loads(comet.rps("list", "--json").stdout)
+            states = {one["name"]: one["state"] for one in listed}
+            assert states == {good["name"]: "pending", bad["name"]: "unknown"}, job_id
+            # Slurm would take the first for job 2, and show what it knows of that.
+            assert "scontrol" not in comet.rps("why", bad["name"], check=False).stdout
+        # And of one that is over accounting tells by whom: beside the worst of them.
+        cluster.admin("scancel", good["job_id"])
+        comet.rps("list")
+        status = comet.status(good["name"])
+        assert (status["state"], "cancelled by root" in status["reason"]) == ("ended", True), status
+    finally:
+        record.write_text(kept)
 
 
 def test_who_follows_tells_why_the_job_waits(comet: Login, visit: Visit) -> None:

@@ -674,3 +674,39 @@ def test_what_slurm_tells_of_one_job() -> None:
     told = slurm.rps_testimony(job=job(job_id, Path("/nowhere")), shell=shell)
     assert [one.source for one in told] == ["sacct"]
     assert "did not answer" in told[0].line
+
+
+# One record out of many
+
+
+def test_an_absurd_id_costs_the_others_nothing() -> None:
+    absurd = ["4294967298", "99999999999999999999", "17_[1-3]", "-5", "a", "", "17;comet"]
+    found = poll(
+        ["17", *absurd, "10"],
+        SQUEUE["jobs of all kinds"].answer,
+        SACCT["jobs that have ended"].answer,
+        asked=["17"],
+    )
+    assert isinstance(found["10"], Known)
+    assert isinstance(found["17"], Gone)
+    assert found["17"].by
+    for one in absurd:
+        assert found[one] == Unknown(reason=f"{one!r} is no id of a Slurm job")
+
+
+def test_many_ids_are_asked_for_in_several_calls() -> None:
+    """Linux takes no argument of more than 128 KiB; and where one call fails, the others hold."""
+    ids = [str(67_000_000 + number) for number in range(2 * slurm.IDS_AT_ONCE)]
+    first, last = ids[: slurm.IDS_AT_ONCE], ids[slurm.IDS_AT_ONCE :]
+    over = "".join(f"{one}\x1fCOMPLETED\x1f0:0\n" for one in first)
+    shell = RecordedShell(
+        {
+            tuple(commands.queue()): Answer(),
+            tuple(commands.accounting(first)): Answer(0, over),
+            tuple(commands.accounting(last)): TIMEOUT,
+        }
+    )
+    found = slurm.rps_poll(jobs=[job(one) for one in ids], shell=shell)
+    assert all(isinstance(found[one], Gone) for one in first)
+    assert all(isinstance(found[one], Unknown) for one in last)
+    assert max(len(word) for call in shell.calls for word in call) < 128 << 10

@@ -131,6 +131,18 @@ def test_the_submitted_id(printed: str, job_id: str | None) -> None:
     assert answers.submitted_id(printed) == job_id
 
 
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [("1", True), ("67108863", True), ("4227858433", True), ("4294967293", True),  # in federations, too
+     ("4294967294", False), ("4294967296", False), ("4294967298", False),  # scontrol reads the lower bits
+     ("99999999999999999999", False), ("0", False), ("007", False), ("-5", False), ("1x", False),
+     ("123_4", False), ("123_[1-3]", False), ("123+0", False), ("3;comet", False), ("1,2", False),
+     ("1.batch", False), ("٣", False), ("", False)],
+)  # fmt: skip
+def test_what_is_an_id(text: str, is_one: bool) -> None:
+    assert answers.is_job_id(text) == is_one
+
+
 def test_only_the_job_itself_answers_for_its_id() -> None:
     """Not the tasks of an array, nor the other components of a heterogeneous job."""
     found = answers.queued_jobs(SQUEUE["jobs of all kinds"].answer.stdout)

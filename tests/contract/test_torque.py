@@ -510,7 +510,17 @@ def test_200_jobs_are_one_call() -> None:
 
 def test_ids_that_are_none_are_not_asked_for() -> None:
     shell = RecordedShell({})
-    found = torque.rps_poll([job(text) for text in ("", "all", "-a", "12.", "interactive")], shell)
+    texts = (
+        "",
+        "all",
+        "-a",
+        "12.",
+        "interactive",
+        "9" * 200_000,
+        f"12.{'s' * 200_000}",
+        "1[" + "9" * 99 + "]",
+    )
+    found = torque.rps_poll([job(text) for text in texts], shell)
     assert shell.calls == []
     assert all(isinstance(status, Unknown) for status in found.values())
 

@@ -22,6 +22,11 @@ def test_a_missing_program_is_told() -> None:
         run("no-such-program")
 
 
+def test_one_that_cannot_be_started_is_told() -> None:
+    with pytest.raises(SchedulerError, match=r"`true` cannot be started: Argument list too long$"):
+        run("true", 200_000 * "x")
+
+
 def test_one_that_hangs_is_ended_with_its_children() -> None:
     before = time.monotonic()
     with pytest.raises(SchedulerError, match="did not answer within 1 s") as caught:
