@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -61,20 +61,57 @@ def test_a_strangers_job_from_the_queue_to_its_end(
     assert "gone" not in feed()  # it is asked for no more
 
 
-_LINKED_TO = """
+_LINK = """
 import json, sys
 from rps_core.client import configured_client
 from rps_core.cluster import find
 
 client = configured_client(find(None).loaded)
-issued = client.issue(cluster="comet", scheduler="slurm", user="bob")
-client.link(issued.name, issued.claim, sys.argv[-1])
-print(json.dumps({"url": issued.url, "name": issued.name}))
+for job_id in json.load(sys.stdin):
+    issued = client.issue(cluster="comet", scheduler="slurm", user="bob")
+    client.link(issued.name, issued.claim, job_id)
+    print(json.dumps([issued.url, issued.name, issued.claim]))
+"""
+_REVOKE = """
+import json, sys
+from rps_core.client import configured_client
+from rps_core.cluster import find
+
+client = configured_client(find(None).loaded)
+for _, name, claim in map(json.loads, sys.stdin):
+    client.revoke(name, claim, "the test is over", "stopped")
 """
 
 
+@pytest.fixture
+def link(bob: Login) -> Iterator[Callable[..., list[str]]]:
+    """Has bob take names, say of each which job it is, and tells their URLs."""
+    python = str(bob.clone / ".venv/bin/python")
+    taken: list[str] = []
+
+    def ask(script: str, text: str) -> list[str]:
+        done = bob.host.run(
+            [python, "-c", script], bob.account, input=text, capture_output=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        return list(done.stdout.splitlines())
+
+    def link(*job_ids: str) -> list[str]:
+        lines = ask(_LINK, json.dumps(job_ids))
+        taken.extend(lines)
+        return [json.loads(line)[0] for line in lines]
+
+    yield link
+    ask(_REVOKE, "".join(f"{line}\n" for line in taken))
+
+
 def test_a_job_that_is_somebody_elses_is_unknown(
-    cluster: Cluster, comet: Login, bob: Login, feed: Callable[[], str], visit: Visit
+    cluster: Cluster,
+    comet: Login,
+    bob: Login,
+    feed: Callable[[], str],
+    visit: Visit,
+    link: Callable[..., list[str]],
 ) -> None:
     """bob links a session of his to alice's job, and names jobs of his own so that they might be read as
     records of hers: neither is believed, whichever squeue shows first."""
@@ -87,9 +124,8 @@ def test_a_job_that_is_somebody_elses_is_unknown(
     bob.run("sbatch", "--hold", f"--job-name={forged}", "--wrap=true")
     shown_name = bob.run("squeue", "--noheader", f"--jobs={named}", "--format=%j").stdout
     assert f"{job}\x1fCANCELLED" in shown_name  # Slurm took it
-    python = str(bob.clone / ".venv/bin/python")
-    linked = json.loads(bob.run(python, "-c", _LINKED_TO, job).stdout)
-    alices, bobs = visit(started["url"]), visit(linked["url"])
+    (url,) = link(job)
+    alices, bobs = visit(started["url"]), visit(url)
     try:
         said = feed()
         assert "1 queued, 1 unknown (1 not the session's own); 1 noted" in said, said
@@ -123,18 +159,16 @@ ABSURD = ("4294967298", "99999999999999999999", "17_[1-3]", "-5", "abc", "17;com
 
 
 def test_an_absurd_id_hides_no_other_job(
-    comet: Login, bob: Login, feed: Callable[[], str], visit: Visit, cluster: Cluster
+    cluster: Cluster, comet: Login, feed: Callable[[], str], link: Callable[..., list[str]]
 ) -> None:
     """In a session's record, or as what a session is linked to: the others are answered for."""
-    python = str(bob.clone / ".venv/bin/python")
     good, bad = (
         json.loads(comet.rps("start", "--no-wait", "--json", *HELD).stdout) for _ in range(2)
     )
     record = comet.sessions / bad["name"] / "session.json"
     kept = record.read_text()
     try:
-        for job_id in ABSURD:
-            bob.run(python, "-c", _LINKED_TO, "--", job_id)
+        link(*ABSURD)
         assert f"2 queued, {len(ABSURD)} unknown; 2 noted" in feed()
         for job_id in ABSURD:
             record.write_text(json.dumps({**json.loads(kept), "job_id": job_id}))
