@@ -57,7 +57,8 @@ class Area:
         columns, rows = _size(self._stream)
         width = max(1, columns - 1)  # the last column makes some terminals begin a new line
         fitting = [part for line in lines for part in _fit(_narrow(line), width, clip=clip)]
-        fitting = fitting[: max(1, rows - 1)]
+        # Never up to the first row: what is cleared from there on, tmux keeps above it in its history.
+        fitting = fitting[: max(1, rows - 2)]
         if fitting == self._drawn:
             return
         text = self._back(columns)

@@ -1,16 +1,22 @@
 """What is concluded from the service's and the scheduler's answers. Unknown ends nothing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from rps_core import sessions
 from rps_core.client import ServiceState
+from rps_core.cluster import find
 from rps_core.ending import settle
+from rps_core.errors import ServiceError
 from rps_core.models import Gone, JobPhase, Known, Outcome, Unknown
 from rps_core.record import Endpoint, Record, Secrets
-from rps_core.sessions import inspect, judge
+from rps_core.sessions import inspect, judge, survey
+from rps_core.shell import Finished
 from rps_core.store import Store
+from tests.unit.test_wording import RECORD
 
 RUNNING = Known(phase=JobPhase.RUNNING)
 PENDING = Known(phase=JobPhase.PENDING, reason="waiting for a free node")
@@ -113,3 +119,36 @@ def test_a_cancelled_job_is_said_to_be_in_plain_words(
     shown = settle(record, gone, None, store)
     assert (shown.state, shown.reason) == ("ended", reason)
     assert store.load(record.name).reason == reason
+
+
+def test_the_scheduler_is_asked_once_for_a_hundred_sessions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a service that does not answer is not waited for a hundred times."""
+    store = Store(tmp_path)
+    waits: list[str] = []
+
+    class Silent:
+        def state(self, name: str, _claim: str) -> ServiceState:
+            waits.append(name)
+            raise ServiceError("the service does not answer", transient=True)
+
+    monkeypatch.setattr(sessions, "client_of", lambda *_: Silent())
+    records = [
+        replace(RECORD, name=f"one-two-{number}", tag=f"rps:one-two-{number}:0", job_id=str(number))
+        for number in range(1, 101)
+    ]
+    for record in records:
+        store.create(record, Secrets("claim", "token"))
+    asked: list[str] = []
+
+    def shell(*argv: str, stdin: str = "", timeout: float = 30.0) -> Finished:
+        del stdin, timeout
+        asked.append(argv[0])
+        fields = ((str(one), "PENDING", "N/A", "30:00", "", "Priority") for one in range(1, 101))
+        return Finished(argv, 0, "".join("\x1f".join(one) + "\x1e" for one in fields), "")
+
+    found = survey(records, find("comet"), store, shell)
+    assert asked == ["squeue"]
+    assert {session.state for session in found} == {"pending"}
+    assert len(waits) == 1

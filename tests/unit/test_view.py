@@ -174,7 +174,9 @@ def test_a_list_that_is_longer_than_the_screen_shows_its_beginning() -> None:
     area = Area(terminal)
     area.draw([f"{number} {'x' * 60}" for number in range(100)], clip=True)
     found = terminal.screen()
-    assert len(found) == 4
+    assert (
+        len(found) == 3
+    )  # and the row above is left: tmux would keep a copy of what is cleared from it on
     assert all(len(line) == 39 for line in found)
 
 
