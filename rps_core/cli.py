@@ -71,12 +71,9 @@ def _run(command: click.Command) -> None:
         click.echo("Interrupted.", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except RpsError as error:
-        from rps_core.wording import plain_lines
+        from rps_core.wording import error_told
 
-        # It may quote a scheduler, a service or a program, whose words are not to move a terminal's cursor.
-        click.echo(f"rps: {plain_lines(error.message)}", err=True)
-        if error.hint:
-            click.echo(plain_lines(error.hint), err=True)
+        click.echo(error_told(error), err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # Whoever read has seen enough. Python would complain once more when it flushes at the end.

@@ -17,7 +17,7 @@ import click
 from rps_core import causes, client, ending, paths, recovery, sessions, shell, view
 from rps_core import follow as following
 from rps_core.account import login_name
-from rps_core.errors import InterruptedByUserError, JobError, NotFoundError, UsageError
+from rps_core.errors import InterruptedByUserError, JobError, NotFoundError, RpsError, UsageError
 from rps_core.follow import Sight
 from rps_core.log import before_each_line
 from rps_core.record import Record
@@ -219,8 +219,11 @@ def visitable(store: Store, name: str | None) -> Session:
     return session
 
 
-def stop(find: FindHere, name: str | None, *, everything: bool) -> list[Session]:
-    """Stop one session, or every one that lives. All are tried, whatever becomes of the first."""
+def stop(
+    find: FindHere, name: str | None, *, everything: bool
+) -> tuple[list[Session], list[Exception]]:
+    """Stop one session, or every one that lives: what was stopped, and why the others were not. All are
+    tried, whatever becomes of the first."""
     store = Store(paths.sessions_dir())
     if everything and name is not None:
         raise UsageError(
@@ -229,22 +232,20 @@ def stop(find: FindHere, name: str | None, *, everything: bool) -> list[Session]
     if not everything:
         record = store.find(name)
         if record.ended is not None:
-            return sessions.survey([record], None, store, shell.run)
-        return [ending.stop(record, find()[0], store, shell.run)]
+            return sessions.survey([record], None, store, shell.run), []
+        return [ending.stop(record, find()[0], store, shell.run)], []
     living = [record for record in store.records() if record.ended is None]
     if not living:
-        return []
+        return [], []
     here = find()[0]
     stopped = []
-    failure: Exception | None = None
+    failures: list[Exception] = []
     for record in living:
         try:
             stopped.append(ending.stop(record, here, store, shell.run))
-        except Exception as error:  # noqa: BLE001 - raised again below, when the others have had their turn
-            failure = failure or error
-    if failure:
-        raise failure
-    return stopped
+        except (RpsError, OSError) as error:
+            failures.append(error)
+    return stopped, failures
 
 
 def print_info(record: Record, here: Here, store: Store) -> None:

@@ -80,6 +80,12 @@ def plain_lines(text: str) -> str:
     return "\n".join(map(plain, text.split("\n")))
 
 
+def error_told(error: Exception) -> str:
+    """A failure, as the commands end with it. It may quote a scheduler, a service or a program, whose words
+    are not to move a terminal's cursor."""
+    return plain_lines(f"rps: {error}")
+
+
 def for_a_terminal(text: str) -> str:
     """Any text, without what would do more to a terminal than print and colour it."""
     return _CONTROL.sub(lambda found: found[1] or " ", text)

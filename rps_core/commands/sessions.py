@@ -107,16 +107,20 @@ def stop(*, name: str | None, everything: bool, as_json: bool, **options: Any) -
     import json
 
     from rps_core import interface
-    from rps_core.wording import plain
+    from rps_core.wording import error_told, plain
 
-    stopped = interface.stop(lambda: find(options), name, everything=everything)
+    stopped, failures = interface.stop(lambda: find(options), name, everything=everything)
     if as_json:
         click.echo(json.dumps([session.as_json() for session in stopped], indent=1))
     else:
-        if not stopped:
+        if not (stopped or failures):
             click.echo("There is no session to stop.", err=True)
         for session in stopped:
             click.echo(f"{session.record.name}: {plain(session.reason or session.state)}", err=True)
+    for error in failures[:-1]:
+        click.echo(error_told(error), err=True)
+    if failures:
+        raise failures[-1]
 
 
 COMMANDS = (list_, status, why, url, logs, stop)

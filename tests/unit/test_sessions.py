@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rps_core import sessions
+from rps_core import ending, paths, sessions
 from rps_core.client import ServiceState
 from rps_core.cluster import find
 from rps_core.ending import settle
@@ -152,3 +152,24 @@ def test_the_scheduler_is_asked_once_for_a_hundred_sessions(
     assert asked == ["squeue"]
     assert {session.state for session in found} == {"pending"}
     assert len(waits) == 1
+
+
+def test_of_all_that_are_to_be_stopped_each_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that could not be, with their reasons, and those that were."""
+    from click.testing import CliRunner
+
+    from rps_core.cli import rps
+
+    store = Store(paths.sessions_dir())
+    store.directory.mkdir(parents=True)
+    for number, elsewhere in enumerate(("tscc", "comet", "stratus")):
+        store.create(
+            replace(RECORD, name=f"one-two-{number}", cluster=elsewhere, created=float(number)),
+            Secrets("claim", "token"),
+        )
+    monkeypatch.setattr(ending, "revoke", lambda *_: True)
+    monkeypatch.setattr(ending, "end_job", lambda *_: None)
+    done = CliRunner().invoke(rps, ["stop", "--all", "--cluster", "comet"])
+    assert "one-two-1: stopped with rps stop\n" in done.stderr
+    assert "rps: one-two-0: its route is closed, but its job is on tscc\nRun `rps " in done.stderr
+    assert "one-two-2: its route is closed, but its job is on stratus" in str(done.exception)
