@@ -143,6 +143,11 @@ def store(options: dict[str, Any]) -> Store:
     return Store(paths.sessions_dir())
 
 
+def in_a_job() -> bool:
+    """Whether this shell says that it is a job's."""
+    return not os.environ.keys().isdisjoint(_IN_A_JOB)
+
+
 def find(
     options: dict[str, Any], given: Given | None = None, *, inside: bool | None = None
 ) -> tuple[Here, Store]:
@@ -158,7 +163,7 @@ def find(
 
     sessions = store(options)
     if inside is None:
-        inside = not os.environ.keys().isdisjoint(_IN_A_JOB)
+        inside = in_a_job()
     given = given or Given(assignments=options["assignments"])
     return cluster.find(options["cluster"], given, inside=inside), sessions
 

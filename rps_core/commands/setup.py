@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rps_core.options import as_json, common, configure_log, find, store
+from rps_core.options import as_json, common, configure_log, find, in_a_job, store
 
 
 @click.command(short_help="Show which cluster this is, and why.")
@@ -60,7 +60,9 @@ def doctor(*, fix: bool, as_json: bool, **options: Any) -> None:
     from rps_core.doctor.case import Case
 
     wanted = options["cluster"] or os.environ.get("RPS_CLUSTER")
-    case = Case(wanted, options["assignments"], shell.run, store(options), fix=fix)
+    case = Case(
+        wanted, options["assignments"], shell.run, store(options), fix=fix, inside=in_a_job()
+    )
     page.print_page(case, as_json=as_json)
 
 

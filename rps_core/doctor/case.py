@@ -73,14 +73,15 @@ class NotChecked(Exception):  # noqa: N818 - it is no error
 
 @dataclass
 class Case:
-    """One examination. `wanted`: the cluster that was asked for by name. The fields below `store` are set by
-    the checks that find them; `the_…` gives them to those that need them."""
+    """One examination. `wanted`: the cluster that was asked for by name; `inside`: this shell is a job's. The
+    fields below that are set by the checks that find them; `the_…` gives them to those that need them."""
 
     wanted: str | None
     assignments: Sequence[str]
     run: Shell
     store: Store
     fix: bool = False
+    inside: bool = False
     plugins: Plugins | None = None
     detection: Detection | None = None
     site: Site | None = None

@@ -18,13 +18,15 @@ def detection(case: Case) -> Iterator[Finding]:
     """The cluster, and the evidence."""
     case.plugins = Plugins.load()
     try:
-        case.detection = case.plugins.detect(this_host(), case.wanted)
+        case.detection = case.plugins.detect(this_host(), case.wanted, inside=case.inside)
         case.site = case.plugins.site(case.detection.cluster)
     except DetectionError as error:
         yield failed(error.message, error.hint)
         return
     found = case.detection
     why = "; ".join(found.reasons)
+    if any(claim.unusable for claim in found.claims if claim.cluster == found.cluster):
+        why += "; in this allocation's shell `rps start --here` starts a session"
     yield passed(f"{found.cluster.name}, with the scheduler {found.cluster.scheduler}: {why}")
 
 

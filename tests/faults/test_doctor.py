@@ -20,7 +20,7 @@ from rps_core.doctor import case as doctor_case
 from rps_core.doctor import home, job, leftovers, machine, page, scheduler, service
 from rps_core.doctor.case import Case, Finding, Verdict
 from rps_core.errors import UnhealthyError
-from rps_core.models import Question
+from rps_core.models import Host, Question
 from rps_core.record import Endpoint, Record, Secrets
 from rps_core.store import Store
 from rps_proxy.authority import Authority
@@ -369,6 +369,19 @@ def test_the_kind_of_a_file_system_is_that_of_the_longest_mount_point(
         home._file_system(Path(place)) for place in ("/home/x", "/my disk/x", "/my disk/scratch")
     ]
     assert kinds == ["ext4", "nfs4", "tmpfs"]
+
+
+def test_in_the_shell_of_an_allocation_it_is_told_how_one_starts_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node = Host(hostname="comet-14-01", fqdn="comet-14-01.sdsc.edu", commands={})
+    monkeypatch.setattr(machine, "this_host", lambda: node)
+    store = Store(paths.sessions_dir())
+    (found,) = machine.detection(Case(None, (), shell.run, store))
+    only([found], Verdict.FAIL, "is a compute node of Comet", "rps start --here")
+    (found,) = machine.detection(Case(None, (), shell.run, store, inside=True))
+    assert found.verdict is Verdict.PASS
+    assert "`rps start --here` starts a session" in found.text
 
 
 def test_an_unknown_key_is_told_with_its_line() -> None:
