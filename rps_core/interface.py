@@ -281,7 +281,7 @@ def print_session(session: Session, *, err: bool = False) -> None:
 def print_log(find: FindHere, name: str | None, *, follow: bool) -> None:
     """The job's log as far as it is written; with `follow` until the session is over."""
     store = Store(paths.sessions_dir())
-    record = store.find(name)
+    record = store.find_last(name)
     files = store.files(record.name)
     here = find()[0] if follow and record.ended is None else None
     position = 0

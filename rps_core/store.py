@@ -188,7 +188,11 @@ class Store:
         if len(matching) == 1:
             return matching[0]
         if not matching:
-            what = "You have no session" if prefix is None else f"You have no session `{prefix}`"
+            what = (
+                "No session of yours is alive"
+                if prefix is None
+                else f"You have no session `{prefix}`"
+            )
             raise NotFoundError(what, "`rps start` starts one; `rps list --all` shows ended ones.")
         names = ", ".join(record.name for record in matching)
         raise UsageError(f"Which session? {names}", "Give a name, or as much of it as is unique.")

@@ -57,6 +57,8 @@ def open_(*, name: str | None, qr: bool, **options: Any) -> None:
     if qr:
         click.echo(session.url)
         opening.print_code(str(session.url))
+        if session.record.own_service:
+            click.echo("No phone reaches it: this machine's service is on 127.0.0.1.", err=True)
     elif not opening.in_browser(session):
         click.echo(session.url)
 

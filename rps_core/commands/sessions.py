@@ -86,12 +86,13 @@ def url(*, name: str | None, as_json: bool, **options: Any) -> None:
     click.echo(json.dumps(found) if as_json else session.url)
 
 
-@click.command()
+@click.command(short_help="Print what a session's job wrote.")
 @any_name
 @click.option("-f", "--follow", is_flag=True, help="Go on until the session is over.")
 @common
 def logs(*, name: str | None, follow: bool, **options: Any) -> None:
-    """Print what a session's job wrote."""
+    """Print what a session's job wrote. NAME may be shortened; left out, it is the only one that lives, or
+    else the last."""
     from rps_core import interface
 
     interface.print_log(lambda: find(options), name, follow=follow)

@@ -124,6 +124,8 @@ def test_a_session_is_watched_past_ready_until_it_is_over(
     assert over.returncode == 6
     assert "rps why" in over.stderr
     assert f"{name} is over: stopped with rps stop" in over.stderr  # it had been ready
+    assert installed.rps("logs").stdout == installed.rps("logs", name).stdout  # of the last
+    assert "No session of yours is alive" in installed.rps("status", check=False).stderr
     assert "no session to stop" in installed.rps("stop", "--all").stderr
     never = installed.rps("wait", name, "--timeout", "0", check=False)
     assert never.returncode == 2
@@ -190,6 +192,7 @@ def test_the_browser_gets_the_url_without_anybody_else(installed: Any) -> None:
     code = installed.rps("open", name, "--qr")
     assert code.stdout.strip() == url
     assert "█▀▀▀▀▀█" in code.stderr
+    assert "No phone reaches it" in code.stderr  # the local site's, that is
     installed.rps("stop", name)
 
 

@@ -109,7 +109,7 @@ def test_a_prefix_finds_a_session(store: Store) -> None:
 
 
 def test_the_only_living_session_needs_no_name(store: Store) -> None:
-    with pytest.raises(NotFoundError, match="no session"):
+    with pytest.raises(NotFoundError, match="No session"):
         store.find(None)
     old, new = record("apple-pie-one"), record("apple-pie-two", 2.0)
     store.create(old, SECRETS)
