@@ -98,7 +98,7 @@ def sessions(config_file: Path | None, assignments: tuple[str, ...], *, as_json:
         click.echo(json.dumps(found))
         return
     for each in found:
-        phase = "lapsed" if each["phase"] == "ready" and not each["live"] else each["phase"]
+        phase = "lapsed" if each["lapsed"] else each["phase"]
         where = f"{each['address']}:{each['port']}" if each["address"] else "-"
         columns = (each["name"], phase, each["user"], each["job_id"], where, each["created"])
         click.echo("  ".join(str(column or "-") for column in columns))

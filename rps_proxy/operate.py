@@ -197,6 +197,7 @@ def described(session: Session, *, live: bool) -> dict[str, Any]:
         "name": session.name,
         "phase": session.phase.name.lower(),
         "live": live,
+        "lapsed": session.lapsed is not None,
         "user": session.user,
         "cluster": session.cluster,
         "job_id": session.job,

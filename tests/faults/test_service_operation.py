@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -68,6 +69,11 @@ def test_status_and_sessions(tmp_path: Path) -> None:
         down = rps(deep, "status", "--json")
         assert json.loads(down.stdout) == {"running": False, "sessions": found["sessions"]}
         assert len(json.loads(output(deep, "sessions", "--json"))) == 2
+        # Nobody lost a lease for it.
+        assert f"{ready.name}  ready" in output(deep, "sessions")
+        with contextlib.closing(sqlite3.connect(deep / "service" / "registry.db")) as db, db:
+            db.execute("UPDATE sessions SET lapsed = 1 WHERE name = ?", (ready.name,))
+        assert f"{ready.name}  lapsed" in output(deep, "sessions")
 
 
 def test_the_socket_of_a_killed_service_is_not_in_the_way(tmp_path: Path) -> None:
