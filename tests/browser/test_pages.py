@@ -19,6 +19,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.browser.chromium import chromium, trust
+from tests.engines.stand import Stand, running
 from tests.faults.service_stand import DOMAIN, Notebook, Service, Session, running_service
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -56,6 +57,19 @@ def browser(service: Service, ordinary_user: Any, need: Callable[[str], str]) ->
         yield remote
 
 
+@pytest.fixture(params=["haproxy", "apache"])
+def engine(
+    request: pytest.FixtureRequest,
+    service: Service,
+    tmp_path: Path,
+    need: Callable[[str], str],
+) -> Iterator[Stand]:
+    """A service behind an engine of its own, with the CA that the browser trusts."""
+    shutil.copytree(service.directory / "ca", tmp_path / "ca")
+    with running(tmp_path, request.param, need) as stand:
+        yield stand
+
+
 def linked(service: Service) -> Session:
     session = service.issue(cluster="comet", scheduler="slurm", user="alice")
     path = f"sessions/{session.name}/link"
@@ -72,6 +86,16 @@ def shows(browser: Remote, phase: str) -> None:
     """Wait until the page says so, by itself."""
     WebDriverWait(browser, 20, poll_frequency=0.1).until(
         lambda b: b.execute_script("return document.documentElement.dataset.state") == phase
+    )
+
+
+def asks_its_own_host_alone_and_without_the_token(browser: Remote, session: Session) -> bool:
+    """Of all that the page has loaded and asked for."""
+    script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
+    asked = browser.execute_script(script)
+    ours = f"https://{session.host}/.rps/"
+    return f"{ours}page.js" in asked and all(
+        url.startswith(ours) and "token" not in url and "?" not in url for url in asked
     )
 
 
@@ -128,12 +152,34 @@ def test_from_issue_to_notebook_without_a_reload_by_hand(
         assert REASON not in text(browser)
         pictures(browser, "starting")
         assert browser.execute_script("return window.loadedOnce") is True
+        assert asks_its_own_host_alone_and_without_the_token(browser, session)
         assert service.redeem(session, notebook.port)[0] == 200
         WebDriverWait(browser, 20, poll_frequency=0.1).until(lambda _: notebook.requests)
         # The very address, its token included, and only there.
         assert notebook.requests[0] == f"GET /lab{TOKEN} HTTP/1.1"
         assert browser.current_url == f"https://{session.host}/lab{TOKEN}"
     assert "0123456789abcdef" not in service.log()
+
+
+def test_through_an_engine_too(engine: Stand, browser: Remote, tmp_path: Path) -> None:
+    session = linked(engine)
+    browser.get(f"https://{session.host}/lab{TOKEN}")
+    shows(browser, "pending")
+    browser.execute_script("window.loadedOnce = true")
+    say(engine, session, state="queued", reason=REASON)
+    shows(browser, "queued")
+    with Notebook(engine.certificate(session), tmp_path) as notebook:
+        shows(browser, "starting")
+        assert browser.execute_script("return window.loadedOnce") is True
+        assert engine.redeem(session, notebook.port)[0] == 200
+        WebDriverWait(browser, 20, poll_frequency=0.1).until(lambda _: notebook.requests)
+        assert notebook.requests[0] == f"GET /lab{TOKEN} HTTP/1.1"
+        assert browser.current_url == f"https://{session.host}/lab{TOKEN}"
+    browser.get(f"https://{session.host}/{TOKEN}")  # the notebook is away, its route is not
+    shows(browser, "not-answering")
+    engine.revoke(session)
+    shows(browser, "ended")
+    assert "0123456789abcdef" not in engine.log() + engine.engine_log()
 
 
 def test_ready_is_said_while_the_notebook_opens(service: Service, browser: Remote) -> None:
