@@ -105,7 +105,7 @@ class Stand(Service):
         gone would pass it on: status and answer."""
         if self.kind == "embedded":
             return self.call("POST", path, claim, body)
-        client = self._behind(timeout)
+        client = self.behind(timeout)
         try:
             client.request("POST", f"/api/v1/{path}", *self._call(claim, body))
             response = client.getresponse()
@@ -116,14 +116,15 @@ class Stand(Service):
     @contextmanager
     def unanswered(self, path: str, claim: str, body: object = None) -> Iterator[None]:
         """The same call, made by who goes away without the answer."""
-        client = self._behind(15)
+        client = self.behind(15)
         client.request("POST", f"/api/v1/{path}", *self._call(claim, body))
         try:
             yield
         finally:
             client.close()
 
-    def _behind(self, timeout: float) -> http.client.HTTPConnection:
+    def behind(self, timeout: float) -> http.client.HTTPConnection:
+        """A connection to the socket on which the engine reaches the service."""
         client = http.client.HTTPConnection("service")
         client.sock = socket.socket(socket.AF_UNIX)
         client.sock.settimeout(timeout)

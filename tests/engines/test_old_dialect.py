@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tests.engines.stand import Stand
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.engines.stand import Stand, running
 from tests.faults.service_stand import (
     DOMAIN,
     Notebook,
@@ -72,3 +76,22 @@ def test_refusals_are_answers_as_any_other(stand: Stand) -> None:
         assert ask(stand, path) == oops(text)
         assert ask(stand, path, "POST") == oops("Only GET method is supported")
         assert ask(stand, path, "HEAD") == (200, TEXT, b"")
+
+
+def test_redeemed_and_not_yet_live(tmp_path: Path, need: Callable[[str], str]) -> None:
+    """`M`: the engine does not have the route yet."""
+    with running(tmp_path, "haproxy", need) as stand:
+        session = stand.issue()
+        path = f"/tokenjobstate.cgi?token={session.name}"
+        stand.kill_engine()
+        body = {"port": 5000, "job_id": "1"}
+        redeem = f"sessions/{session.name}/redeem"
+        assert stand.past_the_engine(redeem, session.claim, body)[0] == 200
+        with contextlib.closing(stand.behind(15)) as client:
+            headers = {"Host": f"manage.{DOMAIN}", "X-Rps-Caller": "192.0.2.1"}
+            client.request("GET", path, headers=headers)
+            answer = client.getresponse()
+            assert (answer.status, answer.getheader("Content-Type")) == (200, TEXT)
+            assert answer.read() == b"M"
+        stand.start_engine()
+        until(lambda: ask(stand, path) == (200, TEXT, b"PR"), "it is live")

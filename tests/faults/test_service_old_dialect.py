@@ -278,6 +278,16 @@ def test_what_was_said_of_a_job_grows_old(tmp_path: Path) -> None:
         assert state(service, name) == b"PE"
 
 
+def test_of_a_session_that_is_not_heard_of_nothing_is_known(tmp_path: Path) -> None:
+    short = {"lease.length": 2, "lease.renew_every": 1, "lease.sweep_every": 0.2}
+    with running_service(tmp_path, **short) as service:
+        session = service.issue()
+        assert service.redeem(session, 5000)[0] == 200
+        until(lambda: state(service, session.name) == b"U", "its lease runs out")
+        assert service.renew(session) == 200
+        assert state(service, session.name) == b"PR"
+
+
 def test_pages_may_ask_for_the_state_and_nothing_else(service: Service) -> None:
     name = issued(service)
     path = f"/tokenjobstate.cgi?token={name}.{DOMAIN}"
