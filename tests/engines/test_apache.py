@@ -5,15 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from rps_proxy.authority import Authority
 from rps_proxy.engines import Target, Traffic
 from rps_proxy.engines.apache import Apache
 from tests.engines.stand import Stand, running
-from tests.faults.service_stand import DOMAIN, read_exactly, read_head, until, upgrade_request
+from tests.faults.service_stand import DOMAIN
 
 MODULE_DIRECTORY = "/usr/lib/apache2/modules"
 
@@ -104,36 +102,6 @@ def test_paths_reach_the_notebook_as_they_came(apache: Stand, path: str) -> None
         assert apache.request(session.host, "GET", path).status == 200
         # The embedded engine, too, may lose an empty query's question mark.
         assert notebook.requests == [f"GET {path.removesuffix('?')} HTTP/1.1"]
-
-
-def test_a_new_certificate_is_taken_up_and_websockets_stay(
-    tmp_path: Path, need: Callable[[str], str]
-) -> None:
-    authority = Authority(tmp_path / "ca", "test", DOMAIN)
-    chain, key = tmp_path / "front.crt", tmp_path / "front.key"
-
-    def replace() -> None:
-        leaf = authority.issue([DOMAIN, f"*.{DOMAIN}"], 2)
-        key.write_bytes(leaf.key)
-        chain.write_bytes(leaf.certificate)
-
-    def serial(stand: Stand) -> str:
-        with stand.connect(f"x.{DOMAIN}") as connection:
-            certificate = connection.getpeercert()
-            assert certificate
-            return str(certificate["serialNumber"])
-
-    replace()
-    given: dict[str, Any] = {"tls.certificate": chain, "tls.key": key}
-    with running(tmp_path, "apache", need, **given) as stand, stand.notebook() as (session, _):
-        before = serial(stand)
-        with stand.connect(session.host) as websocket:
-            websocket.sendall(upgrade_request(session.host))
-            assert " 101 " in read_head(websocket)
-            replace()
-            until(lambda: serial(stand) != before, "the new certificate", 60)
-            websocket.sendall(bytes.fromhex("818100000000") + b"x")
-            assert read_exactly(websocket, 7)[-1:] == b"x"
 
 
 def test_an_apache_that_is_there_already_takes_the_site(

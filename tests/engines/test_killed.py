@@ -47,3 +47,24 @@ def test_both_are_killed(stand: Stand) -> None:
         stand.start()
         stand.start_engine()
         until(lambda: answers(stand, session, 200), "the route is back", 60)
+
+
+def test_the_engine_comes_back_while_the_service_is_away(stand: Stand) -> None:
+    """With the routes that it had, from its own files."""
+    if stand.kind == "embedded":
+        return  # it is the service
+    with stand.notebook() as (session, _), stand.notebook() as (ended, _):
+        stand.revoke(ended)
+        if stand.kind == "haproxy":
+            routes = stand.meeting / "routes.map"
+
+            def written() -> bool:
+                text = routes.read_text()
+                return session.name in text and ended.name not in text
+
+            until(written, "the map's file is")
+        stand.kill()
+        stand.kill_engine()
+        stand.start_engine()
+        assert answers(stand, session, 200)
+        assert not answers(stand, ended, 200)

@@ -376,26 +376,6 @@ def test_a_notebook_that_does_not_answer(service: Service) -> None:
     ) == 1
 
 
-def handshake(service: Service, newest: ssl.TLSVersion) -> str | None:
-    """The version agreed upon with a client that knows none newer."""
-    context = ssl.create_default_context(cafile=str(service.directory / "ca" / "ca.pem"))
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-    context.maximum_version = newest
-    with (
-        socket.create_connection(("127.0.0.1", service.port), 10) as plain,
-        context.wrap_socket(plain, server_hostname=MANAGE) as connection,
-    ):
-        return connection.version()
-
-
-def test_old_tls_is_refused(service: Service) -> None:
-    assert handshake(service, ssl.TLSVersion.TLSv1_3) == "TLSv1.3"
-    assert handshake(service, ssl.TLSVersion.TLSv1_2) == "TLSv1.2"
-    with pytest.warns(DeprecationWarning, match="TLSv1_1"), pytest.raises(ssl.SSLError):
-        handshake(service, ssl.TLSVersion.TLSv1_1)
-
-
 def test_a_new_certificate_is_taken_up_while_it_runs(tmp_path: Path) -> None:
     authority = Authority(own_directory(tmp_path / "given"), "given", DOMAIN)
     files = {what: tmp_path / f"{what}.pem" for what in ("certificate", "key")}

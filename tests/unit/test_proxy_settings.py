@@ -98,6 +98,17 @@ def test_the_local_service_stays_on_this_machine(tmp_path: Path) -> None:
     assert settings.worker_count == 1
 
 
+def test_auto_is_haproxy_where_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert load(None, []).engine == "auto"
+    assert load(None, []).engine_kind == "embedded"
+    (tmp_path / "haproxy").touch(mode=0o755)
+    assert load(None, []).engine_kind == "haproxy"
+    assert load(None, ["engine=embedded"]).engine_kind == "embedded"
+
+
 def test_workers_are_the_embedded_engines_alone_and_as_many_as_it_may_use_cores() -> None:
     cores = len(os.sched_getaffinity(0))
     assert load(None, ["engine=embedded"]).worker_count == cores
