@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
 from rps_core import config, paths
@@ -328,6 +328,11 @@ def _check(settings: Settings, layers: Sequence[Layer], origins: dict[str, Origi
         "workers",
         f"must be auto, or 1 to {MOST_WORKERS}",
     )
+    require(
+        _is_address(listen.address),
+        "listen.address",
+        'must be an address of this machine, such as 192.0.2.7, or "::" for all',
+    )
     for key, port in (("port", listen.port), ("public_port", listen.public_port)):
         require(port is None or 0 <= port <= 65535, f"listen.{key}", "must be a port, 0 to 65535")
     require(
@@ -396,6 +401,14 @@ def _check(settings: Settings, layers: Sequence[Layer], origins: dict[str, Origi
 def _is_network(text: str) -> bool:
     try:
         ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
     except ValueError:
         return False
     return True

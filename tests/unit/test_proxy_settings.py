@@ -53,6 +53,7 @@ def test_layers(tmp_path: Path) -> None:
         ("keep: {pending: 0}", "`keep.pending` must be more than 0"),
         ("idle_exit: -1", "`idle_exit` must be 0 or more"),
         ("listen: {port: 70000}", "0 to 65535"),
+        ("listen: {address: localhost}", "an address of this machine"),
         ("workers: many", "auto, or 1 to"),
         ("workers: 0", "auto, or 1 to"),
         ("domain: localhost", "two labels"),
