@@ -39,6 +39,10 @@ def test_names_without_a_route_get_our_pages(stand: Stand) -> None:
     assert stand.request(waiting.host, "GET", "/").status == 503
     assert stand.request(f"no-such-name.{DOMAIN}:{port}", "GET", "/").status == 404
     assert stand.request(f"manage.{DOMAIN}:{port}", "GET", "/nothing").status == 404
+    for host in (waiting.host, f"no-such-name.{DOMAIN}:{port}", f"manage.{DOMAIN}:{port}"):
+        with stand.connect(host) as connection:  # a protocol switch is decided in the same place
+            connection.sendall(upgrade_request(host, Origin=f"https://{host}"))
+            assert re.search(r" (403|404|503) ", read_head(connection).partition("\r\n")[0])
     with stand.notebook() as (session, notebook):
         answer = stand.request(session.host, "GET", "/.rps/state")
         assert answer.json()["phase"] == "ready"

@@ -123,7 +123,8 @@ class Service:
     def connect(self, host: str, source: str = "127.0.0.1") -> ssl.SSLSocket:
         """A TLS connection that trusts the service's CA alone and checks the name."""
         context = ssl.create_default_context(cafile=str(self.directory / "ca" / "ca.pem"))
-        plain = socket.create_connection(("127.0.0.1", self.port), 20, source_address=(source, 0))
+        address = ("::1" if ":" in source else "127.0.0.1", self.port)
+        plain = socket.create_connection(address, 20, source_address=(source, 0))
         try:
             return context.wrap_socket(plain, server_hostname=host.partition(":")[0])
         except BaseException:
@@ -286,6 +287,8 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, *arguments: Any) -> None:
         self.connections: set[socket.socket] = set()
+        if ":" in arguments[0][0]:
+            self.address_family = socket.AF_INET6
         super().__init__(*arguments)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
