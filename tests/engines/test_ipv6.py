@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,8 @@ FRAME = b"\x81\x82\0\0\0\0hi"
 
 @pytest.mark.parametrize("kind", PROGRAMS)
 def test_both_families(kind: str, tmp_path: Path, need: Callable[[str], str]) -> None:
-    with running(tmp_path, kind, need, **{"listen.address": "::"}) as stand:
+    given: dict[str, Any] = {"listen.address": "::"}
+    with running(tmp_path, kind, need, **given) as stand:
         session = stand.issue()
         with Notebook(stand.certificate(session), tmp_path, address="::1") as notebook:
             status, answer = stand.redeem(session, notebook.port, source="::1")
