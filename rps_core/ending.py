@@ -28,6 +28,9 @@ _BY_THE_SCHEDULER = {
     Outcome.NODE_FAILED: "its node failed",
     Outcome.PREEMPTED: "another job took its place",
 }
+STOPPED = "stopped with rps stop"
+# What an agent says that was told by the service, and not by us, that its session is over.
+_CLOSED = frozenset({"revoked", "refused"})
 _FROM_THE_LOG = {
     "no-module": "a module could not be loaded",
     "no-environment": "its environment could not be activated",
@@ -55,6 +58,8 @@ def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Sessi
         reason = f"it was cancelled{by} ({gone.evidence})"
     elif gone.outcome in _BY_THE_SCHEDULER:
         reason = f"{_BY_THE_SCHEDULER[gone.outcome]} ({gone.evidence})"
+    elif last is not None and last.get("cause") in _CLOSED and files.stop_note.exists():
+        failed, reason, cause = False, STOPPED, "stopped"
     elif last is not None:
         failed = failed or last.get("cause") in ("start-failed", "refused")
         reason = str(last.get("reason") or reason)
@@ -84,7 +89,7 @@ def stop(record: Record, here: Here, store: Store, shell: Shell) -> Session:
     (record,), _ = recovery.adopt([record], here, store, shell)
     if record.ended is not None:
         return Session.of_the_past(record)
-    revoked = revoke(record, store, "stopped with rps stop", here, "stopped")
+    revoked = revoke(record, store, STOPPED, here, "stopped")
     job = store.files(record.name).job(record)
     if job is None and record.submitting and not revoked:
         raise ServiceError(
@@ -94,19 +99,29 @@ def stop(record: Record, here: Here, store: Store, shell: Shell) -> Session:
             transient=True,
         )
     if job is not None:
-        if record.cluster != here.site.cluster.name:
-            raise SchedulerError(
-                f"{record.name}: its route is closed, but its job is on {record.cluster}",
-                f"Run `rps stop {record.name}` there; or here, if it was started here with --cluster, "
-                f"`rps stop {record.name} --cluster {record.cluster}`.",
-            )
-        end_job(record, job, here, shell)
-    gone = Gone(outcome=Outcome.CANCELLED, evidence="stopped with rps stop")
-    ended = store.end(
-        record, now=time.time(), outcome="ended", reason=gone.evidence, cause="stopped"
-    )
+        try:
+            if record.cluster != here.site.cluster.name:
+                raise SchedulerError(
+                    f"{record.name}: its route is closed, but its job is on {record.cluster}",
+                    f"Run `rps stop {record.name}` there; or here, if it was started here with --cluster, "
+                    f"`rps stop {record.name} --cluster {record.cluster}`.",
+                )
+            end_job(record, job, here, shell)
+        except SchedulerError:
+            if revoked:  # its agent hears of that from the service, and knows no more
+                _note_the_stop(record, store)
+            raise
+    ended = store.end(record, now=time.time(), outcome="ended", reason=STOPPED, cause="stopped")
     here.site.session_ended(ended)
     return Session.of_the_past(ended)
+
+
+def _note_the_stop(record: Record, store: Store) -> None:
+    files = store.files(record.name)
+    try:
+        files.write(files.stop_note.name, f"{STOPPED}\n")
+    except OSError as error:  # a full disk: its end is then told as the service's doing
+        log.warning("stop not noted", name=record.name, reason=error.strerror)
 
 
 def end_job(record: Record, job: Job, here: Here, shell: Shell) -> None:

@@ -37,6 +37,7 @@ class SessionFiles:
         self.end_file = directory / "end.json"
         self.log_file = directory / "job.log"
         self.script = directory / "batch.sh"
+        self.stop_note = directory / "stop-asked"
 
     def job(self, record: Record) -> Job | None:
         """The session's job as plugins see it; None before it is submitted."""

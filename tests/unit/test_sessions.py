@@ -10,11 +10,11 @@ from rps_core import ending, paths, sessions
 from rps_core.client import ServiceState
 from rps_core.cluster import find
 from rps_core.ending import settle
-from rps_core.errors import ServiceError
+from rps_core.errors import SchedulerError, ServiceError
 from rps_core.models import Gone, JobPhase, Known, Outcome, Unknown
 from rps_core.record import Endpoint, Record, Secrets
 from rps_core.sessions import inspect, judge, survey
-from rps_core.shell import Finished
+from rps_core.shell import Finished, run
 from rps_core.store import Store
 from tests.unit.test_wording import RECORD
 
@@ -173,3 +173,30 @@ def test_of_all_that_are_to_be_stopped_each_is_told(monkeypatch: pytest.MonkeyPa
     assert "one-two-1: stopped with rps stop\n" in done.stderr
     assert "rps: one-two-0: its route is closed, but its job is on tscc\nRun `rps " in done.stderr
     assert "one-two-2: its route is closed, but its job is on stratus" in str(done.exception)
+
+
+@pytest.mark.parametrize("said", ["revoked", "refused"])
+def test_a_stop_whose_job_could_not_be_ended_is_still_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    """The route is closed, so the agent ends, and knows of a service that said no."""
+    store = Store(tmp_path)
+    files = store.create(RECORD, Secrets("claim", "token"))
+    monkeypatch.setattr(ending, "revoke", lambda *_: True)
+
+    def away(*_: object) -> None:
+        raise SchedulerError("scancel does not answer", transient=True)
+
+    monkeypatch.setattr(ending, "end_job", away)
+    with pytest.raises(SchedulerError):
+        ending.stop(RECORD, find("comet"), store, run)
+    event = {
+        "time": 2.0,
+        "event": "ended",
+        "cause": said,
+        "reason": "The service ended the session",
+    }
+    (files.directory / "events.jsonl").write_text(json.dumps(event) + "\n")
+    gone = Gone(outcome=Outcome.FAILED, evidence="sacct says FAILED")
+    shown = settle(RECORD, gone, None, store)
+    assert (shown.state, shown.cause, shown.reason) == ("ended", "stopped", ending.STOPPED)
