@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rps_core.errors import ServiceError, UsageError
-from rps_core.node.agent import NotTheService, Service, ServiceAway, ServiceRefused
+from rps_core.node.agent.service import NotTheService, Service, ServiceAway, ServiceRefused
 from rps_core.record import Endpoint, Record
 
 if TYPE_CHECKING:

@@ -28,6 +28,7 @@ from rps_core.errors import (
 from rps_core.interrupts import Held
 from rps_core.log import get_logger
 from rps_core.models import Job, SessionSpec
+from rps_core.node import archive
 from rps_core.planning import Plan
 from rps_core.record import Endpoint, Record, Secrets
 from rps_core.session import come_back
@@ -37,9 +38,6 @@ from rps_core.store import Store, prune
 
 PLACEHOLDER = "three-random-words"
 _FOR_THE_NODE = (
-    Path(__file__).parent / "node" / "agent.py",
-    Path(__file__).parent / "node" / "tabs.py",
-    Path(__file__).parent / "node" / "tab.js",
     Path(__file__).parent / "batch" / "prepare.sh",
     Path(__file__).parent / "batch" / "run-agent.sh",
 )
@@ -195,6 +193,7 @@ def _write_for_the_node(
 ) -> None:
     """All that the agent needs, copied: the node may not see the installation or the CA."""
     write = functools.partial(session.write, lasting=False)
+    write(archive.NAME, archive.build())
     for source in _FOR_THE_NODE:
         write(source.name, source.read_text("utf-8"))
     if endpoint.ca_file:

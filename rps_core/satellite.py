@@ -18,8 +18,8 @@ from rps_core import sessions
 from rps_core.client import Issued, ServiceState
 from rps_core.errors import ServiceError
 from rps_core.models import JobPhase, Known, Unknown
-from rps_core.node import agent
-from rps_core.node.agent import NotTheService, ServiceAway, ServiceRefused
+from rps_core.node.agent import satellite as calls
+from rps_core.node.agent.service import NotTheService, ServiceAway, ServiceRefused
 from rps_core.quantities import format_walltime
 from rps_core.record import Endpoint
 
@@ -38,7 +38,7 @@ class Satellite:
 
     def __init__(self, endpoint: Endpoint, timeout: float) -> None:
         self._endpoint = endpoint
-        self._service = agent.Satellite(
+        self._service = calls.Satellite(
             endpoint.host, endpoint.port, endpoint.connect, endpoint.ca_file, timeout
         )
 

@@ -45,7 +45,9 @@ class SessionFiles:
             return None
         return Job(id=record.job_id, tag=record.tag, session_dir=self.directory)
 
-    def write(self, name: str, text: str, mode: int = 0o600, *, lasting: bool = True) -> Path:
+    def write(
+        self, name: str, content: str | bytes, mode: int = 0o600, *, lasting: bool = True
+    ) -> Path:
         """Replace a file whole. Where it is `lasting` it is on disk before its name is; what only the job
         reads need not outlive this machine's crash, which may cost the job.
         """
@@ -55,7 +57,7 @@ class SessionFiles:
         descriptor = os.open(temporary, flags, mode)
         try:
             with os.fdopen(descriptor, "wb") as stream:
-                stream.write(os.fsencode(text))  # a path need not be UTF-8
+                stream.write(os.fsencode(content))  # a path need not be UTF-8
                 stream.flush()
                 if lasting:
                     os.fsync(stream.fileno())
@@ -100,7 +102,7 @@ class SessionFiles:
 
     def remove_secrets(self) -> None:
         """Remove what nobody needs once the session has ended."""
-        from rps_core.node.agent import remove_sockets_directory
+        from rps_core.node.agent.sockets import remove_sockets_directory
 
         (self.directory / "claim.json").unlink(missing_ok=True)
         with contextlib.suppress(UsageError):  # without a home directory there was none

@@ -21,7 +21,7 @@ from rps_core.client import configured_endpoint
 from rps_core.errors import ServiceError
 from rps_core.job_reports import LONGEST_OWNER, report
 from rps_core.models import Gone, Sighting, Unknown
-from rps_core.node.agent import Service, ServiceAway, ServiceRefused
+from rps_core.node.agent.service import Service, ServiceAway, ServiceRefused
 from rps_proxy import operate
 from rps_proxy.files import read_key
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rps_core.errors import ServiceError, UsageError
-from rps_core.node.agent import start_ticks
+from rps_core.node.agent.processes import start_ticks
 from rps_proxy.files import create_private, own_directory, read_private
 
 ADDRESS = "127.0.0.1"

@@ -21,7 +21,7 @@ from aiohttp import web
 from aiohttp.client_proto import ResponseHandler
 
 from rps_core.log import configure, get_logger
-from rps_core.node.agent import PR_SET_PDEATHSIG, prctl
+from rps_core.node.agent.processes import PR_SET_PDEATHSIG, prctl
 from rps_proxy.channel import Begin, message, receive
 from rps_proxy.contexts import Shown, context_from_memory, upstream_context
 from rps_proxy.engine import Forwarder, NotAnsweringError, UnacceptableError

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Starts the node agent with the first Python that this node offers. A copy lies in the session's
-# directory, beside agent.py, and the batch script ends with
+# directory, beside agent.pyz, and the batch script ends with
 #
 #     exec /bin/sh "$RPS_SESSION/run-agent.sh" --app lab
 #
@@ -40,4 +40,4 @@ if [ -z "$python" ]; then
     exit 1
 fi
 
-exec "$python" -I "$session/agent.py" "$session" "$@"
+exec "$python" -I "$session/agent.pyz" "$session" "$@"

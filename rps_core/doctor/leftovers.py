@@ -15,7 +15,7 @@ from rps_core import sessions
 from rps_core.doctor.case import Case, Finding, Verdict, passed, warned
 from rps_core.errors import RpsError, SchedulerError
 from rps_core.models import Gone
-from rps_core.node.agent import SOCKET_BASES, SOCKETS_NOTE
+from rps_core.node.agent.sockets import SOCKET_BASES, SOCKETS_NOTE
 from rps_core.record import Record
 
 _HOUR, _DAY = 3600.0, 86400.0

@@ -23,7 +23,8 @@ from rps_core.doctor.case import (
     warned,
 )
 from rps_core.errors import ServiceError, UsageError
-from rps_core.node import agent
+from rps_core.node.agent.satellite import Satellite
+from rps_core.node.agent.service import ServiceAway, ServiceRefused, tls_context
 from rps_core.record import Endpoint
 
 _EXPIRES_SOON = 7  # days
@@ -129,7 +130,7 @@ def _reached(addresses: list[str], port: int) -> str:
 def _certificate(endpoint: Endpoint, address: str, *, own: bool) -> Generator[Finding, None, bool]:
     """Answers (as a generator's value) whether it is the service's, for all that can be seen."""
     try:
-        with _connected(endpoint, address, agent.tls_context(endpoint.ca_file)) as secure:
+        with _connected(endpoint, address, tls_context(endpoint.ca_file)) as secure:
             found: Any = secure.getpeercert()
             protocol = secure.version()
     except ssl.SSLCertVerificationError as error:
@@ -187,7 +188,7 @@ def _connected(endpoint: Endpoint, address: str, context: ssl.SSLContext) -> ssl
 def _ask(endpoint: Endpoint, address: str, *, trusted: bool) -> Answer:
     """*health*, which takes no secret: so it can be asked of a service whose certificate is bad too, for
     the time that it tells."""
-    context = agent.tls_context(endpoint.ca_file)
+    context = tls_context(endpoint.ca_file)
     if not trusted:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -242,12 +243,12 @@ def _api(case: Case, endpoint: Endpoint, answer: Answer) -> Iterator[Finding]:
 def _older(case: Case, endpoint: Endpoint, answer: Answer) -> Iterator[Finding]:
     """The service that rps succeeds, with its CGI calls; a name that nobody has is asked for."""
     if case.the_settings().settings.proxy.protocol != "rps":
-        older = agent.Satellite(
+        older = Satellite(
             endpoint.host, endpoint.port, endpoint.connect, endpoint.ca_file, CALL_TIME
         )
         try:
             older.state("rps-doctor-asks")
-        except (agent.ServiceAway, agent.ServiceRefused):
+        except (ServiceAway, ServiceRefused):
             pass
         else:
             yield passed(

@@ -19,14 +19,10 @@ import sys
 import time
 from pathlib import Path
 
-from rps_core.node.agent import (
-    Processes,
-    Wake,
-    how,
-    log,
-    remove_sockets_directory,
-    start_ticks,
-)
+from rps_core.node.agent.processes import Processes, start_ticks
+from rps_core.node.agent.sockets import remove_sockets_directory
+from rps_core.node.agent.wake import Wake
+from rps_core.node.agent.words import how, log
 
 GRACE = 10.0  # seconds between TERM and KILL: the agent needs eight
 

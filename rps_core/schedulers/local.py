@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rps_core.node import supervisor
-from rps_core.node.agent import descendants, send, start_ticks
+from rps_core.node.agent.processes import descendants, send, start_ticks
 from rps_core.plugin import (
     Evidence,
     Gone,

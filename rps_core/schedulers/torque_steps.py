@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from signal import SIGTERM
 
-from rps_core.node.agent import send
+from rps_core.node.agent.processes import send
 from rps_core.plugin import Job, SchedulerError, SessionSpec, hookimpl
 from rps_core.session_files import SessionFiles
 

@@ -42,7 +42,7 @@ def left_behind(installed: Any) -> list[str]:
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if b"supervisor" in command or b"agent.py" in command or b"jupyter" in command:
+        if b"supervisor" in command or b"agent.pyz" in command or b"jupyter" in command:
             found.append(f"process {pid} {command!r}")
     return found
 

@@ -22,7 +22,7 @@ def jobs(installed: Any) -> list[int]:
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if b"supervisor" in command or b"agent.py" in command or b"jupyter" in command:
+        if b"supervisor" in command or b"agent.pyz" in command or b"jupyter" in command:
             found.append(pid)
     return found
 

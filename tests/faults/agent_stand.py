@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import rps_core
-from rps_core.node.agent import descendants, remove_sockets_directory, start_ticks
+from rps_core.node import archive
+from rps_core.node.agent.processes import descendants, start_ticks
+from rps_core.node.agent.sockets import remove_sockets_directory
 from rps_proxy.authority import Authority
 from tests.tls_server import TlsServer
 
@@ -134,8 +136,7 @@ def session_directory(
     private(session / "launch.json", json.dumps(values | launch))
     private(session / "claim.json", json.dumps({"claim": claim, "token": token}))
     shutil.copy(ca_file, session / "service-ca.pem")
-    for name in ("agent.py", "tabs.py", "tab.js"):
-        shutil.copy(CORE / "node" / name, session)
+    (session / archive.NAME).write_bytes(archive.build())
     shutil.copy(CORE / "batch" / "run-agent.sh", session)
     (session / "interpreters").write_text(f"/nowhere/python\n{sys.executable}\n")
     return session
@@ -156,7 +157,7 @@ def agent(
     """The agent, run as the batch script does; whatever is left of it at the end is killed."""
     with (session / "job.log").open("ab") as log:
         process = subprocess.Popen(
-            [python, "-I", session / "agent.py", session, "--app", app],
+            [python, "-I", session / archive.NAME, session, "--app", app],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from rps_core.node.agent import descendants
+from rps_core.node.agent.processes import descendants
 from tests.faults.agent_stand import (
     DOMAIN,
     NAME,

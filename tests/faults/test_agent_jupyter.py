@@ -25,7 +25,8 @@ import pytest
 import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
 
-from rps_core.node.agent import descendants, remove_sockets_directory, start_ticks
+from rps_core.node.agent.processes import descendants, start_ticks
+from rps_core.node.agent.sockets import remove_sockets_directory
 from rps_core.plugin import Allocation, Gone, Job, Outcome, SessionSpec
 from rps_core.schedulers import local
 from tests.faults.agent_stand import (

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from rps_core.node.agent import Service, ServiceAway, ServiceRefused, descendants, start_ticks
+from rps_core.node.agent.processes import descendants, start_ticks
+from rps_core.node.agent.service import Service, ServiceAway, ServiceRefused
 from rps_core.plugin import Allocation, Job, SessionSpec
 from rps_core.schedulers import local
 from tests.faults.agent_stand import (

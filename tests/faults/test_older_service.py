@@ -18,7 +18,8 @@ import pytest
 
 from rps_core.client import Client
 from rps_core.errors import ServiceError
-from rps_core.node.agent import Satellite, ServiceRefused
+from rps_core.node.agent.satellite import Satellite
+from rps_core.node.agent.service import ServiceRefused
 from rps_core.record import Endpoint
 from tests.faults.agent_stand import TOKEN, agent, event, events, session_directory, until
 from tests.older_service import DOMAIN, HTML, NOT_FOUND, TEXT, OlderService, older_service, oops

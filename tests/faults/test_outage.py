@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from rps_core.node.agent import BACK_OFF, ServiceAway
-from rps_core.node.agent import Service as Client
+from rps_core.node.agent.route import BACK_OFF
+from rps_core.node.agent.service import Service as Client
+from rps_core.node.agent.service import ServiceAway
 from rps_proxy.registry import Registry
 from rps_proxy.session import Phase, Request
 from tests.faults.fake_clock import Clock

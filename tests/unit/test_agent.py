@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -12,26 +13,34 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rps_core.node import agent
-from rps_core.node.agent import Service, ServiceAway, ServiceRefused, UnsafeFile
+import rps_core
+from rps_core.node import archive
+from rps_core.node.agent import sockets as kernel_sockets
+from rps_core.node.agent.events import End
+from rps_core.node.agent.files import UnsafeFile, check_directory, read_file, write_secret
+from rps_core.node.agent.jupyter import check_port_range, free_port
+from rps_core.node.agent.processes import descendants, send, start_ticks
+from rps_core.node.agent.service import Service, ServiceAway, ServiceRefused
+from rps_core.node.agent.wake import in_thread
 from tests.faults.agent_stand import CLAIM, DOMAIN, NAME, StandIn, stand_in
 
-SOURCE = Path(agent.__file__)
+CORE = Path(rps_core.__file__).parent
 
 
 # Files
 
 
 def test_a_secret_is_read_where_it_is_ours_alone(tmp_path: Path) -> None:
-    agent.write_secret(str(tmp_path / "claim.json"), b"secret")
+    write_secret(str(tmp_path / "claim.json"), b"secret")
     assert (tmp_path / "claim.json").stat().st_mode & 0o777 == 0o600
-    assert agent.read_file(str(tmp_path / "claim.json"), secret=True) == b"secret"
+    assert read_file(str(tmp_path / "claim.json"), secret=True) == b"secret"
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602])
@@ -40,35 +49,35 @@ def test_a_secret_that_others_can_reach_is_refused(tmp_path: Path, mode: int) ->
     path.write_bytes(b"secret")
     path.chmod(mode)
     with pytest.raises(UnsafeFile, match="others"):
-        agent.read_file(str(path), secret=True)
+        read_file(str(path), secret=True)
 
 
 def test_a_link_is_refused(tmp_path: Path) -> None:
-    agent.write_secret(str(tmp_path / "elsewhere"), b"secret")
+    write_secret(str(tmp_path / "elsewhere"), b"secret")
     (tmp_path / "claim.json").symlink_to("elsewhere")
     with pytest.raises(UnsafeFile, match="link"):
-        agent.read_file(str(tmp_path / "claim.json"), secret=True)
+        read_file(str(tmp_path / "claim.json"), secret=True)
 
 
 def test_a_pipe_does_not_hang_the_agent(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "claim.json", 0o600)
     with pytest.raises(UnsafeFile):
-        agent.read_file(str(tmp_path / "claim.json"), secret=True)
+        read_file(str(tmp_path / "claim.json"), secret=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_a_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
-    agent.write_secret(str(tmp_path / "claim.json"), b"secret")
+    write_secret(str(tmp_path / "claim.json"), b"secret")
     os.chown(tmp_path / "claim.json", 12345, -1)
     with pytest.raises(UnsafeFile, match="12345"):
-        agent.read_file(str(tmp_path / "claim.json"), secret=True)
+        read_file(str(tmp_path / "claim.json"), secret=True)
 
 
 def test_a_directory_that_others_can_write_to_is_refused(tmp_path: Path) -> None:
-    agent.check_directory(str(tmp_path))
+    check_directory(str(tmp_path))
     tmp_path.chmod(0o777)
     with pytest.raises(UnsafeFile):
-        agent.check_directory(str(tmp_path))
+        check_directory(str(tmp_path))
 
 
 # Processes
@@ -82,24 +91,24 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_process_has_one_start_time(child: subprocess.Popen[bytes]) -> None:
-    ticks = agent.start_ticks(child.pid)
+    ticks = start_ticks(child.pid)
     assert ticks is not None
-    assert ticks == agent.start_ticks(child.pid)
-    assert agent.descendants(os.getpid())[child.pid] == ticks
+    assert ticks == start_ticks(child.pid)
+    assert descendants(os.getpid())[child.pid] == ticks
 
 
 def test_a_zombie_is_no_process(child: subprocess.Popen[bytes]) -> None:
     child.kill()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert agent.start_ticks(child.pid) is None
-    assert child.pid not in agent.descendants(os.getpid())
+    assert start_ticks(child.pid) is None
+    assert child.pid not in descendants(os.getpid())
 
 
 def test_a_command_may_be_called_anything(tmp_path: Path) -> None:
     program = tmp_path / "a) S 1 (b"
     shutil.copy("/bin/sleep", program)
     with subprocess.Popen([program, "1000"]) as process:
-        assert agent.descendants(os.getpid())[process.pid] == agent.start_ticks(process.pid)
+        assert descendants(os.getpid())[process.pid] == start_ticks(process.pid)
         process.kill()
 
 
@@ -118,28 +127,28 @@ ctypes.CDLL(None).pthread_exit(None)
         while stat.read_text().rpartition(")")[2].split()[0] != "Z":
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        assert agent.start_ticks(process.pid) is not None
+        assert start_ticks(process.pid) is not None
         process.kill()
 
 
 def test_nothing_is_sent_to_a_reused_pid(child: subprocess.Popen[bytes]) -> None:
-    ticks = agent.start_ticks(child.pid)
+    ticks = start_ticks(child.pid)
     assert ticks is not None
-    agent.send(child.pid, ticks - 1, signal.SIGKILL)
+    send(child.pid, ticks - 1, signal.SIGKILL)
     with pytest.raises(subprocess.TimeoutExpired):
         child.wait(0.2)
-    agent.send(child.pid, ticks, signal.SIGKILL)
+    send(child.pid, ticks, signal.SIGKILL)
     assert child.wait(10) == -signal.SIGKILL
 
 
 def test_without_a_thread_the_work_is_done_all_the_same() -> None:
     done: list[bool] = []
-    worker = agent.in_thread(lambda: done.append(threading.current_thread().daemon))
+    worker = in_thread(lambda: done.append(threading.current_thread().daemon))
     assert worker is not None
     worker.join()
     size = threading.stack_size(1 << 46)  # more than there is room for
     try:
-        assert agent.in_thread(lambda: done.append(threading.current_thread().daemon)) is None
+        assert in_thread(lambda: done.append(threading.current_thread().daemon)) is None
     finally:
         threading.stack_size(size)
     assert done == [True, False]
@@ -150,9 +159,9 @@ def test_a_free_port_is_within_its_range() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert agent.free_port("127.0.0.1", [port, port]) is None
-    assert agent.free_port("127.0.0.1", [port, port]) == port
-    assert agent.free_port("127.0.0.1", None) not in (None, 0)
+        assert free_port("127.0.0.1", [port, port]) is None
+    assert free_port("127.0.0.1", [port, port]) == port
+    assert free_port("127.0.0.1", None) not in (None, 0)
 
 
 @pytest.mark.parametrize(
@@ -160,13 +169,13 @@ def test_a_free_port_is_within_its_range() -> None:
                 ["1", "2"], [1.5, 2.5], [True, 9], [None, None]],
 )  # fmt: skip
 def test_a_port_range_that_is_none_is_said_to_be_none(damaged: object) -> None:
-    with pytest.raises(agent.End, match="port range"):
-        agent.check_port_range(damaged)
+    with pytest.raises(End, match="port range"):
+        check_port_range(damaged)
 
 
 @pytest.mark.parametrize("given", [None, [1, 65535], [20000, 20000]])
 def test_a_port_range(given: object) -> None:
-    agent.check_port_range(given)
+    check_port_range(given)
 
 
 # The kernels' sockets
@@ -174,7 +183,7 @@ def test_a_port_range(given: object) -> None:
 
 @pytest.fixture
 def sockets(tmp_path: Path) -> Iterator[Path]:
-    path = Path(agent.make_sockets_directory(str(tmp_path)))
+    path = Path(kernel_sockets.make_sockets_directory(str(tmp_path)))
     yield path
     shutil.rmtree(path, ignore_errors=True)
 
@@ -183,9 +192,9 @@ def test_the_sockets_have_a_short_private_directory(sockets: Path, tmp_path: Pat
     assert sockets.stat().st_mode & 0o777 == 0o700
     assert len(str(sockets / "kernel-99999-5")) < 107
     assert (tmp_path / "sockets").stat().st_mode & 0o777 == 0o600
-    agent.remove_sockets_directory(str(tmp_path))
+    kernel_sockets.remove_sockets_directory(str(tmp_path))
     assert not sockets.exists()
-    agent.remove_sockets_directory(str(tmp_path))
+    kernel_sockets.remove_sockets_directory(str(tmp_path))
 
 
 def test_a_place_where_others_could_replace_it_is_none(
@@ -195,11 +204,11 @@ def test_a_place_where_others_could_replace_it_is_none(
     (tmp_path / "open").chmod(0o777)
     (tmp_path / "mine").mkdir(0o700)
     places = (str(tmp_path / "nowhere"), str(tmp_path / "open"), str(tmp_path / "mine"))
-    monkeypatch.setattr(agent, "SOCKET_BASES", places)
-    assert agent.make_sockets_directory(str(tmp_path)).startswith(places[2])
-    monkeypatch.setattr(agent, "SOCKET_BASES", places[:2])
+    monkeypatch.setattr(kernel_sockets, "SOCKET_BASES", places)
+    assert kernel_sockets.make_sockets_directory(str(tmp_path)).startswith(places[2])
+    monkeypatch.setattr(kernel_sockets, "SOCKET_BASES", places[:2])
     with pytest.raises(OSError, match="is a place for the kernels"):
-        agent.make_sockets_directory(str(tmp_path))
+        kernel_sockets.make_sockets_directory(str(tmp_path))
 
 
 def test_nothing_but_sockets_is_removed(sockets: Path, tmp_path: Path) -> None:
@@ -207,10 +216,10 @@ def test_nothing_but_sockets_is_removed(sockets: Path, tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
     for planted in (str(tmp_path / "kept"), f"{sockets}/../{tmp_path.name}", "", "\udcff"):
         note.write_bytes(os.fsencode(planted))
-        agent.remove_sockets_directory(str(tmp_path))
+        kernel_sockets.remove_sockets_directory(str(tmp_path))
     note.write_text(str(sockets))
     note.chmod(0o666)
-    agent.remove_sockets_directory(str(tmp_path))
+    kernel_sockets.remove_sockets_directory(str(tmp_path))
     assert (tmp_path / "kept").exists()
     assert sockets.exists()
 
@@ -369,11 +378,11 @@ def test_a_damaged_claim_is_not_quoted(stand: StandIn) -> None:
     assert "canary" not in repr(caught.value)
 
 
-# The file itself
+# The archive
 
 
 def test_importing_it_is_cheap() -> None:
-    code = "import sys, rps_core.node.agent; print(*sys.modules)"
+    code = "import sys, rps_core.node.agent.life; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     ).stdout.split()
@@ -382,18 +391,64 @@ def test_importing_it_is_cheap() -> None:
 
 def test_it_runs_under_python_3_6() -> None:
     checker = Path(sys.executable).with_name("vermin")
-    sources = [SOURCE, SOURCE.with_name("tabs.py")]
+    sources = sorted((CORE / "node" / "agent").glob("*.py"))
+    assert len(sources) > 20
     subprocess.run([checker, "-q", "--violations", "-t=3.6-", *sources], check=True)
 
 
-def test_the_configuration_is_python() -> None:
-    compile(agent.JUPYTER_CONFIG, "jupyter_config.py", "exec")
+def test_it_is_one_file_with_the_same_bytes_each_time(tmp_path: Path) -> None:
+    packed = archive.build()
+    assert packed == archive.build()
+    with zipfile.ZipFile(io.BytesIO(packed)) as opened:
+        held = {info.filename: info for info in opened.infolist()}
+        main = (CORE / "node" / "agent" / "__main__.py").read_bytes()
+        assert opened.read("__main__.py") == main
+    here = {path.name for path in (CORE / "node" / "agent").iterdir() if path.is_file()}
+    prefix = "rps_core/node/agent/"
+    assert {name[len(prefix) :] for name in held if name.startswith(prefix)} | {
+        "__main__.py"
+    } == here
+    # A node's Python may have no zlib.
+    assert {info.compress_type for info in held.values()} == {zipfile.ZIP_STORED}
+
+
+def test_nothing_is_taken_from_elsewhere(tmp_path: Path) -> None:
+    """The interpreter that runs it has an rps of its own, of another version by then."""
+    packed = tmp_path / archive.NAME
+    packed.write_bytes(archive.build())
+    code = (
+        "import sys\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "import rps_core.node.agent.life\n"
+        "ours = [m for name, m in sys.modules.items() if name.split('.')[0] == 'rps_core']\n"
+        "assert len(ours) > 15\n"
+        "assert all(m.__file__.startswith(sys.argv[1]) for m in ours), ours\n"
+    )
+    subprocess.run([sys.executable, "-I", "-c", code, packed], check=True)
+
+
+def test_a_defect_is_told_with_its_lines(tmp_path: Path) -> None:
+    """From within the archive too."""
+    packed = tmp_path / archive.NAME
+    packed.write_bytes(archive.build())
+    code = (
+        "import sys\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "import traceback\n"
+        "from rps_core.node.agent.files import read_file\n"
+        "try:\n    read_file(None)\nexcept TypeError:\n    traceback.print_exc()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code, packed], check=True, capture_output=True, text=True
+    )
+    assert "agent.pyz/rps_core/node/agent/files.py" in done.stderr
+    assert "descriptor = os.open(path" in done.stderr
 
 
 def run_agent_sh(session: Path, path: str) -> subprocess.CompletedProcess[str]:
-    source = SOURCE.parent.parent / "batch" / "run-agent.sh"
+    source = CORE / "batch" / "run-agent.sh"
     shutil.copy(source, session)
-    (session / "agent.py").write_text("import sys\nprint([sys.executable, *sys.argv[1:]])\n")
+    (session / archive.NAME).write_text("import sys\nprint([sys.executable, *sys.argv[1:]])\n")
     return subprocess.run(
         ["/bin/sh", str(session / "run-agent.sh"), "--app", "lab"],
         capture_output=True,
@@ -455,8 +510,8 @@ def test_else_it_says_so(session: Path, tmp_path: Path) -> None:
 
 
 def test_the_batch_scripts_pass_shellcheck(need: Callable[[str], str]) -> None:
-    scripts = [SOURCE.parent.parent / "batch" / "run-agent.sh"]
-    scripts += (SOURCE.parent.parent / "batch" / "local").glob("*.sh")
+    scripts = [CORE / "batch" / "run-agent.sh"]
+    scripts += (CORE / "batch" / "local").glob("*.sh")
     assert len(scripts) == 3
     subprocess.run([need("shellcheck"), *scripts], check=True)
 
@@ -472,14 +527,15 @@ def bare(tmp_path: Path) -> Path:
     launch = {"version": 1, "name": NAME, "host": f"{NAME}.{DOMAIN}", "service": service}
     launch |= {"directory": "/", "jupyter": "jupyter", "port_range": None, "start_timeout": 5}
     (directory / "launch.json").write_text(json.dumps(launch))
-    agent.write_secret(str(directory / "claim.json"), b'{"claim": "canary", "token": "canary"}')
+    write_secret(str(directory / "claim.json"), b'{"claim": "canary", "token": "canary"}')
+    (directory / archive.NAME).write_bytes(archive.build())
     return directory
 
 
 def run_bare(session: Path, python: str = sys.executable) -> tuple[int, dict[str, Any], str]:
     """Exit status, the event `ended`, and all that was written."""
     done = subprocess.run(
-        [python, "-I", str(SOURCE), str(session), "--app", "lab"],
+        [python, "-I", str(session / archive.NAME), str(session), "--app", "lab"],
         capture_output=True,
         text=True,
         timeout=30,

@@ -14,12 +14,17 @@ from typing import Any
 
 import pytest
 
-from rps_core.node import agent
-from rps_core.node.agent import End, IdleCare, TimeCare, TimeLimit, Unready, seconds_of
+from rps_core.node.agent import idle_care, time_care, time_limit
+from rps_core.node.agent.events import End
+from rps_core.node.agent.idle_care import IdleCare
+from rps_core.node.agent.jupyter_api import Unready
+from rps_core.node.agent.processes import descendants
+from rps_core.node.agent.time_care import TimeCare
+from rps_core.node.agent.time_limit import TimeLimit, seconds_of
 
 
 class StandIn:
-    """An agent of which only the cares' side is there."""
+    """The cares' side of the watch, of Jupyter's API and of the events."""
 
     def __init__(self, answer: str | None = None) -> None:
         self.answer = answer  # of the scheduler's command, or nvidia-smi
@@ -28,14 +33,14 @@ class StandIn:
         self.told: list[dict[str, Any]] = []
         self.saved: list[str] = []
         self.told_time_is_up = False
-        self.jupyter = None
+        self.application = None
         self.api: dict[str, Any] = {}
 
     def output_of(self, command: list[str]) -> str | None:
         self.asked.append(command)
         return self.answer
 
-    def event(self, name: str, **fields: Any) -> None:
+    def add(self, name: str, **fields: Any) -> None:
         self.events.append((name, fields))
 
     def tell_tabs(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +50,7 @@ class StandIn:
     def save_tabs(self, text: str, seconds: float = 10.0) -> None:
         self.saved.append(text)
 
-    def ask_jupyter(self, path: str, body: Any = None) -> Any:
+    def ask(self, path: str, body: Any = None) -> Any:
         found = self.api.get(path)
         if isinstance(found, Exception):
             raise found
@@ -66,17 +71,24 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     ticks = os.sysconf("SC_CLK_TCK")
-    monkeypatch.setattr(agent, "uptime", clock.uptime)
-    monkeypatch.setattr(agent, "start_ticks", lambda pid: 1000 * ticks)
-    monkeypatch.setattr(agent, "log", lambda text: None)
-    monkeypatch.setattr("rps_core.node.agent.time", SimpleNamespace(monotonic=clock.uptime))
+    monkeypatch.setattr(time_limit, "uptime", clock.uptime)
+    monkeypatch.setattr(time_limit, "start_ticks", lambda pid: 1000 * ticks)
+    for module in (time_care, idle_care):
+        monkeypatch.setattr(module, "log", lambda text: None)
+    monkeypatch.setattr(idle_care, "time", SimpleNamespace(monotonic=clock.uptime))
     for name in ("RPS_JOB_ID", "SLURM_JOB_ID", "PBS_JOBID", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.delenv(name, raising=False)
     return clock
 
 
 def care(stand: StandIn, walltime: float | None, before: float = 60) -> TimeCare:
-    return TimeCare(stand, TimeLimit(walltime), before)  # type: ignore[arg-type]
+    part: Any = stand
+    return TimeCare(part, part, part, TimeLimit(walltime), before)
+
+
+def idle_care_of(stand: StandIn, timeout: float = 600) -> IdleCare:
+    part: Any = stand
+    return IdleCare(part, part, part, timeout)
 
 
 def lefts(stand: StandIn) -> list[int]:
@@ -212,7 +224,7 @@ def idle(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[S
     def make() -> tuple[StandIn, IdleCare]:
         stand = StandIn()
         stand.api = {"/api/kernels": [kernel("idle")], "/api/rps/tabs": {"stayed": 0}}
-        return stand, IdleCare(stand, 600)  # type: ignore[arg-type]
+        return stand, idle_care_of(stand)
 
     return make
 
@@ -296,7 +308,7 @@ def test_gpus_of_the_job(
 
 
 def test_a_process_that_computes_and_one_that_sleeps() -> None:
-    watch = IdleCare(StandIn(), 600)  # type: ignore[arg-type]
+    watch = idle_care_of(StandIn())
     burn = "import time\nwhile time.process_time() < 0.5: pass\nprint('done', flush=True)\ninput()"
     with subprocess.Popen(
         [sys.executable, "-c", burn], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -309,7 +321,7 @@ def test_a_process_that_computes_and_one_that_sleeps() -> None:
 
 
 def test_a_command_in_a_terminal_and_a_shell_that_waits() -> None:
-    watch = IdleCare(StandIn(), 600)  # type: ignore[arg-type]
+    watch = idle_care_of(StandIn())
     ours, theirs = os.openpty()
     shell = ["setsid", "--ctty", "sh", "-c", "echo ready; read line; sleep 60; :"]
     with subprocess.Popen(shell, stdin=theirs, stdout=theirs, stderr=theirs) as process:
@@ -326,7 +338,7 @@ def test_a_command_in_a_terminal_and_a_shell_that_waits() -> None:
                 found = watch.process_at_work(1000.0)
             assert re.fullmatch(r"sleep \(process \d+\) runs in a terminal", found), found
         finally:
-            for pid in agent.descendants(process.pid):
+            for pid in descendants(process.pid):
                 os.kill(pid, signal.SIGKILL)
             process.kill()
             os.close(ours)

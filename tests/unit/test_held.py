@@ -28,7 +28,7 @@ from rps_core.models import (
     SessionSpec,
     Unknown,
 )
-from rps_core.node.agent import start_ticks
+from rps_core.node.agent.processes import start_ticks
 from rps_core.record import Endpoint, Record, Secrets
 from rps_core.schedulers import slurm_steps, torque_steps
 from rps_core.store import Store

@@ -65,8 +65,13 @@ def test_the_service_has_words_for_every_end() -> None:
     assert set(ENDS) == set(Outcome)
     for cause, words in ENDS.values():
         assert words_for(cause) == words
-    agent = (Path(job_reports.__file__).parent / "node" / "agent.py").read_text()
-    causes = set(re.findall(r'\bEnd\(\s*"([a-z-]+)"', agent))
+    agent = (Path(job_reports.__file__).parent / "node" / "agent").glob("*.py")
+    causes = {
+        cause
+        for module in agent
+        for cause in re.findall(r'\bEnd\(\s*"([a-z-]+)"', module.read_text())
+    }
+    assert {"start-failed", "idle", "time-limit", "revoked", "refused"} <= causes
     # The service has the first from itself, and refused to have the second.
     for cause in causes - {"revoked", "refused"}:
         assert words_for(cause), cause

@@ -7,7 +7,7 @@ import pytest
 
 from rps_core.client import ServiceState
 from rps_core.models import JobPhase, Known, Unknown
-from rps_core.node.agent import refusal_of
+from rps_core.node.agent.satellite import refusal_of
 from rps_core.satellite import judge, note, what_is_left
 
 RUNNING = Known(phase=JobPhase.RUNNING)

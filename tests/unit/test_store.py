@@ -166,7 +166,8 @@ def test_whatever_the_umask_nothing_is_open_to_others(tmp_path: Path) -> None:
         store = Store(tmp_path / "local" / "state" / "sessions")
         store.probe()
         files = store.create(record("one-two-three"), SECRETS)
-        files.write("agent.py", "pass\n")
+        files.write("batch.sh", "pass\n")
+        files.write("agent.pyz", b"PK")
     finally:
         os.umask(before)
     for path in [tmp_path / "local", *(tmp_path / "local").rglob("*")]:

@@ -17,7 +17,7 @@ from typing import TypeVar
 import pytest
 
 from rps_core.node import supervisor
-from rps_core.node.agent import descendants, start_ticks
+from rps_core.node.agent.processes import descendants, start_ticks
 from rps_core.plugin import (
     Allocation,
     Gone,

@@ -1,0 +1,38 @@
+"""What the launcher is told: the lines of events.jsonl, and with which the session ends."""
+
+import json
+import os
+import time
+from typing import Any, Optional
+
+from rps_core.node.agent.words import log, plain
+
+
+class End(Exception):
+    """The session ends. `cause` is one of the words of events.jsonl, `reason` is for people."""
+
+    def __init__(self, cause: str, reason: str, exit_code: Optional[int] = None) -> None:
+        super().__init__(reason)
+        self.cause = cause
+        self.reason = reason
+        self.exit_code = exit_code
+
+
+class Events:
+    """The session's events.jsonl."""
+
+    def __init__(self, session: str) -> None:
+        self._path = os.path.join(session, "events.jsonl")
+
+    def add(self, name: str, **fields: Any) -> None:
+        """Add a line. Where it cannot be written the session goes on without."""
+        line = json.dumps(dict({"time": time.time(), "event": name}, **fields)) + "\n"
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            descriptor = os.open(self._path, flags, 0o600)
+            try:
+                os.write(descriptor, line.encode())
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            log("events.jsonl could not be written: %s" % plain(error))
