@@ -1,9 +1,9 @@
-"""What the launcher is told: the lines of events.jsonl, and with which the session ends."""
+"""What the launcher is told: the lines of events.jsonl, of which the last is the session's end."""
 
 import json
 import os
 import time
-from typing import Any, Optional
+from typing import Any
 
 from rps_core.node.agent.words import log, plain
 
@@ -11,11 +11,10 @@ from rps_core.node.agent.words import log, plain
 class End(Exception):
     """The session ends. `cause` is one of the words of events.jsonl, `reason` is for people."""
 
-    def __init__(self, cause: str, reason: str, exit_code: Optional[int] = None) -> None:
+    def __init__(self, cause: str, reason: str) -> None:
         super().__init__(reason)
         self.cause = cause
         self.reason = reason
-        self.exit_code = exit_code
 
 
 class Events:

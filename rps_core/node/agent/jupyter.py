@@ -72,7 +72,6 @@ class Jupyter:
         self._directory = directory
         self._secrets = [secret.encode() for secret in secrets]
         self._last: Deque[str] = deque(maxlen=LOG_LINES)
-        self.command = command
         # It stays in the agent's session: what leaves it outlives a Torque job.
         self.process = processes.start(
             command,

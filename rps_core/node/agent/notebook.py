@@ -129,7 +129,7 @@ class Notebook:
             if code is not None:
                 if "already in use" in jupyter.last_lines() or not can_bind(address, port):
                     return None
-                raise End("start-failed", "Jupyter ended before it answered: " + how(code), code)
+                raise End("start-failed", "Jupyter ended before it answered: " + how(code))
             try:
                 api = watch.aside(lambda: self._protected(jupyter, context))
             except Unready as unready:

@@ -63,7 +63,7 @@ class Watch:
         if self.application is not None:
             code = self.processes.exit_code(self.application)
             if code is not None:
-                raise End("application-exit", "Jupyter ended: " + how(code), code)
+                raise End("application-exit", "Jupyter ended: " + how(code))
 
     def aside(self, work: Callable[[], _T]) -> _T:
         """Do `work`, which may block for long (a name that does not resolve), without being deaf."""
