@@ -25,8 +25,9 @@ def serve(config_file: Path | None, assignments: tuple[str, ...]) -> None:
     """Run the service in the foreground, until SIGTERM or Ctrl-C."""
     from rps_proxy.launch import run
     from rps_proxy.settings import load
+    from rps_proxy.systemd_notify import told_ready
 
-    run(load(config_file, assignments))
+    run(load(config_file, assignments), ready=lambda _port: told_ready())
 
 
 @proxy.command()

@@ -73,7 +73,9 @@ def init(directory: Path) -> list[Path]:
         texts[directory / name] = unit.replace("@HARDENING@", _HARDENING)
     written = []
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        if not directory.exists():
+            directory.mkdir(parents=True)
+            directory.chmod(0o755)  # as below, whatever root's umask is
         for path, text in texts.items():
             try:
                 with path.open("x", encoding="utf-8") as file:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import csv
+import errno
 import io
 import re
+import socket
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from importlib.resources import files
@@ -22,6 +24,7 @@ from rps_core.log import get_logger
 from rps_proxy.engines import EngineError, Target, Traffic
 from rps_proxy.files import write_for_group
 from rps_proxy.settings import Settings
+from rps_proxy.unix_socket import short_path
 
 WANTED = "HAProxy 2.6 or newer, built with Lua"
 TIMEOUT = 2.0  # seconds for one change
@@ -97,6 +100,7 @@ def prepare(settings: Settings, directory: Path, certificate: bytes, upstream_ca
         write_for_group(directory / name, text.encode())
     if not (directory / ROUTES).exists():
         write_for_group(directory / ROUTES, b"")
+    _remove_dead_socket(directory / CONTROL)
     return HAProxy(directory)
 
 
@@ -108,6 +112,19 @@ def check_command(settings: Settings, directory: Path) -> list[str]:
 def run_command(settings: Settings, directory: Path) -> list[str]:
     """What is HAProxy, in the foreground."""
     return [settings.haproxy.program, "-db", "-f", str(directory / CONFIG)]
+
+
+def _remove_dead_socket(path: Path) -> None:
+    """Remove the control socket that a HAProxy left, killed or not.
+
+    The next one links it away for as long as it starts, which Linux allows for one's own alone
+    (fs.protected_hardlinks): under another account it would give up.
+    """
+    if not path.exists():
+        return
+    with socket.socket(socket.AF_UNIX) as probe, short_path(path) as short:
+        if probe.connect_ex(short) == errno.ECONNREFUSED:
+            path.unlink(missing_ok=True)
 
 
 class HAProxy:

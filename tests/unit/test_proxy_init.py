@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import subprocess
@@ -73,6 +74,15 @@ def test_nothing_is_overwritten(tmp_path: Path, rps_command: Path) -> None:
     assert mine.read_text() == "domain: rps.example.org\n"
     with pytest.raises(UsageError):
         init(tmp_path)
+
+
+def test_the_account_can_read_it_whatever_the_umask(tmp_path: Path, rps_command: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        init(tmp_path / "etc")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "etc").stat().st_mode) == 0o755
 
 
 def test_systemd_takes_the_units(tmp_path: Path, rps_command: Path, need: Need) -> None:

@@ -1,0 +1,24 @@
+"""Telling systemd that the service is up: the protocol of sd_notify(3), one datagram."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from rps_core.log import get_logger
+
+_log = get_logger("rps.systemd")
+
+
+def told_ready() -> None:
+    """Say that requests are taken, where systemd waits for it (`Type=notify` in the unit); else nothing."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    # An `@` stands for the NUL that begins an abstract socket's name.
+    address = f"\0{address[1:]}" if address.startswith("@") else address
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagram:
+            datagram.sendto(b"READY=1", address)
+    except OSError as error:  # systemd will say that we did not start, so let the log say why
+        _log.error("systemd-not-told", reason=str(error))
