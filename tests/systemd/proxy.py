@@ -1,0 +1,270 @@
+"""The host that runs the service, as docs/operators.md says, and what there is of a cluster beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rps_proxy.authority import Authority
+from tests.systemd.machine import Machine
+
+PROJECT = Path(__file__).resolve().parents[2]
+DOMAIN = "rps.example.org"
+HOST, LOGIN, NODE = "10.20.0.1", "10.20.0.10", "10.20.0.101"
+_CONFIGURATION = "etc/rps/proxy.yaml"
+_NETWORK = f"""
+ip netns add cluster
+ip link add eth0 type veth peer name eth0 netns cluster
+ip address add {HOST}/24 dev eth0
+ip link set eth0 up
+ip -n cluster link set lo up
+ip -n cluster address add {LOGIN}/24 dev eth0
+ip -n cluster address add {NODE}/24 dev eth0
+ip -n cluster link set eth0 up
+"""
+# A notebook as far as a route is concerned: it has the session's certificate, and answers.
+_NOTEBOOK = """
+import http.server, ssl, sys
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "8")
+        self.end_headers()
+        self.wfile.write(b"notebook")
+
+context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+context.load_cert_chain(sys.argv[1])
+server = http.server.ThreadingHTTPServer((sys.argv[2], int(sys.argv[3])), Handler)
+server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+server.serve_forever()
+"""
+
+
+def guide(heading: str) -> list[list[str]]:
+    """The blocks of commands below a heading of the operator's guide, without their comments."""
+    text = (PROJECT / "docs/operators.md").read_text()
+    section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"^```\n(.*?)^```$", section, flags=re.MULTILINE | re.DOTALL)
+    return [[line.partition(" #")[0].strip() for line in block.splitlines()] for block in blocks]
+
+
+@dataclass(frozen=True)
+class Session:
+    """A name, what speaks for it, and where its notebook is to listen."""
+
+    name: str
+    claim: str
+    port: int
+
+
+class Proxy:
+    """The machine with rps on it. What runs on login and compute nodes does so in a network of the machine's
+    own, from their addresses."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.units = ["rps-proxy", "rps-proxy-engine"]  # that have a part in it
+        self._certificates = 0
+        self._next_port = 8888
+        self._notebooks: list[subprocess.Popen[str]] = []
+
+    def boot(self) -> None:
+        """Switch it on. The notebooks of the cluster are gone."""
+        self.machine.boot()
+        self.machine.run("bash", "-ec", _NETWORK)
+
+    def pull_the_plug(self) -> None:
+        """Kill all that runs on it at once."""
+        self.machine.pull_the_plug()
+        for notebook in self._notebooks:
+            notebook.wait()
+        self._notebooks.clear()
+
+    def install(self, wheels: Path) -> None:
+        """All of the guide's "Setting up", from pip to a service that is ready."""
+        disk, run = self.machine.disk, self.machine.run
+        (disk / "srv/notebook.py").write_text(_NOTEBOOK)
+        shutil.copytree(wheels, disk / "srv/wheels")
+        (disk / "etc/pip.conf").write_text("[global]\nno-index = true\nfind-links = /srv/wheels\n")
+        with (disk / "etc/hosts").open("a") as hosts:
+            hosts.write(f"{HOST} {DOMAIN} manage.{DOMAIN}\n127.0.0.1 proxy\n{NODE} node1\n")
+        run("/usr/bin/python3", "-m", "venv", "/opt/rps")
+        installing, starting = guide("Setting up")
+        for command in installing:
+            run("bash", "-ec", command)
+        run("useradd", "--create-home", "alice")
+        self.new_certificate()
+        self.configure(
+            **{
+                "domain": DOMAIN,
+                "listen": {"address": "::", "port": 443},
+                "tls.certificate": "/etc/rps/tls/cert.pem",
+                "tls.key": "/etc/rps/tls/key.pem",
+                "networks": {"issue": [LOGIN], "redeem": [NODE]},
+                "audit.file": "/var/log/rps/audit.log",
+                # Nobody renews here.
+                "lease.length": 3600,
+            }
+        )
+        for command in starting:
+            if not command.startswith("curl"):
+                run("bash", "-ec", command)
+        (asking,) = (command for command in starting if command.startswith("curl"))
+        self.until(lambda: self._ready(asking.split()), "the service is ready")
+
+    def _ready(self, command: list[str]) -> bool:
+        done = self.machine.run(
+            *self._from(LOGIN), *command, "--silent", "--fail", "--cacert", self._ca, "--interface", LOGIN,
+            check=False,
+        )  # fmt: skip
+        return done.returncode == 0 and json.loads(done.stdout) == {"ready": True, "lacking": []}
+
+    def await_ready(self) -> None:
+        """Wait until service and engine are up and agree, asked as a login node asks."""
+        self.until(
+            lambda: self._ready(["curl", f"https://manage.{DOMAIN}/api/v1/ready"]),
+            "the service is ready",
+        )
+
+    def configure(self, **settings: Any) -> None:
+        """Set keys in the configuration, which may be dotted."""
+        path = self.machine.disk / _CONFIGURATION
+        values = yaml.safe_load(path.read_text())
+        for key, value in settings.items():
+            *sections, last = key.split(".")
+            place = values
+            for section in sections:
+                place = place.setdefault(section, {})
+            place[last] = value
+        path.write_text(yaml.safe_dump(values))
+
+    def use(self, engine: str) -> None:
+        """Take that engine from now on."""
+        self.configure(engine=engine)
+        if engine == "embedded":
+            self.units = ["rps-proxy"]
+            self.machine.run("systemctl", "disable", "--now", "rps-proxy-engine")
+        else:
+            self.units = ["rps-proxy", "rps-proxy-engine"]
+            self.machine.run("systemctl", "enable", "/etc/rps/rps-proxy-engine.service")
+        self.restart()
+
+    def until(self, holds: Callable[[], object], what: str, seconds: float = 60) -> None:
+        """Wait for something that takes its time; if it does not come, fail with what was logged."""
+        deadline = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > deadline:
+                logged = "\n".join(self.journal().splitlines()[-60:])
+                raise AssertionError(f"{what}: not within {seconds:.0f} s\n{logged}")
+            time.sleep(0.1)
+
+    def restart(self) -> None:
+        """As the guide says after a change of the configuration."""
+        self.machine.run("systemctl", "restart", *self.units)
+        self.await_ready()
+
+    def journal(self) -> str:
+        """What the units have logged, and systemd of them."""
+        return self.machine.run("journalctl", "--no-pager", "--unit=rps-*").stdout
+
+    def shown(self, unit: str, *properties: str) -> dict[str, str]:
+        """What systemd knows of a unit."""
+        listed = self.machine.run("systemctl", "show", f"--property={','.join(properties)}", unit)
+        return dict(line.split("=", 1) for line in listed.stdout.splitlines() if line)
+
+    def main_pid(self, unit: str) -> int:
+        """Of the unit's main process; 0: there is none."""
+        return int(self.shown(unit, "MainPID")["MainPID"])
+
+    @property
+    def _ca(self) -> str:
+        return f"/etc/rps/tls/ca{self._certificates}.pem"
+
+    def new_certificate(self) -> None:
+        """One from another CA, which is what visitors trust from now on."""
+        self._certificates += 1
+        tls = self.machine.disk / "etc/rps/tls"
+        tls.mkdir(exist_ok=True)
+        own = self.machine.disk / f"root/ca{self._certificates}"
+        authority = Authority(own, "front", DOMAIN)
+        leaf = authority.issue([DOMAIN, f"*.{DOMAIN}"], 30)
+        (self.machine.disk / self._ca.lstrip("/")).write_bytes(
+            authority.certificate_file.read_bytes()
+        )
+        for name, content in (("key", leaf.key), ("cert", leaf.certificate)):
+            (tls / f"{name}.new").write_bytes(content)
+        self.machine.run("chgrp", "rps", "/etc/rps/tls/key.new")
+        self.machine.run("chmod", "640", "/etc/rps/tls/key.new")
+        for name in ("key", "cert"):
+            (tls / f"{name}.new").rename(tls / f"{name}.pem")
+
+    def _from(self, address: str) -> list[str]:
+        return ["ip", "netns", "exec", "cluster"] if address != HOST else []
+
+    def curl(self, address: str, *arguments: str, check: bool = True) -> str:
+        """What curl prints, run at that address of the cluster."""
+        return self.machine.run(
+            *self._from(address), "curl", "--silent", "--show-error", "--cacert", self._ca,
+            "--interface", address, "--max-time", "30", *arguments, check=check,
+        ).stdout  # fmt: skip
+
+    def call(self, address: str, path: str, claim: str = "", body: Any = None) -> dict[str, Any]:
+        """A POST of the API that is answered well."""
+        headers = ["--header", f"Authorization: Bearer {claim}"] if claim else []
+        answer: dict[str, Any] = json.loads(
+            self.curl(
+                address, "--fail-with-body", *headers, "--data", json.dumps(body or {}),
+                f"https://manage.{DOMAIN}/api/v1/{path}",
+            )
+        )  # fmt: skip
+        return answer
+
+    def page(self, session: Session, *options: str) -> str:
+        """What a visitor of a session sees; empty where nobody answers."""
+        host = f"{session.name}.{DOMAIN}"
+        return self.curl(
+            LOGIN, *options, "--resolve", f"{host}:443:{HOST}", f"https://{host}/", check=False
+        )
+
+    def issue(self, user: str = "alice") -> Session:
+        """A name, asked for by a login node."""
+        given = self.call(LOGIN, "sessions", body={"cluster": "generic", "user": user})
+        self._next_port += 1
+        return Session(given["name"], given["claim"], self._next_port)
+
+    def start_notebook(self, session: Session) -> None:
+        """On the compute node, with the session's certificate; it has it from before a reboot."""
+        pem = self.machine.disk / f"srv/{session.name}.pem"
+        if not pem.exists():
+            given = self.call(NODE, f"sessions/{session.name}/certificate", session.claim)
+            pem.write_text(given["certificate"] + given["key"])
+        command = ["/usr/bin/python3", "/srv/notebook.py", f"/srv/{pem.name}", NODE]
+        self._notebooks.append(self.machine.popen(*self._from(NODE), *command, str(session.port)))
+        probe = [*self._from(NODE), "bash", "-c", f"</dev/tcp/{NODE}/{session.port}"]
+        self.until(
+            lambda: self.machine.run(*probe, check=False).returncode == 0, "the notebook listens"
+        )
+
+    def session(self) -> Session:
+        """One whose notebook answers, and that has its route."""
+        session = self.issue()
+        self.start_notebook(session)
+        port = {"port": session.port, "job_id": "1"}
+        self.call(NODE, f"sessions/{session.name}/redeem", session.claim, port)
+        self.await_notebook(session)
+        return session
+
+    def await_notebook(self, session: Session) -> None:
+        """Wait until a visitor is at the notebook."""
+        self.until(lambda: self.page(session) == "notebook", "the notebook is reached")
