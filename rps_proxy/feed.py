@@ -51,9 +51,12 @@ def feed(here: Here, service: Ask) -> str:
     known: dict[str, Any] = {}
     foreign: dict[str, Any] = {}
     counts: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()  # why the scheduler gave no answer
     for one in jobs:
         job_id, seen = one["job_id"], sightings.get(one["job_id"], _SILENCE)
         said = report(seen.status)
+        if isinstance(seen.status, Unknown) and seen.status.cause == "scheduler-away":
+            reasons[seen.status.reason] += 1
         if said is not None and not _is_its_own(seen, one, here):
             said = None
             if seen.name is not None:
@@ -64,7 +67,8 @@ def feed(here: Here, service: Ask) -> str:
     noted = service({"jobs": known, "foreign": foreign})["noted"] if known or foreign else 0
     told = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
     others = f" ({len(foreign)} not the session's own)" if foreign else ""
-    return f"{len(jobs)} jobs{f': {told}{others}' if told else ''}; {noted} noted"
+    why = "".join(f". {reason}" for reason, _ in reasons.most_common(1))
+    return f"{len(jobs)} jobs{f': {told}{others}' if told else ''}; {noted} noted{why}"
 
 
 def _is_its_own(seen: Sighting, session: Mapping[str, Any], here: Here) -> bool:

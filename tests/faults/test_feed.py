@@ -135,7 +135,8 @@ def test_all_jobs_with_one_question(service: Service, scheduler: Path, way: str)
     # What is over is not asked for again; a scheduler that is away changes nothing.
     (scheduler / "down").touch()
     done = feed(options)
-    assert (done.returncode, done.stdout) == (0, "3 jobs: 3 unknown; 0 noted\n")
+    said = "3 jobs: 3 unknown; 0 noted. squeue does not answer: away\n"
+    assert (done.returncode, done.stdout) == (0, said)
     assert state(service, sessions["held"])["phase"] == "queued"
 
 
