@@ -61,7 +61,11 @@ _AGENT = (
     ("start-failed", r"A defect in the agent", "defect"),
     ("start-failed", r"killed by signal 9", "killed"),
     ("start-failed", r"ended before it answered", "jupyter-failed"),
-    ("refused", r"\((?:bad-port|outside-networks|wrong-address|bad-target)\)", "port-refused"),
+    (
+        "refused",
+        r"\((?:bad-port|outside-networks|wrong-address|excluded-address)\)",
+        "port-refused",
+    ),
     ("refused", r"", "refused-by-service"),
     ("timeout", r"", "jupyter-silent"),
     ("revoked", r"", "revoked"),

@@ -25,6 +25,7 @@ import pytest
 import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
 
+from rps_core import why
 from rps_core.node.agent.processes import descendants, start_ticks
 from rps_core.node.agent.sockets import remove_sockets_directory
 from rps_core.plugin import Allocation, Gone, Job, Outcome, SessionSpec
@@ -666,14 +667,23 @@ def test_a_revoked_session_ends(session: Path, stand: StandIn, status: int, code
     assert_no_secrets_left(session)
 
 
-def test_a_refused_redeem_ends_the_session(session: Path, stand: StandIn) -> None:
-    refusal = {"error": "outside-networks", "message": "127.0.0.1 is in none of the networks"}
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [("outside-networks", "port-refused"), ("excluded-address", "port-refused"),
+     ("bad-request", "refused-by-service")],
+)  # fmt: skip
+def test_a_refused_redeem_ends_the_session(
+    session: Path, stand: StandIn, code: str, cause: str
+) -> None:
+    assert f"`{code}`" in Path(__file__).parents[2].joinpath("docs/protocol.md").read_text()
+    refusal = {"error": code, "message": "127.0.0.1 is not to be reached"}
     stand.answers["redeem"] = lambda _: (403, refusal)
     with agent(session) as process:
         assert process.wait(60) == 1
     end = ended(session)
     assert end["cause"] == "refused"
     assert refusal["message"] in end["reason"]
+    assert why.cause_of_the_end(why.Facts(events=events(session))) == cause
     assert_no_secrets_left(session)
 
 

@@ -94,11 +94,12 @@ ENDS: list[tuple[str, Facts]] = [
         "port-taken",
         Facts(events=[STARTED, ended("start-failed", "No port is free on 10.0.0.1, at all")]),
     ),
-    (
-        "port-refused",
-        Facts(
-            events=[STARTED, ended("refused", "The service refused the session: 80 (bad-port)")]
-        ),
+    *(
+        (
+            "port-refused",
+            Facts(events=[STARTED, ended("refused", f"The service refused the session: 80 ({code})")]),
+        )
+        for code in ("bad-port", "outside-networks", "excluded-address", "wrong-address")
     ),
     (
         "refused-by-service",
