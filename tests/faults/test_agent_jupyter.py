@@ -180,6 +180,11 @@ def ended(session: Path) -> dict[str, Any]:
     return until(lambda: events(session, "ended"), "event ended")[0]
 
 
+def cause(session: Path) -> str:
+    """What `rps why` makes of what this agent really said."""
+    return why.cause_of_the_end(why.Facts(events=events(session)))
+
+
 def assert_no_secrets_left(session: Path) -> None:
     assert not (session / "run").exists()
     assert not (session / "claim.json").exists()
@@ -458,6 +463,7 @@ def test_an_open_notebook_is_not_published(session: Path, stand: StandIn, tmp_pa
     end = ended(session)
     assert end["cause"] == "start-failed"
     assert "without the token" in end["reason"]
+    assert cause(session) == "jupyter-open"
     assert stand.count("redeem") == 0
     assert_no_secrets_left(session)
 
@@ -474,6 +480,7 @@ def test_an_application_at_another_address_is_not_published(
     with agent(session) as process:
         assert process.wait(60) == 1
     assert "0.0.0.0" in ended(session)["reason"]
+    assert cause(session) == "jupyter-open"
     assert stand.count("redeem") == 0
 
 
@@ -505,6 +512,7 @@ def test_a_range_without_a_free_port(session: Path, stand: StandIn) -> None:
         with agent(session) as process:
             assert process.wait(30) == 1
     assert "No port is free" in ended(session)["reason"]
+    assert cause(session) == "port-taken"
     assert stand.calls[-1][0] == "revoke"
     assert_no_secrets_left(session)
 
@@ -516,6 +524,7 @@ def test_no_jupyter(session: Path, stand: StandIn) -> None:
     end = ended(session)
     assert end["cause"] == "start-failed"
     assert "no-such-jupyter" in end["reason"]
+    assert cause(session) == "no-jupyter"
     assert stand.calls[-1][0] == "revoke"
     assert_no_secrets_left(session)
 
@@ -525,6 +534,7 @@ def test_no_directory(session: Path, stand: StandIn) -> None:
     with agent(session) as process:
         assert process.wait(30) == 1
     assert "/no/such/directory" in ended(session)["reason"]
+    assert cause(session) == "no-directory"
 
 
 def test_a_directory_whose_name_is_no_text(session: Path, stand: StandIn, tmp_path: Path) -> None:
@@ -595,6 +605,7 @@ def test_a_jupyter_that_dies_says_why(session: Path, stand: StandIn, tmp_path: P
     end = ended(session)
     assert (end["cause"], end["exit_code"]) == ("start-failed", 7)
     assert end["log"] == "this environment is broken [secret]"
+    assert cause(session) == "jupyter-failed"
     assert "this environment is broken" in (session / "job.log").read_text()
     assert_nothing_says_a_secret(session)
 
@@ -607,6 +618,7 @@ def test_a_jupyter_that_never_answers(session: Path, stand: StandIn, tmp_path: P
     with agent(session) as process:
         assert process.wait(30) == 1
     assert ended(session)["cause"] == "timeout"
+    assert cause(session) == "jupyter-silent"
     assert_no_secrets_left(session)
 
 
@@ -668,12 +680,12 @@ def test_a_revoked_session_ends(session: Path, stand: StandIn, status: int, code
 
 
 @pytest.mark.parametrize(
-    ("code", "cause"),
+    ("code", "told"),
     [("outside-networks", "port-refused"), ("excluded-address", "port-refused"),
      ("bad-request", "refused-by-service")],
 )  # fmt: skip
 def test_a_refused_redeem_ends_the_session(
-    session: Path, stand: StandIn, code: str, cause: str
+    session: Path, stand: StandIn, code: str, told: str
 ) -> None:
     assert f"`{code}`" in Path(__file__).parents[2].joinpath("docs/protocol.md").read_text()
     refusal = {"error": code, "message": "127.0.0.1 is not to be reached"}
@@ -683,7 +695,7 @@ def test_a_refused_redeem_ends_the_session(
     end = ended(session)
     assert end["cause"] == "refused"
     assert refusal["message"] in end["reason"]
-    assert why.cause_of_the_end(why.Facts(events=events(session))) == cause
+    assert cause(session) == told
     assert_no_secrets_left(session)
 
 
@@ -764,6 +776,7 @@ def test_a_killed_application_ends_the_session(session: Path, stand: StandIn) ->
         assert gone(processes)
     end = ended(session)
     assert (end["cause"], end["exit_code"]) == ("application-exit", -9)
+    assert cause(session) == "killed"
     assert "signal 9" in end["reason"]
     assert stand.calls[-1][0] == "revoke"
     assert_no_secrets_left(session)
@@ -777,6 +790,7 @@ def test_shutting_down_from_the_browser_is_a_good_end(session: Path, stand: Stan
         assert process.wait(30) == 0
     end = ended(session)
     assert (end["cause"], end["exit_code"]) == ("application-exit", 0)
+    assert cause(session) == "closed"
 
 
 # Under the local scheduler
