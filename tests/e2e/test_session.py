@@ -256,3 +256,13 @@ def test_a_module_that_cannot_be_loaded_is_told(installed: Any) -> None:
     assert done.returncode == 6
     assert "the module no/such could not be loaded" in done.stderr
     assert json.loads(installed.rps("list", "--json").stdout) == []
+    assert json.loads(installed.rps("why", "--json").stdout)["cause"] == "no-module"
+
+
+def test_an_environment_that_cannot_be_activated_is_told(installed: Any) -> None:
+    done = installed.rps("start", "--wait", "--conda-env", "no-such", check=False)
+    assert done.returncode == 6
+    assert "`conda env list` shows yours" in done.stderr
+    answer = json.loads(installed.rps("why", "--json").stdout)
+    assert (answer["state"], answer["cause"]) == ("failed", "no-environment")
+    assert any("no-such" in line["line"] for line in answer["evidence"])
