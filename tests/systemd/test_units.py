@@ -22,6 +22,12 @@ def engine(request: pytest.FixtureRequest, proxy: Proxy) -> str:
     return engine
 
 
+@pytest.fixture(scope="module")
+def session(proxy: Proxy, engine: str) -> Session:
+    """One that lives through all that is done to the engine and the service."""
+    return proxy.session()
+
+
 def test_set_up_as_the_guide_says(proxy: Proxy) -> None:
     for unit in proxy.units:
         assert proxy.shown(unit, "ActiveState", "UnitFileState", "NRestarts") == {
@@ -47,8 +53,7 @@ def test_a_session(proxy: Proxy, engine: str) -> None:
     proxy.until(lambda: proxy.page(session) != "notebook", "its route is gone")
 
 
-def test_what_it_writes_is_its_own(proxy: Proxy, engine: str) -> None:
-    session = proxy.session()
+def test_what_it_writes_is_its_own(proxy: Proxy, session: Session) -> None:
     for directory in ("/var/lib/rps/service", "/var/lib/rps/engine", "/var/log/rps"):
         found = proxy.machine.run("find", directory, "-mindepth", "1", user="alice", check=False)
         assert found.stdout == ""
@@ -68,8 +73,7 @@ def test_what_it_writes_is_its_own(proxy: Proxy, engine: str) -> None:
     assert 'rps_ready{what="engine"} 1' in metrics
 
 
-def test_a_new_certificate(proxy: Proxy, engine: str) -> None:
-    session = proxy.session()
+def test_a_new_certificate(proxy: Proxy, session: Session) -> None:
     before = {unit: proxy.main_pid(unit) for unit in proxy.units}
     proxy.new_certificate()
     proxy.await_notebook(session)  # by a visitor who takes the new one alone
@@ -77,8 +81,7 @@ def test_a_new_certificate(proxy: Proxy, engine: str) -> None:
 
 
 @pytest.mark.parametrize("signal", ["KILL", "TERM"])
-def test_killed(proxy: Proxy, engine: str, signal: str) -> None:
-    session = proxy.session()
+def test_killed(proxy: Proxy, session: Session, signal: str) -> None:
     before = {unit: proxy.main_pid(unit) for unit in proxy.units}
     for unit in before:
         proxy.machine.run("systemctl", "kill", "--kill-whom=main", f"--signal={signal}", unit)
@@ -91,8 +94,7 @@ def test_killed(proxy: Proxy, engine: str, signal: str) -> None:
     proxy.await_notebook(session)
 
 
-def test_a_changed_configuration(proxy: Proxy, engine: str) -> None:
-    session = proxy.session()
+def test_a_changed_configuration(proxy: Proxy, session: Session) -> None:
     proxy.configure(**{"tls.hsts": 1234})
     proxy.restart()
     proxy.await_notebook(session)
@@ -102,8 +104,7 @@ def test_a_changed_configuration(proxy: Proxy, engine: str) -> None:
     assert "There is no configuration of the engine" not in proxy.journal()
 
 
-def test_stopped(proxy: Proxy, engine: str) -> None:
-    session = proxy.session()
+def test_stopped(proxy: Proxy, session: Session) -> None:
     proxy.machine.run("systemctl", "stop", *proxy.units)
     for unit in proxy.units:
         assert proxy.shown(unit, "ActiveState", "Result", "MainPID") == {
@@ -120,8 +121,7 @@ def test_stopped(proxy: Proxy, engine: str) -> None:
     proxy.await_notebook(session)
 
 
-def test_the_plug_is_pulled(proxy: Proxy, engine: str) -> None:
-    session = proxy.session()
+def test_the_plug_is_pulled(proxy: Proxy, session: Session) -> None:
     proxy.pull_the_plug()
     proxy.boot()
     proxy.start_notebook(session)
