@@ -15,7 +15,7 @@ from rps_proxy.engines import Traffic
 
 # After so many beats without any answer a worker is killed. They are counted, not timed: who was away
 # may have been this process, or the whole machine.
-MOST_MISSED = 5
+MOST_MISSED = 8
 MOST_MISSED_AT_START = 30
 
 _log = get_logger("rps.workers")
