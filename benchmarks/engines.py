@@ -116,14 +116,12 @@ def _nginx(directory: Path, pem: Path, upstream: int, *, kept: bool) -> Iterator
     directory.mkdir()
     port = free_port()
     keep = f"keepalive {CONNECTIONS};" if kept else ""
-    # Debian's nginx speaks TLS 1.3 only where it is told to; the engines do anyway.
     http = f"""
     upstream notebook {{ server {ADDRESS}:{upstream}; {keep} }}
     server {{
         listen {ADDRESS}:{port} ssl;
         ssl_certificate {pem};
         ssl_certificate_key {pem};
-        ssl_protocols TLSv1.2 TLSv1.3;
         location / {{
             proxy_pass http://notebook;
             proxy_http_version 1.1;
