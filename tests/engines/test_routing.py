@@ -114,6 +114,30 @@ def test_answers_that_take_long_keep_nobody_waiting(stand: Stand) -> None:
         notebook.seen.release(3 * count)
 
 
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_a_page_of_two_origins_opens_no_websocket(carried: Carried, ours_first: bool) -> None:
+    stand, session, notebook = carried
+    before = len(notebook.requests)
+    ours, evil = f"Origin: https://{session.host}", "Origin: https://evil.example"
+    origins = "\r\n".join([ours, evil] if ours_first else [evil, ours])
+    opening = upgrade_request(session.host).replace(b"\r\n\r\n", f"\r\n{origins}\r\n\r\n".encode())
+    with stand.connect(session.host) as connection:
+        connection.sendall(opening)
+        assert re.search(r" 40[03] ", read_head(connection))
+    assert notebook.requests[before:] == []
+
+
+def test_only_get_opens_a_websocket(carried: Carried) -> None:
+    stand, session, notebook = carried
+    before = len(notebook.requests)
+    opening = upgrade_request(session.host).replace(b"GET ", b"DELETE ", 1)
+    with stand.connect(session.host) as connection:
+        connection.sendall(opening)
+        head = read_head(connection)
+    assert re.match(r"HTTP/1\.1 [45]\d\d ", head), head
+    assert notebook.requests[before:] == []
+
+
 def test_heads_say_what_we_say(stand: Stand) -> None:
     forged = {
         "X-Forwarded-For": "9.9.9.9",
