@@ -27,6 +27,7 @@ OURS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
+    "Server": "rps",  # aiohttp's own would tell strangers which versions run here
     "X-Content-Type-Options": "nosniff",
 }
 HEADERS = {

@@ -407,6 +407,7 @@ def test_a_new_certificate_is_taken_up_while_it_runs(tmp_path: Path) -> None:
 OURS = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
+    "Server": "rps",
     "X-Content-Type-Options": "nosniff",
 }
 
