@@ -253,11 +253,19 @@ def test_the_engine_tells_what_it_carried(carried: Carried) -> None:
 
 
 def curl(stand: Stand, session: Session, *arguments: str | Path, curl: str) -> str:
-    """What curl says, with a certificate that it verifies."""
+    """What curl says, with a certificate that it verifies; meanwhile the session is renewed."""
     name = session.host.partition(":")[0]
     command: list[str | Path] = [curl, "-sS", "--cacert", stand.directory / "ca" / "ca.pem"]
     command += ["--resolve", f"{name}:{stand.port}:127.0.0.1", *arguments]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while True:
+            try:
+                said, _ = process.communicate(timeout=10)
+            except subprocess.TimeoutExpired:
+                assert stand.renew(session) == 200
+            else:
+                assert process.returncode == 0
+                return said
 
 
 def test_http2(carried: Carried, need: Callable[[str], str]) -> None:
