@@ -8,9 +8,13 @@ imported when something is merged or parsed: the launcher remembers a result (`m
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, get_args, get_origin, get_type_hints
 
@@ -186,7 +190,12 @@ def merge(schema: type[Schema], layers: Sequence[Layer]) -> tuple[Schema, dict[s
         except OmegaConfBaseException as error:
             key = str(error.full_key or error.key or "")
             wanted = _wanted(schema, key)
-            said = f" must be {wanted}" if wanted else f": {str(error).splitlines()[0]}"
+            said = f": {str(error).splitlines()[0]}"
+            with contextlib.suppress(KeyError, TypeError):  # a mapping's own key may hold a dot
+                given: Any = reduce(getitem, key.split("."), values)
+                if wanted:
+                    as_yaml = json.dumps(given, ensure_ascii=False, default=str)
+                    said = f" must be {wanted}, and is {as_yaml}"
             raise UsageError(f"{layer.where(key)}: `{key}`{said}") from None
         for key in _leaves(values):
             origins[key] = Origin(layer.name, layer.where(key))

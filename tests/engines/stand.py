@@ -7,7 +7,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -18,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.faults.service_stand import DOMAIN, Notebook, Service, Session, until
+from tests.faults.service_stand import DOMAIN, Notebook, Service, Session, free_port, until
 from tests.faults.spawner import Spawned, Spawner
 
 # The embedded engine in the service's process, and in workers.
@@ -189,13 +188,3 @@ def listens(address: str, port: int) -> bool:
     """Whether somebody takes connections there."""
     with socket.socket() as probe:
         return probe.connect_ex((address, port)) == 0
-
-
-def free_port() -> int:
-    """A port that nobody has now, below those that Linux gives to who asks for any: until the engine has
-    it, each connection of each test would be one that could get it."""
-    while True:
-        port = 10_000 + secrets.randbelow(20_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port

@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import re
+import secrets
 import signal
 import socket
 import ssl
@@ -40,6 +41,17 @@ def until(holds: Callable[[], bool], what: str, seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
+def free_port() -> int:
+    """A port that nobody has now, below those that Linux gives to who asks for any: until the service has
+    it, and while it is killed and started again, each connection of each test would be one that could get it.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
 @dataclass
 class Session:
     """An issued name."""
@@ -61,7 +73,7 @@ class Service:
         self.spawner: Spawner | None = None  # with one a start takes no time to speak of
 
     def start(self) -> Service:
-        port = self.port  # the one that it had
+        port = self.port or free_port()  # the one that it had
         settings = {
             "directory": self.directory / "service",
             "engine": "embedded",

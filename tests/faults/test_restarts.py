@@ -18,12 +18,13 @@ import pytest
 
 from rps_proxy import operate
 from rps_proxy.settings import load
-from tests.engines.stand import PROGRAMS, Stand, free_port, running
+from tests.engines.stand import PROGRAMS, Stand, running
 from tests.engines.test_killed import answers
 from tests.faults.service_stand import (
     Notebook,
     Service,
     Session,
+    free_port,
     read_exactly,
     read_head,
     running_service,

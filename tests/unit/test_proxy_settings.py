@@ -44,8 +44,11 @@ def test_layers(tmp_path: Path) -> None:
     [
         ("domian: rps.example.org", "Did you mean `domain`"),
         ("listen: {prot: 1}", "Did you mean `listen.port`"),
-        ("listen: {port: many}", "`listen.port` must be a whole number"),
-        ("networks: {issue: 10.0.0.0/8}", "`networks.issue` must be a list"),
+        ("listen: {port: many}", '`listen.port` must be a whole number, and is "many"'),
+        (
+            "networks: {issue: 10.0.0.0/8}",
+            '`networks.issue` must be a list, such as [one, another], and is "10.0.0.0/8"',
+        ),
         ("compat: {networks: 10.0.0.0/8}", "`compat.networks` must be a list"),
         ("compat: {cgi: of}", "`compat.cgi` must be on or off"),
         ("lease: {length: long}", "`lease.length` must be a number"),
