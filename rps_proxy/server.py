@@ -24,11 +24,12 @@ from rps_proxy.engines import LEAVES_WEBSOCKETS, Engine
 from rps_proxy.engines.external import engine_directory, engine_socket, external
 from rps_proxy.engines.workers import DOOR_FILE, Workers
 from rps_proxy.files import own_directory
+from rps_proxy.holding import only_one
 from rps_proxy.hosts import Hosts
 from rps_proxy.listener import BACKLOG, HttpServer, listen, listen_together, raise_file_limit
 from rps_proxy.readiness import Readiness
 from rps_proxy.routes import Routes
-from rps_proxy.service import Service, only_one
+from rps_proxy.service import Service
 from rps_proxy.settings import Settings
 from rps_proxy.unix_socket import private_socket
 

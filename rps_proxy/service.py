@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import os
 import time
-from collections.abc import Awaitable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rps_core.errors import ServiceError
 from rps_core.log import get_logger
 from rps_proxy.access import Access, Rate
 from rps_proxy.audit import Audit
@@ -32,7 +29,6 @@ from rps_proxy.wall_clock import WallClock
 
 EXPIRE_EVERY = 60.0  # seconds
 RECONCILE_EVERY = 30.0  # seconds; an engine that was restarted may have lost routes
-LOCK_TRIES = 30  # tenths of a second: a service that was told to stop may still be at it
 _DAY = 86400
 
 _T = TypeVar("_T")
@@ -414,32 +410,3 @@ class Service:
         if sum(counts.values()) > counts["gone"]:
             self._idle_since = time.monotonic()
         return time.monotonic() - self._idle_since >= self.settings.idle_exit
-
-
-@contextlib.contextmanager
-def only_one(directory: Path, key: str = "directory") -> Iterator[int]:
-    """Hold the directory for this process; the system lets go of it however the process ends.
-
-    It yields a descriptor: whoever inherits it holds the directory, too.
-
-    Raises:
-        ServiceError: another service holds it, and did not let go of it soon.
-    """
-    handle = os.open(
-        directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-    )
-    try:
-        for left in range(LOCK_TRIES, -1, -1):
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not left:
-                    raise ServiceError(
-                        f"Another service is running on {directory}.",
-                        f"Stop it first, or give this one a directory of its own (`{key}`).",
-                    ) from None
-                time.sleep(0.1)
-        yield handle
-    finally:
-        os.close(handle)

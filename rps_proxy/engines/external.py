@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import grp
 import os
 import socket
-import time
 from pathlib import Path
 
 from rps_core.errors import ServiceError
 from rps_proxy.engines import Engine, apache, haproxy
+from rps_proxy.holding import take
 from rps_proxy.settings import Settings
 
 SOCKET_FILE = "service.sock"
-LOCK_TRIES = 30  # tenths of a second: what one that was killed had started may still be ending
 
 
 def external(
@@ -96,18 +94,17 @@ def hold_engine(settings: Settings) -> None:
             "HAProxy would stay root, and leave files that are in the way of its own account.",
             "Start it by its unit (`systemctl start rps-proxy-engine`), or as the service's account.",
         )
-    for left in range(LOCK_TRIES, -1, -1):
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if not left:
-                os.close(handle)
-                raise ServiceError(
-                    f"An engine is running on {settings.engine_path} already.",
-                    "Stop it first: `systemctl stop rps-proxy-engine`, where its unit started it.",
-                ) from None
-            time.sleep(0.1)
+    try:
+        take(
+            handle,
+            ServiceError(
+                f"An engine is running on {settings.engine_path} already.",
+                "Stop it first: `systemctl stop rps-proxy-engine`, where its unit started it.",
+            ),
+        )
+    except ServiceError:
+        os.close(handle)
+        raise
     os.set_inheritable(handle, True)  # through the exec
 
 
