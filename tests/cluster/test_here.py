@@ -149,7 +149,8 @@ def test_a_session_in_a_shell_on_the_node(
     refused = shell.says(f"{rps} start; echo with:$?:", r"with:(\d+):")
     assert refused == "3"  # without --here a compute node will not do
     shell.leave()
-    assert until_over(comet, found["name"])["state"] == "ended"
+    ended = until_over(comet, found["name"])
+    assert ended["state"] == "ended", ended
     wait_for("the end of the allocation", lambda: not jobs(comet))
 
 

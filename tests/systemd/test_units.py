@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import stat
 from collections.abc import Iterator
@@ -129,26 +130,38 @@ def test_the_plug_is_pulled(proxy: Proxy, session: Session) -> None:
     proxy.await_notebook(session)
 
 
+@contextlib.contextmanager
+def a_directory_in_its_place(file: Path) -> Iterator[None]:
+    """The file is away for a while, and comes back whatever happens meanwhile."""
+    kept = file.rename(file.with_name("kept"))
+    file.mkdir()
+    try:
+        yield
+    finally:
+        file.rmdir()
+        kept.rename(file)
+
+
 def test_the_service_cannot_start(proxy: Proxy) -> None:
     """After a reboot: the engine carries what it has, and the service comes once it can."""
     proxy.use("haproxy")
     session = proxy.session()
+    # The file is written soon after a route leads somewhere, and is all that the engine comes back with.
+    routes = proxy.machine.disk / "var/lib/rps/engine/routes.map"
+    proxy.until(lambda: session.name in routes.read_text(), "its route is on the disk")
     registry = proxy.machine.disk / "var/lib/rps/service/registry.db"
     owner = registry.stat().st_uid
     proxy.pull_the_plug()
-    registry.rename(registry.with_name("kept"))
-    registry.mkdir()
-    proxy.boot()
-    proxy.start_notebook(session)
-    proxy.await_notebook(session)
-    proxy.until(
-        lambda: int(proxy.shown("rps-proxy", "NRestarts")["NRestarts"]) > 1, "it is tried again"
-    )
-    for unit in proxy.units:  # systemd's own limit is five times
-        limit = proxy.shown(unit, "StartLimitIntervalUSec")
-        assert limit == {"StartLimitIntervalUSec": "0"}
-    registry.rmdir()
-    registry.with_name("kept").rename(registry)
+    with a_directory_in_its_place(registry):
+        proxy.boot()
+        proxy.start_notebook(session)
+        proxy.await_notebook(session)
+        proxy.until(
+            lambda: int(proxy.shown("rps-proxy", "NRestarts")["NRestarts"]) > 1, "it is tried again"
+        )
+        for unit in proxy.units:  # systemd's own limit is five times
+            limit = proxy.shown(unit, "StartLimitIntervalUSec")
+            assert limit == {"StartLimitIntervalUSec": "0"}
     assert registry.stat().st_uid == owner
     proxy.await_ready()
     proxy.await_notebook(session)
