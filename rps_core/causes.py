@@ -94,6 +94,10 @@ OVER: Mapping[str, Cause] = {
         "Its job was cancelled, and not through rps.",
         "Whoever cancelled it knows why; the lines say who, where the scheduler tells. " + _AGAIN,
     ),
+    "allocation-over": Cause(
+        "The allocation that it ran in was given back.",
+        "`rps start` starts another, in a job of its own.",
+    ),
     "time-limit": Cause(
         "The job ran for as long as it was allowed to.", "Ask for more time with -t."
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rps_core import recovery, why
 from rps_core.client import client_of
@@ -49,7 +49,13 @@ def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Sessi
     last = next((e for e in reversed(events) if e.get("event") == "ended"), None)
     failed = gone.outcome not in _PEACEFUL
     reason = gone.evidence
-    facts = why.Facts(events=events, log=files.last_lines(), gone=gone, walltime=record.walltime)
+    facts = why.Facts(
+        events=events,
+        log=files.last_lines(),
+        gone=gone,
+        walltime=record.walltime,
+        inside=record.inside,
+    )
     cause = "never-submitted" if record.job_id is None else why.cause_of_the_end(facts)
     cancelled = gone.outcome is Outcome.CANCELLED
     if cancelled and (last is None or last.get("cause") == "signal"):
@@ -58,13 +64,15 @@ def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Sessi
         reason = f"it was cancelled{by} ({gone.evidence})"
     elif gone.outcome in _BY_THE_SCHEDULER:
         reason = f"{_BY_THE_SCHEDULER[gone.outcome]} ({gone.evidence})"
+    elif cause == "allocation-over":
+        failed, reason = False, f"the allocation that it ran in has ended ({gone.evidence})"
     elif last is not None and last.get("cause") in _CLOSED and files.stop_note.exists():
         failed, reason, cause = False, STOPPED, "stopped"
     elif last is not None:
         failed = failed or last.get("cause") in ("start-failed", "refused")
         reason = str(last.get("reason") or reason)
     elif gone.outcome is Outcome.COMPLETED:
-        failed, reason = True, f"the job ended before the notebook was started ({gone.evidence})"
+        failed, reason = True, f"{_in_silence(events)} ({gone.evidence})"
     if last is None and cause in _FROM_THE_LOG:
         failed, reason = True, f"{_FROM_THE_LOG[cause]} ({gone.evidence})"
     revoked = revoke(record, store, reason, here, ENDS[gone.outcome][0])
@@ -77,6 +85,13 @@ def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Sessi
     if here is not None:
         here.site.session_ended(ended)
     return Session.of_the_past(ended)
+
+
+def _in_silence(events: list[dict[str, Any]]) -> str:
+    """How a job has ended whose agent did not say why."""
+    ready = any(event.get("event") == "ready" for event in events)
+    when = "without a word of its agent" if ready else "before the notebook was started"
+    return f"the job ended {when}"
 
 
 def stop(record: Record, here: Here, store: Store, shell: Shell) -> Session:

@@ -62,6 +62,7 @@ def inquire(record: Record, find: Callable[[], Here], store: Store) -> Answer:
         events=files.events(),
         log=files.last_lines(),
         walltime=record.walltime,
+        inside=record.inside,
         testimony=testimony,
     )
     cause = session.cause or (why.cause_of_the_end(facts) if session.over else "unknown")

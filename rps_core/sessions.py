@@ -186,8 +186,13 @@ def _name_in_the_cluster(node: str | None, here: Here | None) -> str | None:
 
 
 def _ended_inside(record: Record, status: JobStatus, events: list[dict[str, Any]]) -> JobStatus:
-    """The status of a session in an allocation that the user holds, which need not end with it."""
+    """The status of a session in an allocation that the user holds, which need not end with it. One that is
+    ending tells soon why the session did."""
     ended = next((event for event in events if event.get("event") == "ended"), None)
     if not record.inside or ended is None or isinstance(status, Gone):
+        return status
+    if not isinstance(status, Known):
+        return Gone(outcome=Outcome.ENDED, evidence="its agent ended")
+    if status.phase is JobPhase.COMPLETING:
         return status
     return Gone(outcome=Outcome.ENDED, evidence=f"its agent ended; {record.job_id} goes on")

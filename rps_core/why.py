@@ -84,12 +84,13 @@ _AT_THE_END = 90.0  # seconds: a scheduler may send its signal a minute early
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What is known of one session. `log`: the last lines that its job wrote; `walltime` in seconds;
-    `testimony`: what the scheduler tells for the asking."""
+    `inside`: in an allocation that its user holds; `testimony`: what the scheduler tells for the asking."""
 
     events: Sequence[Mapping[str, Any]] = ()
     log: Sequence[str] = ()
     gone: Gone | None = None
     walltime: float | None = None
+    inside: bool = False
     testimony: Sequence[Evidence] = field(default_factory=tuple)
 
     def last(self, name: str) -> Mapping[str, Any] | None:
@@ -164,6 +165,16 @@ def _by_the_agent(facts: Facts) -> str | None:
     return next(fitting, None)
 
 
+def _by_the_end_of_the_allocation(facts: Facts) -> str | None:
+    """Its exit code is that of the user's last command, and says nothing of the session. The agent may
+    have had no time for a word."""
+    ended = facts.last("ended")
+    over = facts.gone is not None and facts.gone.outcome in (Outcome.COMPLETED, Outcome.FAILED)
+    if not (facts.inside and over) or (ended is not None and ended.get("cause") != "signal"):
+        return None
+    return "time-limit" if _was_out_of_time(facts) else "allocation-over"
+
+
 def _by_whoever_cancelled(facts: Facts) -> str | None:
     ended = facts.last("ended")
     asked = ended is not None and ended.get("cause") == "signal"
@@ -200,6 +211,7 @@ _RECOGNIZERS: tuple[Callable[[Facts], str | None], ...] = (
     _by_the_first_lines,
     _by_the_schedulers_mark_in_the_log,
     _by_the_agent,
+    _by_the_end_of_the_allocation,
     _by_whoever_cancelled,
     _by_silence,
     _by_the_last_lines,

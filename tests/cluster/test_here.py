@@ -130,7 +130,7 @@ def test_a_session_in_an_allocation_of_salloc(
     assert (second["job_id"], second["name"] != first["name"]) == (shell.job_id, True)
     shell.leave()
     ended = until_over(comet, second["name"])
-    assert ended["state"] == "ended", ended
+    assert (ended["state"], ended["cause"]) == ("ended", "allocation-over"), ended
     assert visit(second["url"]).get("/lab")[0] == 410
     wait_for("the end of the allocation", lambda: not jobs(comet))
 
@@ -150,7 +150,7 @@ def test_a_session_in_a_shell_on_the_node(
     assert refused == "3"  # without --here a compute node will not do
     shell.leave()
     ended = until_over(comet, found["name"])
-    assert ended["state"] == "ended", ended
+    assert (ended["state"], ended["cause"]) == ("ended", "allocation-over"), ended
     wait_for("the end of the allocation", lambda: not jobs(comet))
 
 

@@ -124,16 +124,37 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return found
 
 
-def test_it_is_over_with_its_agent_though_the_allocation_goes_on(store: Store) -> None:
-    event = {
-        "event": "ended",
-        "time": 2.0,
-        "cause": "application-ended",
-        "reason": "It was shut down",
-    }
+def ended(store: Store, cause: str, reason: str) -> None:
+    event = {"event": "ended", "time": 2.0, "cause": cause, "reason": reason}
     (store.files(RECORD.name).directory / "events.jsonl").write_text(json.dumps(event) + "\n")
+
+
+def test_it_is_over_with_its_agent_though_the_allocation_goes_on(store: Store) -> None:
+    ended(store, "application-ended", "It was shut down")
     found = sessions.inspect(RECORD, RUNNING, here(Site(RUNNING)), store)
     assert (found.state, found.reason) == ("ended", "It was shut down")
+
+
+@pytest.mark.parametrize("outcome", [Outcome.COMPLETED, Outcome.FAILED])
+@pytest.mark.parametrize("agent", ["silent", "asked"])
+def test_it_is_over_with_the_allocation(store: Store, outcome: Outcome, agent: str) -> None:
+    """How that went is the user's last command's affair; the agent may be killed before it says a word."""
+    if agent == "asked":
+        ended(store, "signal", "The job was asked to end")
+        ending_now = Known(phase=JobPhase.COMPLETING)
+        found = sessions.inspect(RECORD, ending_now, here(Site(ending_now)), store)
+        assert found.state == "ending"
+    gone = Gone(outcome=outcome, evidence="squeue says so")
+    found = sessions.inspect(RECORD, gone, here(Site(gone)), store)
+    assert (found.state, found.cause) == ("ended", "allocation-over")
+    assert found.reason == "the allocation that it ran in has ended (squeue says so)"
+
+
+def test_its_agent_has_ended_and_of_the_allocation_nothing_is_known(store: Store) -> None:
+    ended(store, "application-ended", "")
+    away = Unknown(reason="slurmctld does not answer", cause="scheduler-away")
+    found = sessions.inspect(RECORD, away, here(Site(away)), store)
+    assert (found.state, found.reason) == ("ended", "its agent ended")
 
 
 def test_stopping_it_leaves_the_allocation(store: Store) -> None:

@@ -131,6 +131,17 @@ ENDS: list[tuple[str, Facts]] = [
         "time-limit",
         Facts(walltime=600, events=[STARTED, ended("signal", "asked to end", time=560.0)]),
     ),
+    ("allocation-over", Facts(inside=True, gone=gone(Outcome.COMPLETED), events=[STARTED])),
+    ("allocation-over", Facts(inside=True, gone=FAILED, events=[STARTED, ended("signal", "asked")])),
+    (
+        "no-directory",
+        Facts(inside=True, gone=FAILED, events=[ended("start-failed", "The notebook directory")]),
+    ),
+    ("cancelled", Facts(inside=True, gone=gone(Outcome.ENDED), events=[ended("signal", "asked")])),
+    (
+        "time-limit",
+        Facts(inside=True, walltime=600, gone=FAILED, events=[STARTED, ended("signal", "asked", time=560.0)]),
+    ),
     ("proxy-unreachable", Facts(gone=gone(Outcome.ENDED), events=[STARTED, AWAY])),
     ("disk-full", Facts(gone=FAILED, events=[STARTED], log=["OSError: Disk quota exceeded"])),
     ("script-failed", Facts(gone=gone(Outcome.COMPLETED), log=["hello"])),
