@@ -1,7 +1,9 @@
 """A session in an allocation that the user holds (salloc, srun --pty): a step of that job.
 
-`srun` stays with its step, so one runs in the background for as long as the session does. It is in a session
-of its own, that the terminal's end is not its end; Slurm ends the step with the allocation.
+Slurm ends the step with the allocation: TERM, and what is left after KillWait gets KILL. `srun` starts it and
+is ended then. It would stay for as long as its step does, and take that along with KILL when it dies itself
+(its second process sees to that) or gets TERM or HUP (Slurm's src/srun/libsrun/srun_job.c): and where this
+shell is a step, too, Slurm kills it at the shell's end, before the session was told to end.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from rps_core.node.agent.processes import descendants, send
 from rps_core.plugin import Job, SchedulerError, SessionSpec, Shell, hookimpl
 from rps_core.schedulers.slurm_directives import job_name
 
@@ -47,11 +50,11 @@ def rps_start_step(spec: SessionSpec, job_id: str, script: Path) -> bool:
     while not started.exists():
         ended, _ = os.waitpid(pid, os.WNOHANG)
         if ended or time.monotonic() > deadline:
-            if not ended:
+            if not ended:  # and the step with it, should it come after all
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
             if started.exists():
-                break  # it has run, and ended, between the two looks
+                return True  # it has run, and ended, between the two looks
             lines = said.read_text("utf-8", "replace").strip().splitlines()
             told = lines[-1] if lines else "srun said nothing"
             raise SchedulerError(
@@ -60,6 +63,7 @@ def rps_start_step(spec: SessionSpec, job_id: str, script: Path) -> bool:
                 transient=not ended,
             )
         time.sleep(0.05)
+    _end_without_its_step(pid)
     return True
 
 
@@ -74,6 +78,14 @@ def rps_end_step(job: Job, shell: Shell) -> bool:
         raise SchedulerError(f"{job.session_dir / _STEP_ID} is damaged: no step of {job.id}")
     done = shell("scancel", "--verbose", "--signal=TERM", step, timeout=_CANCEL_TIME)
     return done.code == 0
+
+
+def _end_without_its_step(srun: int) -> None:
+    """End srun, and before it its second process, which would end the step."""
+    for pid, ticks in descendants(srun).items():
+        send(pid, ticks, signal.SIGKILL)
+    os.kill(srun, signal.SIGKILL)
+    os.waitpid(srun, 0)
 
 
 def _in_the_background(command: list[str], said: Path) -> int:

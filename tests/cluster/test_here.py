@@ -143,6 +143,8 @@ def test_a_session_in_a_shell_on_the_node(
     shell = holding("script", "--quiet", "--command", srun, "/dev/null")
     found = shell.started()
     assert found["job_id"] == shell.job_id
+    # Slurm would kill it at this shell's end, and it takes its step along.
+    assert shell.says("pgrep --exact srun; echo left:$?:", r"left:(\d+):") == "1"
     assert visit(found["url"]).run_cell("print(6 * 7)") == "42\n"
     rps = comet.clone / "rps"
     assert shell.says(f"{rps} status | sed -n s/^state:/is:/p", r"^is: +(\w+)") == "ready"
@@ -152,6 +154,9 @@ def test_a_session_in_a_shell_on_the_node(
     ended = until_over(comet, found["name"])
     assert (ended["state"], ended["cause"]) == ("ended", "allocation-over"), ended
     wait_for("the end of the allocation", lambda: not jobs(comet))
+    events = comet.sessions / found["name"] / "events.jsonl"
+    last = json.loads(events.read_text().splitlines()[-1])
+    assert (last["event"], last["cause"]) == ("ended", "signal")  # it was told, and had the time
 
 
 def test_where_there_is_no_allocation_of_ones_own(

@@ -204,6 +204,20 @@ def test_srun_is_told_nothing_of_this_shells_step(
     assert "--jobid=77 --overlap --nodes=1 --ntasks=1" in (tmp_path / "given").read_text()
 
 
+def test_srun_is_ended_once_the_step_has_started_and_its_second_process_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one ends the step when the first one dies."""
+    avenger = f"(while kill -0 $$; do sleep 0.01; done; touch {tmp_path}/step-ended) 2>/dev/null &"
+    text = f"{avenger}\necho $! >{tmp_path}/second; echo $$ >{tmp_path}/first\n"
+    text += f"echo 77.1 >{tmp_path}/step-id; wait"
+    program(tmp_path, monkeypatch, "srun", text)
+    assert slurm_steps.rps_start_step(spec(tmp_path), "77", tmp_path / "batch.sh")
+    for name in ("first", "second"):
+        assert start_ticks(int((tmp_path / name).read_text())) is None
+    assert not (tmp_path / "step-ended").exists()
+
+
 def test_a_refused_step_is_told_in_sruns_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
