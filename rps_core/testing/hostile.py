@@ -1,0 +1,27 @@
+"""Values that must not reach a shell as code, nor make a directive of their own."""
+
+HOSTILE = (
+    "two words",
+    "it's",
+    'a "quoted" one',
+    "a,b=c",
+    "$(touch pwned)",
+    "`touch pwned`",
+    "${HOME}",
+    "a;touch pwned",
+    "a&b|c>d<e",
+    "a\n#PBS -q other",
+    "a\r#SBATCH --qos=other",
+    "a\x00b",
+    "a\x1b[31m",
+    "-lwalltime=1",
+    "--wrap=touch pwned",
+    "été",
+    "#comment",
+    "a\\",
+    "*",
+    "~root",
+    "%j",
+    "",
+    " ",
+)

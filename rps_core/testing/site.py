@@ -1,0 +1,178 @@
+"""What holds of every site."""
+# ruff: noqa: S101 - these are tests
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from datetime import timedelta
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from rps_core import planning, settings
+from rps_core.cluster import Here
+from rps_core.errors import UsageError
+from rps_core.models import Host, SessionSpec
+from rps_core.plugins import GROUP, Plugins
+from rps_core.quantities import format_walltime, parse_memory, parse_walltime
+from rps_core.testing.recorded import MISSING, Answer, RecordedShell, Replies, every_command
+
+
+class SiteContract:
+    """What holds of every site. Inherit, and say in class attributes what is yours.
+
+    `cluster`: the name of the cluster. `login_hosts`: host names, as `hostname -s` prints them, that
+    the site must claim. `other_hosts`: its compute nodes, its neighbours' login nodes and whatever
+    else looks alike; none may be claimed. `commands`: the scheduler's commands on a login host.
+    `detection`: answers, where the site runs a command to tell clusters apart.
+    """
+
+    cluster: str
+    login_hosts: tuple[str, ...]
+    other_hosts: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ("sbatch",)
+    detection: Mapping[str | tuple[str, ...], Replies] = {}
+
+    def plugins(self) -> Plugins:
+        """All that is installed, with the answers of `detection` for a shell.
+
+        `generic` asks `qstat` whose it is, where no site claims a host that has it.
+        """
+        answers = {"qstat --version": Answer(stdout="Version: 6.1.3\n"), **self.detection}
+        return Plugins(list(entry_points(group=GROUP)), shell=RecordedShell(answers))
+
+    def host(self, hostname: str) -> Host:
+        """A host of this name with the scheduler's commands."""
+        return Host(
+            hostname=hostname,
+            fqdn=hostname,
+            commands={name: f"/usr/bin/{name}" for name in self.commands},
+        )
+
+    def here(self, options: Mapping[str, object] | None = None) -> Here:
+        """The cluster with its configuration, as on a login host without any configuration files.
+
+        An account is named, so that no scheduler need be asked for the default.
+        """
+        plugins = self.plugins()
+        found = next(c for c in plugins.clusters() if c.name == self.cluster)
+        site = plugins.site(found)
+        loaded = settings.load(
+            found.name,
+            site.scheduler_config(),
+            site.site_config(),
+            environment={},
+            given=settings.Given(options={"job.account": "abc123", **(options or {})}),
+        )
+        return Here(site, (), loaded)
+
+    def test_the_site_serves_its_cluster(self) -> None:
+        """Once, and with a scheduler that is there."""
+        plugins = self.plugins()
+        assert plugins.broken == []
+        served = [found for found in plugins.clusters() if found.name == self.cluster]
+        assert len(served) == 1
+        assert plugins.site(served[0]).cluster == served[0]
+
+    def test_each_login_host_is_claimed_with_reasons(self) -> None:
+        """By this site alone."""
+        assert self.login_hosts
+        for hostname in self.login_hosts:
+            plugins = self.plugins()
+            detection = plugins.detect(self.host(hostname))
+            assert plugins.broken == []
+            assert detection.cluster.name == self.cluster, hostname
+            assert detection.reasons
+            assert all(detection.reasons)
+
+    def test_no_other_host_is_claimed(self) -> None:
+        """Neither neighbours, nor names that only begin or end like one of ours."""
+        alike = {"", "localhost", *self.other_hosts}
+        for name in self.login_hosts:
+            alike |= {f"x{name}", f"{name}x", f"{name}.evil", f"{name}\n", name.upper()}
+            alike |= {name.rstrip("0123456789")} - {name}
+        for hostname in sorted(alike):
+            plugins = self.plugins()
+            claims = plugins.detect(self.host(hostname), wanted=self.cluster).claims
+            usable = {claim.cluster.name for claim in claims if claim.unusable is None}
+            assert self.cluster not in usable, hostname
+            assert plugins.broken == []
+
+    def test_the_configuration_is_valid_and_complete(self) -> None:
+        """The merged layers have a service, a partition that has limits, and limits that can be read."""
+        loaded = self.here().loaded.settings
+        assert loaded.proxy.own or loaded.proxy.domain
+        assert parse_walltime(loaded.job.walltime)
+        if loaded.limits.walltime:
+            assert parse_walltime(loaded.limits.walltime)
+        for limits in loaded.limits.partitions.values():
+            assert limits.walltime is None or parse_walltime(limits.walltime)
+            assert limits.memory is None or parse_memory(limits.memory)
+        if loaded.limits.partitions:
+            assert loaded.job.partition in loaded.limits.partitions
+
+    def test_a_dry_run_shows_a_batch_script(self, tmp_path: Path) -> None:
+        """For each application, without a question to the scheduler."""
+        for app in planning.APPS:
+            here = self.here({"notebook.app": app, "notebook.directory": str(tmp_path)})
+            script = _rendered(here, tmp_path / "session")
+            assert script.startswith("#!")
+            assert f"\nRPS_SESSION={shlex.quote(str(tmp_path / 'session'))}\n" in script
+            assert script.rstrip().endswith(f'run-agent.sh" --app {app}')
+
+    def test_what_is_above_a_limit_is_refused(self, tmp_path: Path) -> None:
+        """Each limit of each partition: the most is taken, more is not."""
+        for partition, most in self.here().loaded.settings.limits.partitions.items():
+            for key, allowed, above in _at_the_limit(most):
+                base: dict[str, object] = {
+                    "job.partition": partition,
+                    "job.walltime": "1",
+                    "notebook.directory": str(tmp_path),
+                }
+                if allowed is not None:
+                    _plan(self.here({**base, key: allowed}))
+                assert _is_refused(self.here({**base, key: above})), f"{partition}: {key}={above}"
+
+
+def _plan(here: Here) -> planning.Plan:
+    return planning.plan(here, every_command(MISSING), dry_run=True)
+
+
+def _is_refused(here: Here) -> bool:
+    try:
+        _plan(here)
+    except UsageError as error:
+        return bool(error.message)
+    return False
+
+
+def _rendered(here: Here, session_dir: Path) -> str:
+    plan = _plan(here)
+    spec = SessionSpec(
+        name="one-two-three",
+        tag="rps:one-two-three:0a0b0c0d",
+        app=plan.app,
+        template=plan.template,
+        session_dir=session_dir,
+        directory=plan.directory,
+        allocation=plan.allocation,
+        gpu_directive=here.loaded.settings.scheduler.gpu_directive,
+        warn_before=here.loaded.settings.scheduler.warn_before,
+    )
+    return here.site.render_batch(spec)
+
+
+def _at_the_limit(most: settings.PartitionLimits) -> list[tuple[str, object, object]]:
+    """For each limit the key, the most that is allowed (None: nothing is) and what is above it."""
+    found: list[tuple[str, object, object]] = []
+    if most.walltime is not None:
+        longest = parse_walltime(most.walltime)
+        above = format_walltime(longest + timedelta(minutes=1))
+        found.append(("job.walltime", format_walltime(longest), above))
+    if most.cpus is not None:
+        found.append(("job.cpus", most.cpus or None, most.cpus + 1))
+    if most.gpus is not None:
+        found.append(("job.gpus", most.gpus or None, most.gpus + 1))
+    if most.memory is not None:
+        found.append(("job.memory", most.memory, f"{parse_memory(most.memory) + 1}M"))
+    return found
