@@ -28,6 +28,7 @@ from rps_core.plugin import (
 from rps_core.schedulers import torque
 from rps_core.schedulers import torque_answers as answers
 from rps_core.schedulers import torque_lookup as lookup
+from rps_core.schedulers import torque_polling as polling
 from rps_core.schedulers.torque import rps_job_name as rps_job_name
 from rps_core.schedulers.torque_choices import rps_partitions as rps_partitions
 from rps_core.schedulers.torque_directives import fixed_options, job_name, plain, walltime
@@ -152,28 +153,28 @@ def rps_tagged_jobs(shell: Shell) -> Sequence[str]:
 @hookimpl(trylast=True)
 def rps_poll(jobs: Sequence[Job], shell: Shell) -> Mapping[str, JobStatus]:
     """One `qstat` for all, by their ids, ended ones included; a second one where PBS keeps no history."""
-    return torque.statuses(_poll(jobs, shell, torque.forgotten))
+    return polling.statuses(_poll(jobs, shell, polling.forgotten))
 
 
 @hookimpl(trylast=True)
 def rps_poll_everybody(job_ids: Sequence[str], shell: Shell) -> Mapping[str, Sighting]:
     """The same: an id may be anybody's, and is asked for as Torque's."""
-    return _poll(torque.strangers(job_ids), shell, torque.forgotten_of_anybody, answers.number)
+    return _poll(polling.strangers(job_ids), shell, polling.forgotten_of_anybody, answers.number)
 
 
 def _poll(
-    jobs: Sequence[Job], shell: Shell, judge: torque.Judge, spelt: Callable[[str], str] = str
+    jobs: Sequence[Job], shell: Shell, judge: polling.Judge, spelt: Callable[[str], str] = str
 ) -> dict[str, Sighting]:
     asked = [job for job in jobs if answers.is_id(job.id)]
     if not asked:
-        return torque.not_ids(jobs)
+        return polling.not_ids(jobs)
     ids = list(dict.fromkeys(spelt(job.id) for job in asked))
     done = shell("qstat", "-xf", *ids, timeout=lookup.TIMEOUT)
     if done.code == _NO_HISTORY:
         done = shell("qstat", "-f", *ids, timeout=lookup.TIMEOUT)
     found = answers.text_jobs(done.stdout)
     denied = answers.denied(done.stderr)
-    return {**torque.not_ids(jobs), **torque.sort_out(asked, found, denied, done, shell, judge)}
+    return {**polling.not_ids(jobs), **polling.sort_out(asked, found, denied, done, shell, judge)}
 
 
 @hookimpl(trylast=True)
@@ -201,5 +202,5 @@ def rps_cancel(job: Job, shell: Shell) -> bool:
     told = answers.complaint(done.stdout, done.stderr)
     raise SchedulerError(
         f"qdel did not end the job: {told or 'it does not say why'} (exit {done.code})",
-        transient=done.code in torque.AWAY,
+        transient=done.code in polling.AWAY,
     )

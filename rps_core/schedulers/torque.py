@@ -7,39 +7,33 @@ They are recognised by their first answer (`qstat -x`: "Unknown option"), and re
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from rps_core.plugin import (
     Evidence,
-    Finished,
-    Gone,
     Job,
     JobStatus,
-    Outcome,
     Question,
     SchedulerError,
     SessionSpec,
     Shell,
     Sighting,
     Submission,
-    Unknown,
     hookimpl,
     login_name,
     render,
 )
 from rps_core.schedulers import torque_answers as answers
 from rps_core.schedulers import torque_lookup as lookup
+from rps_core.schedulers import torque_polling as polling
 from rps_core.schedulers.torque_choices import rps_allocations as rps_allocations
 from rps_core.schedulers.torque_choices import rps_partitions as rps_partitions
 from rps_core.schedulers.torque_directives import directives, fixed_options, job_name
-from rps_core.schedulers.torque_forgotten import conclude
 from rps_core.schedulers.torque_gold import default_account
-from rps_core.schedulers.torque_states import status_of
 from rps_core.schedulers.torque_steps import rps_end_step as rps_end_step
 from rps_core.schedulers.torque_steps import rps_held_job as rps_held_job
 from rps_core.schedulers.torque_steps import rps_start_step as rps_start_step
@@ -47,8 +41,6 @@ from rps_core.schedulers.torque_steps import rps_start_step as rps_start_step
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-# What to think of jobs that the server does not know, by id.
-Judge: TypeAlias = Callable[[Sequence[Job], Shell], dict[str, JobStatus]]
 _WITHOUT_XML: WeakSet[Shell] = WeakSet()  # found out once for each run of rps
 
 _HINTS = {
@@ -63,14 +55,12 @@ _HINTS = {
     214: "The server is shutting down. Try again later.",
     228: "You have as many jobs in this queue as you may. End one, or take another queue (-p).",
 }
-# Torque's server or its helper on this host does not answer.
-AWAY = frozenset({31, 33, 111, 113, 162, 214})
 # The words for refusals (`rps_core.causes.OVER`), Torque's and PBS's, by exit code.
 _CAUSES = {
     **dict.fromkeys((159, 170, 172, 173, 175), "no-partition"),
     **dict.fromkeys((188, 190), "too-much"),
     **dict.fromkeys((38, 228), "queue-limit"),
-    **dict.fromkeys(AWAY, "scheduler-away"),
+    **dict.fromkeys(polling.AWAY, "scheduler-away"),
 }
 # What tells something of a job, of all that `qstat -f` has.
 _TELLING = (
@@ -136,7 +126,7 @@ def submit(
     raise SchedulerError(
         f"qsub refused the job: {told} (exit {done.code})",
         hints.get(done.code, "") if done.stderr else "",
-        transient=done.code in AWAY,
+        transient=done.code in polling.AWAY,
         cause=_CAUSES.get(done.code, account),
     )
 
@@ -173,7 +163,7 @@ def rps_poll(jobs: Sequence[Job], shell: Shell) -> Mapping[str, JobStatus]:
     no XML. And because an id that is asked for is denied by name when it is not known, which is more
     than its absence from a list.
     """
-    return statuses(_poll(jobs, shell, forgotten))
+    return polling.statuses(_poll(jobs, shell, polling.forgotten))
 
 
 @hookimpl(trylast=True)
@@ -181,7 +171,7 @@ def rps_poll_everybody(job_ids: Sequence[str], shell: Shell) -> Mapping[str, Sig
     """The same, without the servers' names: an id may be anybody's word, and qstat would go to whatever
     host it names, as whoever runs this. One of another server than ours stays unknown.
     """
-    return _poll(strangers(job_ids), shell, forgotten_of_anybody, answers.number)
+    return _poll(polling.strangers(job_ids), shell, polling.forgotten_of_anybody, answers.number)
 
 
 @hookimpl(trylast=True)
@@ -191,18 +181,20 @@ def rps_job_name(session: str) -> str:
 
 
 def _poll(
-    jobs: Sequence[Job], shell: Shell, judge: Judge, spelt: Callable[[str], str] = str
+    jobs: Sequence[Job], shell: Shell, judge: polling.Judge, spelt: Callable[[str], str] = str
 ) -> dict[str, Sighting]:
     asked = [job for job in jobs if answers.is_id(job.id)]
     if not asked:
-        return not_ids(jobs)
+        return polling.not_ids(jobs)
     ids = list(dict.fromkeys(spelt(job.id) for job in asked))
     if shell not in _WITHOUT_XML:
         done = shell("qstat", "-x", *ids, timeout=lookup.TIMEOUT)
         if done.code != 2 or not re.search("unknown option|invalid option", done.stderr, re.I):
             denied = answers.denied(done.stderr)
-            found = sort_out(asked, answers.xml_jobs(done.stdout), denied, done, shell, judge)
-            return {**not_ids(jobs), **found}
+            found = polling.sort_out(
+                asked, answers.xml_jobs(done.stdout), denied, done, shell, judge
+            )
+            return {**polling.not_ids(jobs), **found}
         _WITHOUT_XML.add(shell)
     done = shell("qstat", "-f", "-1", *ids, timeout=lookup.TIMEOUT)
     shown = answers.text_jobs(done.stdout)
@@ -210,106 +202,7 @@ def _poll(
     if (done.code == 153 or shown) and not done.stderr.strip():
         # Slurm's reads the list of all jobs, and names nobody that is not in it.
         denied = [job_id for job_id in ids if not answers.matching(job_id, shown)]
-    return {**not_ids(jobs), **sort_out(asked, shown, denied, done, shell, judge)}
-
-
-def strangers(job_ids: Sequence[str]) -> list[Job]:
-    """Jobs of anybody, of whose sessions nothing can be read."""
-    return [Job(id=job_id, tag="", session_dir=Path(os.devnull)) for job_id in job_ids]
-
-
-def statuses(sightings: Mapping[str, Sighting]) -> dict[str, JobStatus]:
-    """Of jobs that are one's own, whose name and owner nobody has to ask for."""
-    return {job_id: sighting.status for job_id, sighting in sightings.items()}
-
-
-def not_ids(jobs: Sequence[Job]) -> dict[str, Sighting]:
-    """What is said of jobs that qstat must not be asked for."""
-    return {
-        job.id: Sighting(status=Unknown(reason=f"{job.id!r} is no id of a job of this scheduler"))
-        for job in jobs
-        if not answers.is_id(job.id)
-    }
-
-
-def sort_out(
-    jobs: Sequence[Job],
-    found: Sequence[answers.Attributes],
-    denied: Sequence[str],
-    done: Finished,
-    shell: Shell,
-    judge: Judge,
-) -> dict[str, Sighting]:
-    """What is said of each job, from what qstat showed and what it denied; `judge` is for these.
-
-    Of a job that is both, or is shown twice, nothing is known: another's attributes, whose lines are text of
-    its user, may look like a job's.
-    """
-    sightings: dict[str, Sighting] = {}
-    unknown = []
-    for job in jobs:
-        shown = answers.matching(job.id, found)
-        is_denied = any(answers.same_job(job.id, other) for other in denied)
-        if len(shown) + is_denied > 1:
-            told = "qstat says different things of this job"
-            sightings[job.id] = Sighting(status=Unknown(reason=told))
-        elif shown:
-            name, owner = shown[0].get("Job_Name"), answers.owner(shown[0])
-            status = status_of(shown[0])
-            sightings[job.id] = Sighting(status=status, name=name, owner=owner or None)
-        elif is_denied:
-            unknown.append(job)
-        else:
-            told = answers.complaint("", done.stderr) or "its answer says nothing of this job"
-            away = "scheduler-away" if done.code in AWAY else None
-            silent = Unknown(reason=f"qstat: {told} (exit {done.code})", cause=away)
-            sightings[job.id] = Sighting(status=silent)
-    if unknown:
-        judged = judge(unknown, shell)
-        sightings.update((job_id, Sighting(status=status)) for job_id, status in judged.items())
-    return sightings
-
-
-def forgotten(jobs: Sequence[Job], shell: Shell) -> dict[str, JobStatus]:
-    """What is to be thought of this user's jobs that the server does not know."""
-    return _asked_otherwise(jobs, shell, ("-u", login_name()), conclude)
-
-
-def forgotten_of_anybody(jobs: Sequence[Job], shell: Shell) -> dict[str, JobStatus]:
-    """The same of anybody's jobs: without their files, the server's second word decides."""
-
-    def conclude(job: Job, second_opinion: str | None) -> JobStatus:
-        denial = f"the server knows no job {job.id} any more"
-        if second_opinion is None:
-            return Unknown(reason=f"{denial}, and nothing else tells what became of it")
-        return Gone(outcome=Outcome.ENDED, evidence=f"{denial}, and {second_opinion}")
-
-    return _asked_otherwise(jobs, shell, (), conclude)
-
-
-def _asked_otherwise(
-    jobs: Sequence[Job],
-    shell: Shell,
-    whose: Sequence[str],
-    conclude: Callable[[Job, str | None], JobStatus],
-) -> dict[str, JobStatus]:
-    """Ask the server in another way, for all at once: `qselect` lists the ids of a user's jobs, or all."""
-    try:
-        done = shell("qselect", *whose, timeout=lookup.TIMEOUT)
-        listed = {answers.number(line.strip()): line.strip() for line in done.stdout.split("\n")}
-        clear = done.code == 0
-    except SchedulerError:
-        listed, clear = {}, False  # Slurm has none
-    statuses: dict[str, JobStatus] = {}
-    for job in jobs:
-        other = listed.get(answers.number(job.id))
-        if other is not None:  # the server has another name by now
-            statuses[job.id] = Unknown(
-                reason=f"qstat knows no job {job.id}, yet qselect lists {other}"
-            )
-        else:
-            statuses[job.id] = conclude(job, "qselect does not list it" if clear else None)
-    return statuses
+    return {**polling.not_ids(jobs), **polling.sort_out(asked, shown, denied, done, shell, judge)}
 
 
 @hookimpl(trylast=True)
@@ -376,7 +269,7 @@ def rps_cancel(job: Job, shell: Shell) -> bool:
     raise SchedulerError(
         f"qdel did not end the job: {told or 'it does not say why'} (exit {done.code})",
         hint,
-        transient=done.code in AWAY or done.code == 224,
+        transient=done.code in polling.AWAY or done.code == 224,
     )
 
 
