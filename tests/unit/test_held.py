@@ -213,8 +213,11 @@ def test_srun_is_ended_once_the_step_has_started_and_its_second_process_before_i
     text += f"echo 77.1 >{tmp_path}/step-id; wait"
     program(tmp_path, monkeypatch, "srun", text)
     assert slurm_steps.rps_start_step(spec(tmp_path), "77", tmp_path / "batch.sh")
-    for name in ("first", "second"):
-        assert start_ticks(int((tmp_path / name).read_text())) is None
+    for name in ("first", "second"):  # KILL has been sent; its effect may take a moment
+        deadline = time.monotonic() + 60
+        while start_ticks(int((tmp_path / name).read_text())) is not None:
+            assert time.monotonic() < deadline, name
+            time.sleep(0.01)
     assert not (tmp_path / "step-ended").exists()
 
 
