@@ -147,6 +147,26 @@ def private(path: Path, text: str) -> None:
     path.write_text(text)
 
 
+class Squeue:
+    """A stand-in for Slurm's squeue in a directory, which says how much time a job has left: what it answers
+    is the test's to say."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(exist_ok=True)
+        self._answer = directory / "answer"
+        self.calls = directory / "calls"
+        self.environment = {"SLURM_JOB_ID": "99", "PATH": f"{directory}:{os.environ['PATH']}"}
+        program = directory / "squeue"
+        program.write_text(f'#!/bin/sh\necho "$@" >>"{self.calls}"\nexec cat "{self._answer}"\n')
+        program.chmod(0o755)
+
+    def answers(self, text: str) -> None:
+        """From now on; nobody reads half of it."""
+        new = self._answer.with_suffix(".new")
+        new.write_text(f"{text}\n")
+        new.replace(self._answer)
+
+
 @contextmanager
 def agent(
     session: Path,

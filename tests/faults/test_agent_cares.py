@@ -24,6 +24,7 @@ from tests.faults.agent_stand import (
     DOMAIN,
     NAME,
     TOKEN,
+    Squeue,
     StandIn,
     agent,
     event,
@@ -81,6 +82,10 @@ class Visitor:
     def say(self, path: str, message: Any) -> None:
         self.do(self.sockets[path].send_json(message))
 
+    def shown(self) -> list[dict[str, Any]]:
+        """The notices that the tabs were told to show, among all that was heard."""
+        return [said["show"] for said in self.heard if isinstance(said, dict) and "show" in said]
+
     def close(self) -> None:
         for client in self.clients:
             self.do(client.close())
@@ -89,50 +94,40 @@ class Visitor:
         self.loop.close()
 
 
-def squeue(directory: Path) -> tuple[dict[str, str], Path, Path]:
-    """A stand-in for squeue: the environment with it, the file that holds its answer, and its calls."""
-    directory.mkdir()
-    answer, calls = directory / "answer", directory / "calls"
-    program = directory / "squeue"
-    program.write_text(f'#!/bin/sh\necho "$@" >>"{calls}"\nexec cat "{answer}"\n')
-    program.chmod(0o755)
-    path = f"{directory}:{os.environ['PATH']}"
-    return {"SLURM_JOB_ID": "99", "PATH": path}, answer, calls
-
-
 def test_a_walltime_that_was_moved_is_kept_to_and_then_its_end_is_in_good_order(
     tmp_path: Path, stand: StandIn
 ) -> None:
-    session = make_session(tmp_path / "session", stand, walltime=12, shutdown_before=60)
-    environment, answer, calls = squeue(tmp_path / "bin")
-    answer.write_text("1:00:00\n")
-    with agent(session, env=environment) as process:
-        until(calls.exists, "the question at the end of the walltime that was asked for")
+    # A tenth of it is the last moment, of which tabs have half to save what is open in them.
+    session = make_session(tmp_path / "session", stand, walltime=30, shutdown_before=60)
+    squeue = Squeue(tmp_path / "bin")
+    squeue.answers("1:00:00")
+    with agent(session, env=squeue.environment) as process:
+        until(squeue.calls.exists, "the question at the end of the walltime that was asked for")
         renewed = stand.count("renew")
         until(lambda: stand.count("renew") >= renewed + 3, "renewals past that")
         assert events(session, "ended") == []
-        assert calls.read_text().splitlines() == ["--noheader --jobs=99 --format=%L"]
+        assert squeue.calls.read_text().splitlines() == ["--noheader --jobs=99 --format=%L"]
         visitor = Visitor(session, stand)
         try:
             visitor.connect("/api/rps/tab")
-            answer.write_text("0:03\n")
+            squeue.answers("0:08")
             process.send_signal(signal.SIGUSR1)
-            assert event(session, "time-left")["left"] in (2, 3)
-            until(lambda: [m for m in visitor.heard if "show" in m], "the warning in the tab")
-            assert visitor.heard[0] == {
-                "show": {"kind": "time", "left": visitor.heard[0]["show"]["left"]}
-            }
-            answer.write_text("0:01\n")
+            assert event(session, "time-left")["left"] in (7, 8)
+            (warning,) = until(visitor.shown, "the warning in the tab")
+            assert warning.keys() == {"kind", "left"}
+            assert warning["kind"] == "time"
+            squeue.answers("0:03")
             end = ended(session)
+            until(lambda: visitor.shown()[-1]["kind"] == "end", "the end in the tab")
         finally:
             visitor.close()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     assert end["cause"] == "time-limit"
     saved = events(session, "saved")[0]
     assert {key: saved[key] for key in ("tabs", "saved", "left")} == {
         "tabs": 1, "saved": 1, "left": ["conflict.ipynb"],
     }  # fmt: skip
-    assert "Not saved: conflict.ipynb" in visitor.heard[-1]["show"]["text"]
+    assert "Not saved: conflict.ipynb" in visitor.shown()[-1]["text"]
     assert stand.calls[-1][0] == "revoke"
     assert_no_secrets_left(session)
 
@@ -142,16 +137,16 @@ def test_a_scheduler_that_does_not_answer_ends_nothing_early(
 ) -> None:
     """What ends the session then is the scheduler's TERM, and it is known what for."""
     session = make_session(tmp_path / "session", stand, walltime=12, shutdown_before=60)
-    environment, _, calls = squeue(tmp_path / "bin")  # without an answer it fails
-    with agent(session, env=environment) as process:
-        until(calls.exists, "the question")
+    squeue = Squeue(tmp_path / "bin")  # without an answer it fails
+    with agent(session, env=squeue.environment) as process:
+        until(squeue.calls.exists, "the question")
         told = "it goes on until it ends it"
         until(lambda: told in (session / "job.log").read_text(), "the word that nothing ends")
         renewed = stand.count("renew")
         until(lambda: stand.count("renew") >= renewed + 6, "renewals past the walltime")
         assert events(session, "ended") == []
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     assert ended(session)["cause"] == "time-limit"
 
 
@@ -166,21 +161,21 @@ def looks(session: Path, process_id: int, seconds: float) -> None:
 def test_work_keeps_a_session_and_an_open_page_does_not(tmp_path: Path, stand: StandIn) -> None:
     """A busy kernel without a browser, a computing process without a terminal, somebody who wants it to
     stay; then nothing but an open page."""
-    session = make_session(tmp_path / "session", stand, idle_timeout=6)
+    session = make_session(tmp_path / "session", stand, idle_timeout=9)
     log = session / "events.jsonl"
     with agent(session, env={"RPS_JOB_ID": "1.local"}) as process:
         kernel = new_kernel(session, stand)
         busy = 'print("up", flush=True)\nimport time\ntime.sleep(1000)'
         assert execute(session, kernel, busy) == "up\n"
-        looks(session, process.pid, 9)
+        looks(session, process.pid, 12)
 
         visitor = Visitor(session, stand)
         try:
             visitor.connect("/api/rps/tab")
             call(session, stand, "POST", f"/api/kernels/{kernel}/interrupt", {})
             announced = event(session, "idle-warning")
-            assert 1 <= announced["left"] <= 2
-            until(lambda: [m for m in visitor.heard if "show" in m], "the announcement in the tab")
+            assert 1 <= announced["left"] <= 3
+            until(visitor.shown, "the announcement in the tab")
             visitor.say("/api/rps/tab", {"stay": True})
             assert event(session, "idle-over")["work"] == "somebody wants it to stay"
             until(lambda: {"withdraw": "idle"} in visitor.heard, "its end in the tab")
@@ -194,14 +189,14 @@ def test_work_keeps_a_session_and_an_open_page_does_not(tmp_path: Path, stand: S
             visitor.say(path, ["stdin", compute + "\r"])
             until(lambda: pid_file.exists() and pid_file.read_text(), "the computing process")
             log.write_text("")
-            looks(session, process.pid, 9)
+            looks(session, process.pid, 12)
 
             os.kill(int(pid_file.read_text()), signal.SIGKILL)
             end = ended(session)
+            until(lambda: visitor.shown()[-1]["kind"] == "end", "the end in the tab")
         finally:
             visitor.close()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     assert end["cause"] == "idle"
     assert [one["event"] for one in events(session)] == ["idle-warning", "saved", "ended"]
-    assert visitor.heard[-1]["show"]["kind"] == "end"
     assert_no_secrets_left(session)

@@ -227,7 +227,7 @@ def test_a_session_from_start_to_term(session: Path, stand: StandIn) -> None:
         until(lambda: stand.count("renew") >= renewed + 2, "renewals after the warning")
         processes = descendants(process.pid)
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
         assert gone(processes)
     end = ended(session)
     assert (end["cause"], end["exit_code"]) == ("signal", 0)
@@ -243,7 +243,7 @@ def test_the_classic_name_starts_notebook(session: Path) -> None:
         event(session, "ready")
         assert event(session, "application")["command"][1] == "notebook"
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     assert_no_secrets_left(session)
 
 
@@ -260,7 +260,7 @@ def test_under_python_3_6(stand: StandIn, tmp_path: Path) -> None:
         event(session, "ready")
         assert event(session, "started")["python"].startswith("3.6.")
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     assert_no_secrets_left(session)
 
 
@@ -279,7 +279,7 @@ def test_no_secret_is_seen_by_others(session: Path, stand: StandIn) -> None:
         call(session, stand, "GET", f"/api/status?token={TOKEN}")
         assert_nothing_says_a_secret(session)
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     assert_nothing_says_a_secret(session)
 
 
@@ -376,7 +376,7 @@ def test_the_users_configuration_cannot_open_the_session(
         connection = json.loads(connection_file(session, new_kernel(session, stand)).read_text())
         assert connection["transport"] == "ipc"
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     assert_no_secrets_left(session)
     assert_nothing_says_a_secret(session)
 
@@ -422,7 +422,7 @@ def test_nobody_else_hears_what_kernels_print(
         assert port in ports
         assert overheard(ports - {port}, 2) == b""
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     assert_no_secrets_left(session)
 
 
@@ -433,7 +433,7 @@ def test_notebook_6(stand: StandIn, tmp_path: Path, notebook_6: str) -> None:
         assert list((session / "run").glob("nbserver-*.json"))
         processes = start_busy_kernel(session, stand, process.pid)
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
         assert gone(processes)
     assert_no_secrets_left(session)
     assert_nothing_says_a_secret(session)
@@ -502,7 +502,7 @@ def test_a_port_that_was_taken(session: Path, stand: StandIn) -> None:
         assert ready["port"] != settings["port"]
         assert len(events(session, "application")) == 2
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 def test_a_range_without_a_free_port(session: Path, stand: StandIn) -> None:
@@ -510,7 +510,7 @@ def test_a_range_without_a_free_port(session: Path, stand: StandIn) -> None:
         port = taken.getsockname()[1]
         session = again(session, stand, port_range=[port, port])
         with agent(session) as process:
-            assert process.wait(30) == 1
+            assert process.wait(60) == 1
     assert "No port is free" in ended(session)["reason"]
     assert cause(session) == "port-taken"
     assert stand.calls[-1][0] == "revoke"
@@ -520,7 +520,7 @@ def test_a_range_without_a_free_port(session: Path, stand: StandIn) -> None:
 def test_no_jupyter(session: Path, stand: StandIn) -> None:
     session = again(session, stand, jupyter="no-such-jupyter")
     with agent(session) as process:
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
     end = ended(session)
     assert end["cause"] == "start-failed"
     assert "no-such-jupyter" in end["reason"]
@@ -532,7 +532,7 @@ def test_no_jupyter(session: Path, stand: StandIn) -> None:
 def test_no_directory(session: Path, stand: StandIn) -> None:
     session = again(session, stand, directory="/no/such/directory")
     with agent(session) as process:
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
     assert "/no/such/directory" in ended(session)["reason"]
     assert cause(session) == "no-directory"
 
@@ -546,13 +546,13 @@ def test_a_directory_whose_name_is_no_text(session: Path, stand: StandIn, tmp_pa
         contents = call(session, stand, "GET", "/api/contents")["content"]
         assert [entry["name"] for entry in contents] == ["song.txt"]
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 def test_a_port_range_that_is_none(session: Path, stand: StandIn) -> None:
     session = again(session, stand, port_range=[40000, 20000])
     with agent(session) as process:
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
     end = ended(session)
     assert end["cause"] == "start-failed"
     assert "[40000, 20000]" in end["reason"]
@@ -563,7 +563,7 @@ def test_a_port_range_that_is_none(session: Path, stand: StandIn) -> None:
 def test_a_reason_is_what_the_service_takes(session: Path, stand: StandIn) -> None:
     session = again(session, stand, directory="/no/" + "long/" * 60 + "\n\udcff")
     with agent(session) as process:
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
     name, body = stand.calls[-1]
     assert name == "revoke"
     assert len(body["reason"]) <= 256
@@ -580,7 +580,7 @@ def test_a_service_that_dislikes_the_reason_ends_the_session(session: Path, stan
     stand.answers["revoke"] = answer
     session = again(session, stand, jupyter="no-such-jupyter")
     with agent(session) as process:
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
     assert stand.calls[-1] == ("revoke", {})
 
 
@@ -591,7 +591,7 @@ def test_a_session_that_is_over_is_not_ended_again(
     stand.answers["revoke"] = lambda _: (410, {"error": code, "message": ""})
     session = again(session, stand, jupyter="no-such-jupyter")
     with agent(session) as process:
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
     assert stand.count("revoke") == 1
 
 
@@ -601,7 +601,7 @@ def test_a_jupyter_that_dies_says_why(session: Path, stand: StandIn, tmp_path: P
     jupyter.chmod(0o755)
     session = again(session, stand, jupyter=str(jupyter))
     with agent(session) as process:
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
     end = ended(session)
     assert (end["cause"], end["exit_code"]) == ("start-failed", 7)
     assert end["log"] == "this environment is broken [secret]"
@@ -616,7 +616,7 @@ def test_a_jupyter_that_never_answers(session: Path, stand: StandIn, tmp_path: P
     jupyter.chmod(0o755)
     session = again(session, stand, jupyter=str(jupyter), start_timeout=1)
     with agent(session) as process:
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
     assert ended(session)["cause"] == "timeout"
     assert cause(session) == "jupyter-silent"
     assert_no_secrets_left(session)
@@ -633,7 +633,7 @@ def test_the_service_is_away_at_the_start(session: Path, stand: StandIn) -> None
         stand.start()
         event(session, "ready")
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     assert len(events(session, "service-away")) == len(events(session, "service-back")) == 1
 
 
@@ -643,7 +643,7 @@ def test_term_ends_the_wait_for_the_service(session: Path, stand: StandIn) -> No
         event(session, "started")
         until(lambda: stand.count("certificate"), "the call")
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(25) == 0  # before the call comes back
     assert ended(session)["cause"] == "signal"
 
 
@@ -660,7 +660,7 @@ def test_the_service_is_away_in_the_middle(session: Path, stand: StandIn) -> Non
         event(session, "service-back")
         assert call(session, stand, "GET", "/api/status")["kernels"] == 0
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     assert len(events(session, "service-away")) == len(events(session, "service-back")) == 1
 
 
@@ -670,7 +670,7 @@ def test_a_revoked_session_ends(session: Path, stand: StandIn, status: int, code
         event(session, "ready")
         processes = descendants(process.pid)
         stand.answers["renew"] = lambda _: (status, {"error": code, "message": "it is over"})
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
         assert gone(processes)
     end = ended(session)
     assert end["cause"] == "revoked"
@@ -719,7 +719,7 @@ def test_the_service_hangs_at_the_end(session: Path, stand: StandIn) -> None:
         processes = descendants(process.pid)
         stand.answers["revoke"] = hang
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(25) == 0  # before the call comes back
         assert gone(processes)
     assert_no_secrets_left(session)
 
@@ -735,7 +735,7 @@ def test_a_busy_kernel_that_ignores_everything_is_gone(session: Path, stand: Sta
         assert len(processes) >= 4
         assert len(sessions) >= 3  # the kernel's own, and those of its children
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
         assert gone(processes)
     assert_no_secrets_left(session)
 
@@ -749,7 +749,7 @@ def test_a_second_term_waits_for_nothing(session: Path, stand: StandIn) -> None:
         until(lambda: stand.count("revoke"), "the first call of the end")
         time.sleep(0.6)  # two at once count as one
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(25) == 0
         assert gone(processes)
     assert_no_secrets_left(session)
 
@@ -760,7 +760,7 @@ def test_a_session_whose_directory_was_removed_ends(session: Path, stand: StandI
         sockets = Path(event(session, "application")["sockets"])
         processes = descendants(process.pid)
         shutil.rmtree(session)
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
         assert gone(processes)
     assert stand.calls[-1][0] == "revoke"
     assert "directory is gone" in stand.calls[-1][1]["reason"]
@@ -772,7 +772,7 @@ def test_a_killed_application_ends_the_session(session: Path, stand: StandIn) ->
         event(session, "ready")
         processes = start_busy_kernel(session, stand, process.pid)
         os.kill(event(session, "application")["pid"], signal.SIGKILL)
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
         assert gone(processes)
     end = ended(session)
     assert (end["cause"], end["exit_code"]) == ("application-exit", -9)
@@ -787,7 +787,7 @@ def test_shutting_down_from_the_browser_is_a_good_end(session: Path, stand: Stan
         event(session, "ready")
         with contextlib.suppress(AssertionError, json.JSONDecodeError, OSError):
             call(session, stand, "POST", "/api/shutdown")  # it may end before it has answered
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     end = ended(session)
     assert (end["cause"], end["exit_code"]) == ("application-exit", 0)
     assert cause(session) == "closed"
@@ -858,9 +858,11 @@ def test_a_job_is_cancelled(session: Path, stand: StandIn, submitted: Callable[.
 def test_a_job_whose_walltime_is_over(
     session: Path, stand: StandIn, submitted: Callable[..., Job]
 ) -> None:
-    job = submitted(walltime=8)  # Jupyter takes some of it to start
-    event(session, "ready")
+    job = submitted(walltime=10)
+    # No more is waited for: on a busy machine Jupyter may take longer than that until it is ready.
+    event(session, "application")
     processes = job_tree(job)
+    assert len(processes) >= 3
     assert over(job).outcome is Outcome.TIMEOUT
     until(lambda: gone(processes), "the end of all of its processes")
     assert stand.calls[-1][0] == "revoke"
