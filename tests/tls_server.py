@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rps_proxy.authority import Authority
+from tests.faults.service_stand import free_port
 
 
 class TlsServer:
@@ -23,7 +24,7 @@ class TlsServer:
         self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._context.load_cert_chain(pem)
         self._server: ThreadingHTTPServer | None = None
-        self.port = 0
+        self.port = free_port()  # to come back to
         self.start()
 
     def handler(self) -> type[BaseHTTPRequestHandler]:
@@ -45,7 +46,6 @@ class TlsServer:
                 pass  # a client that does not like our certificate, or was killed in the middle of a call
 
         self._server = Server(("127.0.0.1", self.port), self.handler())
-        self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:

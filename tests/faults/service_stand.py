@@ -33,7 +33,7 @@ _COMMAND = [sys.executable, "-c", "from rps_proxy.cli import proxy; proxy()"]
 _CHUNK = b"0123456789abcdef" * 4096
 
 
-def until(holds: Callable[[], bool], what: str, seconds: float = 20) -> None:
+def until(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
     """Wait for something that takes its time, and fail if it does not come."""
     deadline = time.monotonic() + seconds
     while not holds():
@@ -118,7 +118,7 @@ class Service:
         """Tell it to stop; its exit code."""
         assert self.process
         self.process.terminate()
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def log(self) -> str:
         path = self.directory / "log"
@@ -252,7 +252,8 @@ def running_service(directory: Path, **settings: object) -> Iterator[Service]:
 class Notebook:
     """A server behind the proxy: tells what it was asked, streams, takes uploads, echoes websockets.
 
-    Without a certificate it speaks plain HTTP, as those of the old dialect.
+    Without a certificate it speaks plain HTTP, as those of the old dialect. Its port is one that another may
+    be given once it has ended.
     """
 
     def __init__(
@@ -268,7 +269,7 @@ class Notebook:
             file = directory / f"notebook-{os.urandom(4).hex()}.pem"
             file.write_text(certificate["key"] + certificate["certificate"])
             context.load_cert_chain(file)
-        self.server = _Server((address, port), _Handler)
+        self.server = _Server((address, port or free_port()), _Handler)
         self.server.notebook = self
         self.server.context = context
         self.port = self.server.server_address[1]

@@ -29,14 +29,14 @@ from tests.faults.agent_stand import (
     session_directory,
     until,
 )
+from tests.faults.service_stand import free_port
 
 
 class RealService:
     """`rps proxy serve` on loopback, that can be killed and started again where it was."""
 
     def __init__(self, directory: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self.directory = directory
         self.ca_file = directory / "ca" / "ca.pem"
         self.client = Service(f"manage.{DOMAIN}", self.port, "127.0.0.1", str(self.ca_file))

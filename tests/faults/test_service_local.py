@@ -22,7 +22,7 @@ from rps_core.record import Record
 from rps_proxy import local
 from rps_proxy.files import write_private
 from rps_proxy.local import Endpoint, Running, find_or_start
-from tests.faults.service_stand import Service, Session, until
+from tests.faults.service_stand import Service, Session, free_port, until
 
 STARTER = "from rps_proxy.local import find_or_start; print(find_or_start().port)"
 
@@ -80,7 +80,7 @@ def configure(tmp_path: Path, **settings: object) -> None:
     """The user's own proxy.yaml. The port is any: the usual one may be in use on this machine."""
     file = Path(os.environ["XDG_CONFIG_HOME"]) / "rps" / "proxy.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"listen": {"port": 0}, **settings}))
+    file.write_text(json.dumps({"listen": {"port": free_port()}, **settings}))
 
 
 def running(directory: Path) -> Running:
