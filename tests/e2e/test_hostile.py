@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import ssl
 import threading
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rps_proxy.authority import Authority
+from tests.e2e.power import cut_off
 from tests.e2e.visitor import Visitor
 
 BAIT = "you reached the wrong server"
@@ -38,6 +37,7 @@ def test_whoever_takes_over_the_port_is_never_reached_under_the_name(
     installed: Any,
     start: Callable[..., dict[str, Any]],
     visit: Callable[[str], Visitor],
+    wait_for: Callable[..., None],
     tmp_path: Path,
 ) -> None:
     found = start()
@@ -46,10 +46,7 @@ def test_whoever_takes_over_the_port_is_never_reached_under_the_name(
     directory = Path(installed.user.home) / ".local/state/rps/sessions" / found["name"]
     events = [json.loads(line) for line in (directory / "events.jsonl").read_text().splitlines()]
     port = next(event["port"] for event in events if event["event"] == "ready")
-    pids = [int(found["job_id"].partition(".")[0])]
-    pids += [event["pid"] for event in events if "pid" in event]
-    for pid in pids:  # the supervisor first: nobody is left to revoke anything
-        os.kill(pid, signal.SIGKILL)
+    cut_off(installed.user.home, found, wait_for)  # nobody is left to revoke anything
 
     host = found["url"].partition("://")[2].partition(":")[0]
     # The best that a stranger can have: a certificate for this very name, from a CA of their own.

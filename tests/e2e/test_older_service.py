@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.e2e.power import cut_off
 from tests.e2e.visitor import Visitor
 from tests.older_service import OlderService, older_service
 
@@ -105,7 +104,7 @@ def test_from_its_url_to_a_cell_to_its_end(
 
 
 def test_waited_for_it_is_ready_when_it_is_reachable(
-    rps: Rps, older: OlderService, ca: Path, installed: Any
+    rps: Rps, older: OlderService, ca: Path, installed: Any, wait_for: Callable[..., None]
 ) -> None:
     older.cron_runs_by_itself = True
     began = rps("start", "--wait", "--json", "--set", "proxy.protocol=satellite")
@@ -113,11 +112,7 @@ def test_waited_for_it_is_ready_when_it_is_reachable(
     assert found["state"] == "ready"
     assert older.others == []
     assert Visitor(found["url"], ca).get("/api/status")[0] == 200
-    events = installed.user.home / ".local/state/rps/sessions" / found["name"] / "events.jsonl"
-    pids = [int(found["job_id"].partition(".")[0])]
-    pids += [e["pid"] for e in map(json.loads, events.read_text().splitlines()) if "pid" in e]
-    for pid in pids:  # the job dies without a word: the launcher does what the agent could not
-        os.kill(pid, signal.SIGKILL)
+    cut_off(installed.user.home, found, wait_for)  # the launcher does what the agent could not
     listed = json.loads(rps("list", "--json").stdout)
     assert [one["state"] for one in listed] in (["ended"], ["failed"])
     assert older.names == {}
