@@ -12,6 +12,8 @@ from typing import Any
 
 from selenium.webdriver import ChromeOptions, Remote
 
+from tests.faults.service_stand import free_port
+
 
 def trust(user: Any, home: Path, ca_file: str, need: Callable[[str], str]) -> None:
     """Have the user's Chromium trust that CA, with certutil, as the README says."""
@@ -34,8 +36,7 @@ def chromium(
     """A Chromium of the user's with a fresh profile. `page_load`: whether commands wait for pages that
     load (normal) or not (none)."""
     program, driver = need("chromium"), need("chromedriver")
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port = reserved.getsockname()[1]
+    port = free_port()
     profile = home / "chromium-profile"
     log = (home / "chromedriver.log").open("w")
     environment = {"HOME": str(home)}
@@ -51,7 +52,7 @@ def chromium(
     ):  # fmt: skip
         options.add_argument(flag)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
@@ -66,6 +67,6 @@ def chromium(
             remote.quit()
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
         log.close()
         shutil.rmtree(profile, ignore_errors=True)

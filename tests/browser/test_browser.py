@@ -22,6 +22,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.browser.chromium import chromium, trust
+from tests.faults.agent_stand import Squeue
 
 ARTEFACTS = Path(__file__).resolve().parent.parent.parent / "artefacts"
 
@@ -48,11 +49,14 @@ def body(browser: Remote) -> str:
 
 
 def test_from_the_waiting_page_to_a_cell_that_ran(installed: Any, browser: Remote) -> None:
-    # A slow start, as of a job that queues: the page must be there before the notebook is.
+    # A slow start, as of a job that queues: the page is there before the notebook is.
     slow = installed.user.make(Path(installed.user.home) / "slow")
     real = next(installed.directory.glob(".venv/bin/jupyter"))
+    seen = slow / "seen"
     for name in ("jupyter", "jupyter-lab"):
-        (slow / name).write_text(f'#!/bin/sh\nsleep 6\nexec {real} "$@"\n')
+        (slow / name).write_text(
+            f'#!/bin/sh\nuntil [ -e {seen} ]; do sleep 0.2; done\nexec {real} "$@"\n'
+        )
         (slow / name).chmod(0o755)
     started = installed.rps(
         "start", "--no-wait", "--json", "--set", f"notebook.jupyter={slow}/jupyter"
@@ -64,6 +68,7 @@ def test_from_the_waiting_page_to_a_cell_that_ran(installed: Any, browser: Remot
     assert "notebook" in body(browser).lower()
     assert found["url"].partition("token=")[2] not in body(browser)
     picture(browser, "waiting")
+    seen.touch()
 
     # By itself: nobody reloads.
     wait = WebDriverWait(
@@ -79,14 +84,7 @@ def test_from_the_waiting_page_to_a_cell_that_ran(installed: Any, browser: Remot
     wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, card))[0].click()
     idle = ".jp-Notebook-ExecutionIndicator[data-status=idle]"
     wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, idle))
-    editor = ".jp-Notebook .jp-CodeCell .cm-content"
-    wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, editor))[0].click()
-    # On a slow machine JupyterLab moves the focus after it has drawn: what is typed before is lost.
-    focused = ".jp-Notebook .jp-CodeCell .cm-focused"
-    wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, focused))
-    code = "import os; print(os.getuid(), 6 * 7)"
-    ActionChains(browser).send_keys(code).perform()
-    wait.until(lambda b: code in b.find_elements(By.CSS_SELECTOR, focused)[0].text)
+    type_into_the_first_cell(browser, wait, "import os; print(os.getuid(), 6 * 7)")
     ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.ENTER).key_up(Keys.SHIFT).perform()
     output = wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, ".jp-OutputArea-output pre"))
     assert output[0].text == f"{installed.user.uid} 42"
@@ -100,19 +98,23 @@ def test_from_the_waiting_page_to_a_cell_that_ran(installed: Any, browser: Remot
 
 
 def type_into_the_first_cell(browser: Remote, wait: WebDriverWait[Any], text: str) -> None:
+    """What is there before is replaced. On a slow machine JupyterLab moves the focus after it has drawn, and
+    what is typed before is lost, or half of it: then it is typed again."""
     editor = ".jp-Notebook .jp-CodeCell .cm-content"
+    focused = ".jp-Notebook .jp-CodeCell .cm-focused"
 
-    def click(_: object) -> bool:
-        found = browser.find_elements(By.CSS_SELECTOR, editor)
+    def typed(_: object) -> bool:
         try:
-            found[0].click() if found else None
-        except WebDriverException:  # not on the screen yet
+            browser.find_element(By.CSS_SELECTOR, editor).click()
+            if not browser.find_elements(By.CSS_SELECTOR, focused):
+                return False
+            keys = ActionChains(browser).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL)
+            keys.send_keys(text).perform()
+            return browser.find_element(By.CSS_SELECTOR, editor).text.strip() == text
+        except WebDriverException:  # not on the screen yet, or drawn anew
             return False
-        return bool(found)
 
-    wait.until(click)
-    ActionChains(browser).send_keys(text).perform()
-    wait.until(lambda b: text in b.find_element(By.CSS_SELECTOR, editor).text)
+    wait.until(typed)
 
 
 def toasts(browser: Remote) -> str:
@@ -121,7 +123,7 @@ def toasts(browser: Remote) -> str:
 
 def test_the_last_minutes_in_jupyterlab_and_in_notebook(installed: Any, browser: Remote) -> None:
     """Both tabs are told how long the session lives, and what is unsaved in them is in its files when the
-    walltime is over; one of them is in the background then."""
+    walltime is over; one of them is in the background then. When that is, the test says in Slurm's place."""
     home = Path(installed.user.home)
     notebook = {
         "cells": [{"cell_type": "code", "id": "a", "metadata": {}, "outputs": [], "source": "",
@@ -133,7 +135,16 @@ def test_the_last_minutes_in_jupyterlab_and_in_notebook(installed: Any, browser:
     for name in ("First.ipynb", "Second.ipynb"):
         (directory / name).write_text(json.dumps(notebook))
         os.chown(directory / name, installed.user.uid, installed.user.gid)
-    started = installed.rps("start", "--wait", "--json", "-t", "0:01:10", "-d", str(directory))
+    squeue = Squeue(installed.user.make(home / "scheduler"))
+    prologue = home / "scheduler" / "prologue.sh"
+    prologue.write_text(
+        f"export PATH={prologue.parent}:{installed.directory}/.venv/bin:$PATH SLURM_JOB_ID=99\n"
+        "unset RPS_JOB_ID\n"
+    )
+    started = installed.rps(
+        "start", "--wait", "--json", "-t", "10", "-d", str(directory), "--prologue", str(prologue),
+        "--set", "notebook.shutdown_before=20",
+    )  # fmt: skip
     found = json.loads(started.stdout)
     state = home / ".local/state/rps/sessions" / found["name"] / "events.jsonl"
 
@@ -151,6 +162,7 @@ def test_the_last_minutes_in_jupyterlab_and_in_notebook(installed: Any, browser:
     browser.switch_to.new_window("tab")
     browser.get(f"{base}notebooks/Second.ipynb")
     type_into_the_first_cell(browser, wait, "in_notebook = 2")
+    squeue.answers("0:40")
     os.kill(event("started")["pid"], signal.SIGUSR1)
     for tab, name in ((browser.current_window_handle, "notebook"), (lab, "jupyterlab")):
         browser.switch_to.window(tab)
@@ -159,6 +171,7 @@ def test_the_last_minutes_in_jupyterlab_and_in_notebook(installed: Any, browser:
     assert "in_lab" not in (directory / "First.ipynb").read_text()
     assert "in_notebook" not in (directory / "Second.ipynb").read_text()
 
+    squeue.answers("0:19")
     wait.until(lambda b: event("ended"))
     picture(browser, "time-limit")
     assert event("ended")["cause"] == "time-limit"

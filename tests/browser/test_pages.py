@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium.common.exceptions import JavascriptException, StaleElementReferenceException
 from selenium.webdriver import Remote
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
@@ -84,9 +85,16 @@ def say(service: Service, session: Session, **report: Any) -> None:
 
 def shows(browser: Remote, phase: str) -> None:
     """Wait until the page says so, by itself."""
-    WebDriverWait(browser, 20, poll_frequency=0.1).until(
-        lambda b: b.execute_script("return document.documentElement.dataset.state") == phase
+    until(
+        browser,
+        lambda b: b.execute_script("return document.documentElement.dataset.state") == phase,
     )
+
+
+def until(browser: Remote, holds: Callable[[Remote], object]) -> None:
+    """Wait; a page that is just being replaced by another may have no element yet, or none any more."""
+    errors = (JavascriptException, StaleElementReferenceException)
+    WebDriverWait(browser, 60, 0.1, ignored_exceptions=errors).until(holds)
 
 
 def asks_its_own_host_alone_and_without_the_token(browser: Remote, session: Session) -> bool:
@@ -154,7 +162,7 @@ def test_from_issue_to_notebook_without_a_reload_by_hand(
         assert browser.execute_script("return window.loadedOnce") is True
         assert asks_its_own_host_alone_and_without_the_token(browser, session)
         assert service.redeem(session, notebook.port)[0] == 200
-        WebDriverWait(browser, 20, poll_frequency=0.1).until(lambda _: notebook.requests)
+        until(browser, lambda _: notebook.requests)
         # The very address, its token included, and only there.
         assert notebook.requests[0] == f"GET /lab{TOKEN} HTTP/1.1"
         assert browser.current_url == f"https://{session.host}/lab{TOKEN}"
@@ -172,7 +180,7 @@ def test_through_an_engine_too(engine: Stand, browser: Remote, tmp_path: Path) -
         shows(browser, "starting")
         assert browser.execute_script("return window.loadedOnce") is True
         assert engine.redeem(session, notebook.port)[0] == 200
-        WebDriverWait(browser, 20, poll_frequency=0.1).until(lambda _: notebook.requests)
+        until(browser, lambda _: notebook.requests)
         assert notebook.requests[0] == f"GET /lab{TOKEN} HTTP/1.1"
         assert browser.current_url == f"https://{session.host}/lab{TOKEN}"
     browser.get(f"https://{session.host}/{TOKEN}")  # the notebook is away, its route is not
@@ -224,11 +232,10 @@ def test_without_javascript_the_page_says_the_same(service: Service, browser: Re
     emulate(browser, "Emulation.setScriptExecutionDisabled", value=True)
     try:
         browser.get(f"https://{session.host}/{TOKEN}")
-        assert f"Why your job waits: {REASON}." in text(browser)
-        assert "in about 90 minutes" in text(browser)
+        until(browser, lambda b: f"Why your job waits: {REASON}." in text(b))
+        until(browser, lambda b: "in about 90 minutes" in text(b))
         say(service, session, state="running")
-        wait = WebDriverWait(browser, 20, poll_frequency=0.2)
-        wait.until(lambda b: "Your notebook is starting" in b.title)
+        until(browser, lambda b: "Your notebook is starting" in b.title)
     finally:
         emulate(browser, "Emulation.setScriptExecutionDisabled", value=False)
 
