@@ -30,6 +30,7 @@ from tests.faults.spawner import Spawned, Spawner
 
 DOMAIN = "rps.localhost"
 _COMMAND = [sys.executable, "-c", "from rps_proxy.cli import proxy; proxy()"]
+FIRST_WORD = 10  # seconds, which pass in vain where nothing is to be answered
 _CHUNK = b"0123456789abcdef" * 4096
 
 
@@ -144,14 +145,16 @@ class Service:
             raise
 
     def send(self, host: str, request: bytes, patience: float = 3) -> bytes:
-        """Send these very bytes; all that comes back until the service closes, or is silent so long."""
+        """Send these very bytes; all that comes back until the service closes, or is silent so long; its
+        first word may take longer."""
         with self.connect(host) as connection:
-            connection.settimeout(patience)
+            connection.settimeout(FIRST_WORD)
             connection.sendall(request)
             answer = b""
             try:
                 while part := connection.recv(65536):
                     answer += part
+                    connection.settimeout(patience)
             except TimeoutError:
                 pass
             return answer
