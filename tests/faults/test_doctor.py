@@ -193,15 +193,17 @@ def test_the_older_service_is_recognised(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("ahead", "verdict", "told"),
-    [(-600, Verdict.FAIL, "600 s ahead of"), (600, Verdict.FAIL, "600 s behind"),
-     (30, Verdict.WARN, "s behind")],
+    [(-600, Verdict.FAIL, r"(59|60)\d s ahead of"), (600, Verdict.FAIL, r"(59|60)\d s behind"),
+     (30, Verdict.WARN, r"\d s behind")],
 )  # fmt: skip
 def test_the_clocks_differ(
     serving: Callable[..., FakeService], ahead: float, verdict: Verdict, told: str
 ) -> None:
     server = serving()
     server.ahead = ahead
-    only(examined(server)[1], verdict, told, "chrony")
+    found = only(examined(server)[1], verdict, "chrony")
+    # A header has whole seconds, and its way takes some time.
+    assert re.search(told, found.text), found
 
 
 # The scheduler
