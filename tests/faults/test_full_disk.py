@@ -22,7 +22,7 @@ from tests.faults.fake_clock import Clock
 from tests.faults.namespaces import own_mounts, small_disk
 from tests.faults.service_stand import DOMAIN, Service, running_service, until
 from tests.faults.strike import struck
-from tests.faults.test_service_restart import refusal
+from tests.faults.test_service_restart import refusal, renewed_and_reached
 
 
 @pytest.fixture(autouse=True)
@@ -117,12 +117,15 @@ def test_a_session_comes_back_on_a_full_disk(tmp_path: Path) -> None:
         until(lambda: lapsed(session.name), "its lease runs out")
         with full(disk):
             until(lambda: refused(service, "sessions", body={}), "it is full")
-            assert service.renew(session) == 200
-            assert service.request(session.host, "GET", "/").status == 200
+            until(lambda: renewed_and_reached(service, session), "it is back")
             assert service.renew(session) == 200
             assert lapsed(session.name)
-        assert service.renew(session) == 200
-        assert not lapsed(session.name)
+
+        def noted() -> bool:
+            assert service.renew(session) == 200
+            return not lapsed(session.name)
+
+        until(noted, "the registry is told")
         assert '"event": "back"' in service.log()
 
 
