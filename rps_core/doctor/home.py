@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rps_core import paths
@@ -14,6 +15,7 @@ from rps_core.errors import SchedulerError, UsageError
 
 _LITTLE_SPACE = 64 << 20  # bytes; Jupyter's own files and a notebook
 _LITTLE_INODES = 1000
+_NEARLY = 0.95  # of a quota
 _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 _ON_A_DISK = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "overlay"})
 
@@ -53,16 +55,37 @@ def home(case: Case) -> Iterator[Finding]:
 
 
 def _quota(case: Case) -> Iterator[Finding]:
-    """What `quota` complains of, where there is one: it exits with another code than 0 then."""
+    """How the user stands with the quotas of local file systems and NFS, where there is a `quota` to ask.
+    Beyond the soft limit one may write until the time of grace is over, beyond the hard one not at all."""
     try:
-        done = case.shell("quota", "-Q", "-w")
-    except SchedulerError:  # not every file system has it; what can be written is tried below
+        # -Q: no word of servers that do not answer; -w: one line each; -p: the end of grace in Unix seconds.
+        done = case.shell("quota", "-Q", "-w", "-p")
+    except SchedulerError:  # not every system has it; what can be written is tried below
         return
-    if done.code != 0 and done.stdout.strip():
-        lines = [" ".join(line.split()) for line in done.stdout.splitlines() if "*" in line]
-        yield failed(
-            f"over quota: {'; '.join(lines) or 'see `quota`'}", "Remove some files of yours."
-        )
+    for line in done.stdout.splitlines():
+        place, *columns = line.split()[:9] or [""]
+        numbers = [column.removesuffix("*") for column in columns]
+        if len(numbers) == 8 and all(number.isdecimal() for number in numbers):
+            blocks, inodes = (list(map(int, part)) for part in (numbers[:4], numbers[4:]))
+            yield from _standing(place, blocks, lambda number: _size(number << 10))
+            yield from _standing(place, inodes, "{} files".format)
+
+
+def _standing(place: str, numbers: list[int], told: Callable[[int], str]) -> Iterator[Finding]:
+    """What is used, the soft and the hard limit (0: none), and when grace ends (0: there is none yet)."""
+    used, soft, hard, grace = numbers
+    most = soft or hard
+    if not most or used < most * _NEARLY:
+        return
+    text = f"of your quota on {place}, {told(used)} of {told(most)} are used"
+    hint = "Remove some files of yours, or ask the cluster's support for more room."
+    if (hard and used >= hard) or (grace and grace <= time.time()):
+        yield failed(f"{text}: nothing more can be written there", hint)
+    elif grace:
+        until = time.strftime("%Y-%m-%d %H:%M", time.localtime(grace))
+        yield warned(f"{text}: from {until} on nothing can be written there", hint)
+    else:
+        yield warned(text, hint)
 
 
 def state(case: Case) -> Iterator[Finding]:

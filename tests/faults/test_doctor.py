@@ -327,6 +327,37 @@ def test_a_home_that_others_can_write(tmp_path: Path) -> None:
     only(list(home.home(case_of())), Verdict.WARN, "the group", "chmod g-w")
 
 
+QUOTAS = """\
+Disk quotas for user alice (uid 47101):
+     Filesystem  blocks   quota   limit   grace   files   quota   limit   grace
+{}
+"""
+PAST, AHEAD = 1, 4102444800  # 2100, in Unix seconds
+
+
+@pytest.mark.parametrize(
+    ("line", "verdict", "told"),
+    [(f"nfs:/home 10485760* 10000000 10485760 {AHEAD} 17 0 0 0", Verdict.FAIL,
+      "on nfs:/home, 10.0 GB of 9.5 GB are used: nothing more can be written"),
+     (f"nfs:/home 10100000* 10000000 10485760 {PAST} 17 0 0 0", Verdict.FAIL, "nothing more"),
+     (f"nfs:/home 10100000* 10000000 10485760 {AHEAD} 17 0 0 0", Verdict.WARN, "from 2100-01-01"),
+     ("/dev/sda1 9600 0 10000 0 17 0 0 0", Verdict.WARN, "9.4 MB of 9.8 MB"),
+     ("/dev/sda1 4 0 0 0 1000 900 1000 0", Verdict.FAIL, "1000 files of 900 files")],
+)  # fmt: skip
+def test_a_quota_that_is_used_up(
+    programs: Callable[..., None], line: str, verdict: Verdict, told: str
+) -> None:
+    """As Linux's `quota` prints it (no file system here has quotas): it then ends with 1."""
+    programs("quota", f"[ \"$*\" = '-Q -w -p' ] && cat <<'E'\n{QUOTAS.format(line)}E\nexit 1")
+    only(list(home.home(case_of())), verdict, told, "Remove some files")
+
+
+@pytest.mark.parametrize("answer", ["none", "9000 10000 10000 0 17 0 0 0", "no * 1 2 3 4 5 6 7 8"])
+def test_a_quota_with_room_is_no_news(programs: Callable[..., None], answer: str) -> None:
+    programs("quota", f"cat <<'E'\n{QUOTAS.format(f'/dev/sda1 {answer}')}E")
+    assert [one.verdict for one in home.home(case_of())] == [Verdict.PASS]
+
+
 def test_directories_that_others_can_enter_are_closed_with_fix() -> None:
     case = case_of()
     case.store.probe()
