@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+import zxingcpp
 
 from rps_core import opening, paths
 from rps_core.record import Secrets
@@ -112,6 +113,19 @@ def test_a_locale_without_its_blocks_is_told(monkeypatch: pytest.MonkeyPatch) ->
     told = stream.buffer.getvalue().decode()
     assert "cannot be drawn with the characters of this locale (iso8859-1)" in told
     assert "u2588" not in told
+
+
+def test_a_reader_of_codes_reads_the_url(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is printed, drawn as a picture in which a module has four pixels a side."""
+    opening.print_code(URL)
+    *printed, note = capsys.readouterr().err.splitlines()
+    assert "dark letters" in note
+    rows = []
+    for line in printed:
+        for dark in ("█▀", "█▄"):
+            rows += 4 * [b"".join((b"\0" if half in dark else b"\xff") * 4 for half in line)]
+    picture = memoryview(b"".join(rows)).cast("B", (len(rows), len(rows[0])))
+    assert [code.text for code in zxingcpp.read_barcodes(picture)] == [URL]
 
 
 def test_a_terminal_that_is_too_narrow_for_the_code_is_told_how_wide_it_must_be(
