@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -182,6 +183,38 @@ def test_the_api_hears_the_callers_address(stand: Stand) -> None:
         assert stand.request(session.host, "GET", "/").status == 502
         assert not notebook.requests
         assert '"address": "127.0.0.9"' in stand.log()
+
+
+CLUSTER = "127.0.0.1"
+OUTSIDE = "127.0.0.9"
+
+
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_the_api_is_not_for_outside_nor_for_session_hosts(
+    kind: str, tmp_path: Path, need: Callable[[str], str]
+) -> None:
+    """Whatever the caller says of itself; and a session's host has its notebook at the API's paths."""
+    networks: dict[str, Any] = {"networks.issue": f"[{CLUSTER}]", "networks.redeem": f"[{CLUSTER}]"}
+    said = ("X-Rps-Caller", "X_Rps_Caller", "X-Forwarded-For", "X-Real-IP", "Forwarded")
+    calls = [("POST", "/api/v1/sessions"), ("GET", "/api/v1/health"), ("GET", "/getlink.cgi")]
+    with (
+        running(tmp_path, kind, need, **networks) as stand,
+        stand.notebook() as (session, notebook),
+    ):
+        manage = f"manage.{DOMAIN}:{stand.port}"
+        for method, path in calls:
+            for name in (None, *said):
+                forged = {"Connection": f"close, {name}", name: CLUSTER} if name else {}
+                answer = stand.request(manage, method, path, b"{}", forged, OUTSIDE)
+                if path.endswith(".cgi"):
+                    assert b"not in range" in answer.body, (name, answer.body)
+                else:
+                    assert (answer.status, answer.json()["error"]) == (403, "outside-networks"), (
+                        name
+                    )
+        for method, path in calls:  # from within, at the session's own host
+            assert stand.request(session.host, method, path).json()["line"].startswith(method)
+        assert notebook.requests == [f"{method} {path} HTTP/1.1" for method, path in calls]
 
 
 def test_fields_of_one_connection_go_no_further(carried: Carried) -> None:

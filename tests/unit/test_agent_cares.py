@@ -307,6 +307,22 @@ def test_gpus_of_the_job(
         assert stand.asked[0][1] == f"--id={gpus}"
 
 
+def test_a_gpu_that_computes_keeps_a_session(
+    clock: Clock, idle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No kernel, no process and no page of it need be at work."""
+    stand, watch = idle()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    stand.answer = "87\n"
+    pass_time(clock, watch, 2000)
+    assert stand.events == []
+    stand.answer = "0\n"
+    with pytest.raises(End, match="no GPU") as caught:
+        pass_time(clock, watch, 2000)
+    assert caught.value.cause == "idle"
+    assert [name for name, _ in stand.events] == ["idle-warning"]
+
+
 def test_a_process_that_computes_and_one_that_sleeps() -> None:
     watch = idle_care_of(StandIn())
     burn = "import time\nwhile time.process_time() < 0.5: pass\nprint('done', flush=True)\ninput()"
