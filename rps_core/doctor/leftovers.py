@@ -8,10 +8,10 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from rps_core import sessions
+from rps_core import paths, sessions
 from rps_core.doctor.case import Case, Finding, Verdict, passed, warned
 from rps_core.errors import RpsError, SchedulerError
 from rps_core.models import Gone
@@ -19,6 +19,8 @@ from rps_core.node.agent.sockets import SOCKET_BASES, SOCKETS_NOTE
 from rps_core.record import Record
 
 _HOUR, _DAY = 3600.0, 86400.0
+# As `SessionFiles.write` and `Store.probe` call them: with the process's number, and a clock's.
+_HALF_WRITTEN = re.compile(r"\..+\.[0-9]+")
 
 
 def leftovers(case: Case) -> Iterator[Finding]:
@@ -98,20 +100,29 @@ def _directories(case: Case) -> Iterator[Finding]:
 
 
 def _temporaries(case: Case) -> Iterator[Finding]:
-    """What was being written when its command was killed."""
-    old = []
-    for pattern in (".probe.*", "*/.*.json.*", "*/.batch.sh.*"):
-        for path in case.store.directory.glob(pattern):
+    """What was being written when its command was killed, and what `rps open` then left for a browser."""
+    ours, home, config = case.store.directory, paths.home(), paths.config_file()
+    pages = [paths.page_to_open(record.name) for record in case.store.records()]
+    places: tuple[tuple[Path, Iterable[Path]], ...] = (
+        (ours, (*ours.glob(".probe.*"), *ours.glob("*/.*.*.*"))),
+        (config.parent, config.parent.glob(f".{config.name}.*.*")),
+        (home, (*(page for page in pages if page.exists()), *home.glob(".rps-*.html.*.*"))),
+    )
+    for directory, found in places:
+        old = []
+        for path in found:
+            if path not in pages and not _HALF_WRITTEN.fullmatch(path.name):
+                continue
             with contextlib.suppress(OSError):  # it was being written, and is whole by now
                 if time.time() - path.lstat().st_mtime > _HOUR:
                     old.append(path)
-    if not old:
-        return
-    if case.fix:
-        for path in old:
-            path.unlink(missing_ok=True)
-    text = f"{len(old)} files in {case.store.directory} were being written by commands that were killed"
-    yield _told(case, text, "", "removed")
+        if not old:
+            continue
+        if case.fix:
+            for path in old:
+                path.unlink(missing_ok=True)
+        text = f"{len(old)} files in {directory} were being written by commands that were killed"
+        yield _told(case, text, "", "removed")
 
 
 def _jobs(case: Case) -> Iterator[Finding]:

@@ -490,8 +490,20 @@ def test_leftovers_of_dead_sessions_are_told_and_with_fix_removed(tmp_path: Path
     gone = store.create(record("gone-one-here", job_id=job), Secrets("a" * 43, "b" * 32))
     (gone.directory / "claim.json").unlink()
     # What two commands were writing when they were killed.
-    halves = [store.directory / ".probe.17", gone.directory / ".session.json.17.1234"]
+    page = paths.page_to_open("gone-one-here")  # for a browser, with the token
+    halves = [
+        store.directory / ".probe.17",
+        *(gone.directory / f".{name}.17.1234" for name in ("session.json", "agent.pyz")),
+        page,
+        page.with_name(f".{page.name}.17.1234"),
+        paths.config_file().with_name(".config.yaml.17.1234"),
+    ]
+    paths.config_file().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in halves:
+        path.touch()
+        os.utime(path, (1.0, 1.0))
+    kept = [paths.home() / "rps-how-to-use.html", paths.home() / ".rps-notes.html.v1.txt"]
+    for path in kept:  # somebody's own
         path.touch()
         os.utime(path, (1.0, 1.0))
     # Ended, and somebody put its secrets back: a backup, or a home directory that came back from one.
@@ -514,7 +526,9 @@ def test_leftovers_of_dead_sessions_are_told_and_with_fix_removed(tmp_path: Path
         told = "\n".join(f"{one.text} {one.hint}" for one in found)
         assert {one.verdict for one in found} == {Verdict.WARN}
         for words in ("never-sent-here counts as living", "gone-one-here counts as living",
-                      "2 files in", "ended-one-here has ended, and its secrets",
+                      f"3 files in {store.directory}", f"2 files in {paths.home()}",
+                      f"1 files in {paths.config_file().parent}",
+                      "ended-one-here has ended, and its secrets",
                       "lost-one-here has no record", str(sockets)):  # fmt: skip
             assert words in told
         assert "canary" not in told
@@ -527,6 +541,7 @@ def test_leftovers_of_dead_sessions_are_told_and_with_fix_removed(tmp_path: Path
         assert not (ended.directory / "claim.json").exists()
         assert not sockets.exists()
         assert not any(path.exists() for path in halves)
+        assert all(path.exists() for path in kept)
         assert store.load("gone-one-here").ended is not None
         assert store.load("never-sent-here").outcome == "failed"
         assert lost.exists()
