@@ -265,6 +265,27 @@ def test_a_user_can_only_have_so_many_names_waiting(service: Service) -> None:
     service.issue(user="bob")
 
 
+def test_an_address_can_only_have_so_many_names_waiting(tmp_path: Path) -> None:
+    """Whoever asks there, and in whichever way; at the others nobody feels it."""
+    limits = {"limits.pending_per_source": 3, "networks.issue": f"[127.0.0.1, {LOGIN}]"}
+    with running_service(tmp_path, **limits) as service:
+
+        def asked() -> tuple[int, str]:
+            return code(service.call("POST", "sessions", body={"user": "dave"}))
+
+        names = [service.issue(user=user) for user in ("alice", "bob")]
+        old = service.request(MANAGE, "GET", "/getlink.cgi").body
+        assert old.startswith(b"Your token is ")
+        assert asked() == (429, "limit")
+        assert service.request(MANAGE, "GET", "/getlink.cgi").body.startswith(b"Oops! Too many")
+        assert service.call("POST", "sessions", body={}, source=LOGIN)[0] == 201
+        assert service.redeem(names[0], 5000)[0] == 200  # it waits no more
+        service.issue(user="carol")
+        assert asked() == (429, "limit")
+        service.revoke(names[1])
+        service.issue(user="carol")
+
+
 def test_a_service_with_a_key_gives_names_to_who_knows_it(tmp_path: Path) -> None:
     file, key = tmp_path / "key", "k" * 32
     with pytest.raises(AssertionError, match="holds no key"):
