@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
-from http.client import HTTPSConnection
+from http.client import HTTPMessage, HTTPSConnection
 from pathlib import Path
 from subprocess import run
 from typing import Any
@@ -61,7 +61,15 @@ def session(tmp_path: Path, stand: StandIn) -> Path:
 
 
 def call(session: Path, stand: StandIn, method: str, path: str, body: object = None) -> Any:
-    """One call of the notebook's API, with the token, over TLS that is verified as engines do."""
+    """One call of the notebook's API: what it answers."""
+    text = asked(session, stand, method, path, body)[1]
+    return json.loads(text) if text else None
+
+
+def asked(
+    session: Path, stand: StandIn, method: str, path: str, body: object = None
+) -> tuple[HTTPMessage, bytes]:
+    """One request of the notebook's, with the token, over TLS that is verified as engines do."""
     port = event(session, "ready")["port"]
     context = ssl.create_default_context(cadata=stand.upstream.certificate.decode())
     host = f"{NAME}.{DOMAIN}"
@@ -73,8 +81,8 @@ def call(session: Path, stand: StandIn, method: str, path: str, body: object = N
     response = connection.getresponse()
     text = response.read()
     connection.close()
-    assert response.status < 300, text
-    return json.loads(text) if text else None
+    assert response.status < 400, text
+    return response.headers, text
 
 
 def new_kernel(session: Path, stand: StandIn) -> str:
@@ -307,6 +315,9 @@ for section in (c.IdentityProvider, c.PasswordIdentityProvider):
     section.token = ""
     section.hashed_password = "argon2:nonsense"
     section.password_required = True
+    section.cookie_name = "login"
+    section.secure_cookie = False
+    section.cookie_options = {"domain": "rps.localhost", "path": "/elsewhere"}
 c.MappingKernelManager.cull_interval = 4321
 for section in (c.KernelManager, c.AsyncKernelManager, c.AsyncIOLoopKernelManager,
                 c.IOLoopKernelManager, c.ServerKernelManager):
@@ -375,6 +386,13 @@ def test_the_users_configuration_cannot_open_the_session(
         assert call(session, stand, "GET", "/api/status")["kernels"] == 0
         connection = json.loads(connection_file(session, new_kernel(session, stand)).read_text())
         assert connection["transport"] == "ipc"
+        if app != "notebook 6":
+            cookies = asked(session, stand, "GET", f"/login?token={TOKEN}")[0].get_all("Set-Cookie")
+            (login,) = [cookie for cookie in cookies or () if not cookie.startswith("_xsrf=")]
+            name, _, fields = login.partition("=")
+            assert name == "__Host-login"  # a browser takes it with these, and with no Domain
+            assert {"HttpOnly", "Path=/", "Secure"} <= set(fields.split("; "))
+            assert "domain" not in login.lower()
         process.terminate()
         assert process.wait(60) == 0
     assert_no_secrets_left(session)

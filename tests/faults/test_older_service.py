@@ -313,6 +313,7 @@ def test_a_session_from_its_redeeming_to_its_destruction(
         headers = visit(older, "/login", Origin="https://stranger.example")[1]
         assert headers["Access-Control-Allow-Origin"] in (None, own)
         cookie = visit(older, f"/lab?token={TOKEN}")[1]["Set-Cookie"]
+        assert cookie.startswith("__Host-")
         assert "; Secure" in cookie
         assert "; HttpOnly" in cookie
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -334,6 +336,21 @@ def test_a_process_that_computes_and_one_that_sleeps() -> None:
         assert f"(process {busy.pid}) computes" in watch.process_at_work(1.0)
         assert watch.process_at_work(1.0) == ""  # it waits for its input since
         busy.communicate(b"\n")
+
+
+@pytest.mark.parametrize(("name", "work"), [("srun", True), ("mpirun", True), ("sleep", False)])
+def test_what_works_elsewhere(tmp_path: Path, name: str, work: bool) -> None:
+    """It sleeps here for as long as it has something run on other nodes."""
+    program = tmp_path / name
+    shutil.copy("/bin/sleep", program)
+    watch = idle_care_of(StandIn())
+    with subprocess.Popen([program, "60"], stdin=subprocess.DEVNULL) as process:
+        try:
+            assert watch.process_at_work(1000.0) == (
+                f"{name} (process {process.pid}) runs" if work else ""
+            )
+        finally:
+            process.kill()
 
 
 def test_a_command_in_a_terminal_and_a_shell_that_waits() -> None:

@@ -68,6 +68,9 @@ if "identity_provider_class" in traits:  # Jupyter Server 2
     for section in (mine.IdentityProvider, mine.PasswordIdentityProvider):
         section.token = token
         section.cookie_options = cookies
+        # No page of another session can set a cookie of such a name here, by the domain that they share.
+        section.cookie_name = "__Host-login"
+        section.secure_cookie = True
         section.login_handler_class = login
     mine.PasswordIdentityProvider.hashed_password = ""
     mine.PasswordIdentityProvider.password_required = False
