@@ -141,6 +141,14 @@ def pictures(browser: Remote, name: str) -> None:
             shutil.copy(taken, PICTURES)
 
 
+def enters(browser: Remote, service: Service, session: Session, notebook: Notebook) -> None:
+    """The notebook is there, and the page goes to it by itself: to the very address, its token included."""
+    assert service.redeem(session, notebook.port)[0] == 200
+    until(browser, lambda _: notebook.requests)
+    assert notebook.requests[0] == f"GET /lab{TOKEN} HTTP/1.1"
+    assert browser.current_url == f"https://{session.host}/lab{TOKEN}"
+
+
 def test_from_issue_to_notebook_without_a_reload_by_hand(
     service: Service, browser: Remote, tmp_path: Path
 ) -> None:
@@ -161,11 +169,7 @@ def test_from_issue_to_notebook_without_a_reload_by_hand(
         pictures(browser, "starting")
         assert browser.execute_script("return window.loadedOnce") is True
         assert asks_its_own_host_alone_and_without_the_token(browser, session)
-        assert service.redeem(session, notebook.port)[0] == 200
-        until(browser, lambda _: notebook.requests)
-        # The very address, its token included, and only there.
-        assert notebook.requests[0] == f"GET /lab{TOKEN} HTTP/1.1"
-        assert browser.current_url == f"https://{session.host}/lab{TOKEN}"
+        enters(browser, service, session, notebook)
     assert "0123456789abcdef" not in service.log()
 
 
@@ -179,10 +183,7 @@ def test_through_an_engine_too(engine: Stand, browser: Remote, tmp_path: Path) -
     with Notebook(engine.certificate(session), tmp_path) as notebook:
         shows(browser, "starting")
         assert browser.execute_script("return window.loadedOnce") is True
-        assert engine.redeem(session, notebook.port)[0] == 200
-        until(browser, lambda _: notebook.requests)
-        assert notebook.requests[0] == f"GET /lab{TOKEN} HTTP/1.1"
-        assert browser.current_url == f"https://{session.host}/lab{TOKEN}"
+        enters(browser, engine, session, notebook)
     browser.get(f"https://{session.host}/{TOKEN}")  # the notebook is away, its route is not
     shows(browser, "not-answering")
     engine.revoke(session)
@@ -212,32 +213,53 @@ def test_the_end_of_a_job_that_waited(service: Service, browser: Remote) -> None
     pictures(browser, "ended")
 
 
-def test_without_a_stream_it_asks(service: Service, browser: Remote) -> None:
+def test_without_a_stream_it_asks(service: Service, browser: Remote, tmp_path: Path) -> None:
     session = linked(service)
     emulate(browser, "Network.enable")
     emulate(browser, "Network.setBlockedURLs", urls=["*/.rps/events"])
     try:
-        browser.get(f"https://{session.host}/{TOKEN}")
+        browser.get(f"https://{session.host}/lab{TOKEN}")
         shows(browser, "pending")
         say(service, session, state="running")
         shows(browser, "starting")
+        assert asks_its_own_host_alone_and_without_the_token(browser, session)
+        with Notebook(service.certificate(session), tmp_path) as notebook:
+            enters(browser, service, session, notebook)
     finally:
         emulate(browser, "Network.setBlockedURLs", urls=[])
         emulate(browser, "Network.disable")
 
 
-def test_without_javascript_the_page_says_the_same(service: Service, browser: Remote) -> None:
+def test_without_javascript_the_page_says_the_same_and_opens_the_notebook(
+    service: Service, browser: Remote, tmp_path: Path
+) -> None:
     session = linked(service)
     say(service, session, state="queued", reason=REASON, estimate=time.time() + 5400)
     emulate(browser, "Emulation.setScriptExecutionDisabled", value=True)
     try:
-        browser.get(f"https://{session.host}/{TOKEN}")
+        browser.get(f"https://{session.host}/lab{TOKEN}")
         until(browser, lambda b: f"Why your job waits: {REASON}." in text(b))
         until(browser, lambda b: "in about 90 minutes" in text(b))
         say(service, session, state="running")
         until(browser, lambda b: "Your notebook is starting" in b.title)
+        with Notebook(service.certificate(session), tmp_path) as notebook:
+            enters(browser, service, session, notebook)
     finally:
         emulate(browser, "Emulation.setScriptExecutionDisabled", value=False)
+
+
+def test_a_page_takes_no_login_of_another_session_away(service: Service, browser: Remote) -> None:
+    """By the name of its cookie: others a page can set for the domain that all sessions share."""
+    mine, other = linked(service), linked(service)
+    browser.get(f"https://{mine.host}/")
+    shows(browser, "pending")
+    for name in ("__Host-login", "tossed"):
+        cookie = f"{name}=x; Domain={DOMAIN}; Path=/; Secure"
+        browser.execute_script("document.cookie = arguments[0]", cookie)
+    browser.get(f"https://{other.host}/")
+    shows(browser, "pending")
+    assert browser.execute_script("return document.cookie") == "tossed=x"
+    browser.delete_all_cookies()
 
 
 def test_pages_that_nobody_waits_on(service: Service, browser: Remote) -> None:
