@@ -7,8 +7,13 @@ import errno
 import logging
 import resource
 import socket
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
+from aiohttp.streams import StreamReader
 
 from rps_core.errors import ServiceError
 from rps_proxy.engine import LONGEST_LINE, MOST_FIELDS
@@ -16,6 +21,18 @@ from rps_proxy.pages import OURS
 
 BACKLOG = 1024
 IDLE_CONNECTION = 75.0  # seconds without a request, or with half a head
+
+_Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class _Request(web.BaseRequest):
+    """aiohttp's, but the connection ends with one whose body came in chunks: what stands behind the last
+    chunk (a trailer), aiohttp's parser would put into the head of the next request. Behind HAProxy, which
+    passes trailers on and sends the requests of many clients over one connection, that is anybody's."""
+
+    @property
+    def keep_alive(self) -> bool:
+        return super().keep_alive and not self._message.chunked
 
 
 class _Connection(web.RequestHandler):
@@ -39,6 +56,10 @@ class HttpServer(web.Server):
     """aiohttp's server, with our limits, and an end after which nothing is taken up."""
 
     _ended = False
+
+    def __init__(self, handler: _Handler) -> None:
+        # A client that goes away ends what was done for it.
+        super().__init__(handler, request_factory=_request, handler_cancellation=True)
 
     async def end(self, seconds: float) -> None:
         """Let calls that are under way have so long for their answer, and close all connections."""
@@ -64,6 +85,17 @@ class HttpServer(web.Server):
             max_field_size=LONGEST_LINE,
             max_headers=MOST_FIELDS,
         )
+
+
+def _request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: web.RequestHandler,
+    writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> web.BaseRequest:
+    loop = asyncio.get_running_loop()
+    return _Request(message, payload, protocol, writer, task, loop)
 
 
 def listen(address: str, port: int, *, shared: bool = False) -> socket.socket:

@@ -93,8 +93,7 @@ async def serve(
             carries if kind in LEAVES_WEBSOCKETS and workers is None else None,
             behind=len(listeners) != 1,
         )
-        # A client that goes away ends what was done for it.
-        server = HttpServer(dispatcher.handle, handler_cancellation=True)
+        server = HttpServer(dispatcher.handle)
         loop = asyncio.get_running_loop()
         if len(listeners) == 1:
             accepting = await loop.create_server(

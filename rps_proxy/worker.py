@@ -81,7 +81,7 @@ class _Worker(Entry):
         self._door = _Door(_SERVICE, _SERVICE, _SERVICE, pool)
         self._shown = Shown(context_from_memory(begin.certificate.encode()))
         self._listener = listener
-        self._server = HttpServer(self.handle, handler_cancellation=True)
+        self._server = HttpServer(self.handle)
         self._accepting: asyncio.Server | None = None
 
     async def carry_out(self, call: str, arguments: dict[str, Any]) -> None:

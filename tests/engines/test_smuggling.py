@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import re
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from tests.engines.stand import Carried, Stand
 from tests.faults.malformed import ANSWERS, CHUNKED, CHUNKS, HEADS, HOSTS, LINES, SMUGGLED
-from tests.faults.service_stand import DOMAIN
+from tests.faults.service_stand import DOMAIN, read_head
 
 HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: HOST\r\n\r\n"
 CORPUS = {
@@ -111,6 +114,72 @@ def test_nothing_hides_behind_a_chunk(carried: Carried) -> None:
         sent = (CHUNKED + body + SMUGGLED).format(host=carried.session.host)
         assert REFUSED.match(read_once(carried, body, sent.encode())), body
     assert not any("smuggled" in line for line in carried.notebook.requests)
+
+
+# After the last chunk. All but HAProxy drop them (docs/security.md).
+TRAILED = (
+    "POST {path} HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n"
+    "X-Forwarded-For: 9.9.9.9\r\n{last}\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("last", ["X-Last: 1", "X-Rps-Caller: 9.9.9.9", "Host: evil"])
+def test_trailers_are_in_no_head(carried: Carried, last: str) -> None:
+    stand, session, notebook = carried
+    before = len(notebook.requests)
+    after = f"GET /after HTTP/1.1\r\nHost: {session.host}\r\nConnection: close\r\n\r\n"
+    request = TRAILED.format(path="/echo", host=session.host, last=last) + after
+    answers = stand.send(session.host, request.encode()).decode()
+    if stand.kind == "embedded" and "Host" in last:  # what came after it has two of them
+        assert REFUSED.match(answers.encode())
+        return
+    told = [
+        json.JSONDecoder().raw_decode(answer.partition("\r\n\r\n")[2])[0]
+        for answer in answers.split("HTTP/1.1 200 ")[1:]
+    ]
+    assert [one["line"] for one in told] == notebook.requests[before:]
+    assert told[0]["body"] == "abc"
+    assert bool(told[0]["trailers"]) == (stand.kind == "haproxy")
+    assert len(told) == (1 if stand.kind == "embedded" else 2)
+    for one in told:
+        names = [name.lower() for name, _ in one["headers"]]
+        assert names.count("host") == names.count("x-forwarded-for") == 1
+        assert not {"x-last", "x-rps-caller"} & set(names)
+        assert "9.9.9.9" not in str(one["headers"])
+
+
+@pytest.mark.parametrize(
+    "last", ["Origin: https://evil.example", "Host: evil", "Authorization: Bearer x"]
+)
+def test_trailers_of_one_client_are_in_no_head_of_anothers(carried: Carried, last: str) -> None:
+    """Engines send what is for the service over connections that all clients share."""
+    stand, session, _ = carried
+    manage = f"manage.{DOMAIN}:{stand.port}"
+    trailed = TRAILED.format(path="/api/v1/nothing", host=manage, last=last).encode()
+    field = {"Host": manage, "Authorization": f"Bearer {session.claim}"}
+    with ExitStack() as open_ones:
+        others = []
+        for _ in range(3):
+            client = http.client.HTTPConnection("service")
+            client.sock = open_ones.enter_context(stand.connect(manage))
+            others.append(client)
+        for client in 10 * others:
+            with stand.connect(manage) as connection:
+                connection.sendall(trailed)
+                assert " 404 " in read_head(connection)
+            client.request("GET", f"/api/v1/sessions/{session.name}", headers=field)
+            response = client.getresponse()
+            assert (response.status, b'"ready"' in response.read()) == (200, True)
+
+
+def test_too_many_trailers_are_refused(carried: Carried) -> None:
+    stand, session, _ = carried
+    flood = "\r\n".join(["X-T: 1"] * 20_000)
+    for host in (f"manage.{DOMAIN}:{stand.port}", session.host):  # the API, and a notebook
+        answer = b""
+        with suppress(OSError):  # it was broken off while it was sent
+            answer = stand.send(host, TRAILED.format(path="/echo", host=host, last=flood).encode())
+        assert b" 200 " not in answer
 
 
 def test_lines_have_one_end_and_heads_a_limit(carried: Carried) -> None:

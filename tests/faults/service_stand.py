@@ -325,6 +325,10 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
 
+    def parse_request(self) -> bool:
+        self.trailers: list[str] = []
+        return super().parse_request()
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -384,6 +388,7 @@ class _Handler(BaseHTTPRequestHandler):
             "headers": self.headers.items(),
             "length": length,
             "body": (body or b"").decode("latin-1"),
+            "trailers": self.trailers,
         }
         content = json.dumps(told).encode()
         self.send_response(200)
@@ -405,7 +410,8 @@ class _Handler(BaseHTTPRequestHandler):
             while size := int(self.rfile.readline(), 16):
                 yield self.rfile.read(size)
                 self.rfile.readline()
-            self.rfile.readline()
+            while (line := self.rfile.readline()).strip():
+                self.trailers.append(line.decode("latin-1").strip())
             return
         left = int(self.headers.get("Content-Length", 0))
         while left:
