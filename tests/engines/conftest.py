@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,5 +28,9 @@ def carried(
 ) -> Iterator[Carried]:
     """A notebook behind each engine, for tests that leave it as it was."""
     directory = tmp_path_factory.mktemp("carried")
-    with running(directory, request.param, need) as stand, stand.notebook() as (session, notebook):
+    lasting: dict[str, Any] = {"lease.length": 3600}  # nobody renews it
+    with (
+        running(directory, request.param, need, **lasting) as stand,
+        stand.notebook() as (session, notebook),
+    ):
         yield Carried(stand, session, notebook)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rps_core.errors import NotFoundError, RpsError, UsageError
+from rps_core.node.agent.events import Events
 from rps_core.record import Endpoint, Record, Secrets
 from rps_core.store import Store
 
@@ -153,11 +154,20 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_else(tmp_path: P
 
 
 def test_events_that_are_half_written_are_left_out(store: Store) -> None:
+    """Cut off at any byte, by a crash or a full disk; what the agent adds afterwards is read."""
     files = store.create(record("one-two-three"), SECRETS)
-    (files.directory / "events.jsonl").write_text(
-        '{"event": "started", "time": 1.5}\n{"event": "rea'
-    )
-    assert files.events() == [{"event": "started", "time": 1.5}]
+    path = files.directory / "events.jsonl"
+    agent = Events(str(files.directory))
+    for name in ("started", "ready"):
+        agent.add(name, port=5000)
+    whole = path.read_bytes()
+    first = whole.index(b"\n")
+    for size in range(len(whole) + 1):
+        path.write_bytes(whole[:size])
+        kept = ["started"] * (size >= first) + ["ready"] * (size >= len(whole) - 1)
+        assert [event["event"] for event in files.events()] == kept
+        agent.add("ended", cause="signal")
+        assert [event["event"] for event in files.events()] == [*kept, "ended"]
 
 
 def test_whatever_the_umask_nothing_is_open_to_others(tmp_path: Path) -> None:

@@ -26,10 +26,13 @@ class Events:
     def add(self, name: str, **fields: Any) -> None:
         """Add a line. Where it cannot be written the session goes on without."""
         line = json.dumps(dict({"time": time.time(), "event": name}, **fields)) + "\n"
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             descriptor = os.open(self._path, flags, 0o600)
             try:
+                size = os.fstat(descriptor).st_size
+                if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                    line = "\n" + line  # of the one before a full disk, or a crash, took the end
                 os.write(descriptor, line.encode())
             finally:
                 os.close(descriptor)
