@@ -9,6 +9,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -132,20 +134,36 @@ def test_root_may_drain_a_service_of_another_account_that_is_stopped(tmp_path: P
 def test_a_backup_while_running_has_all_that_was_answered(tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
     copy.write_text("of yesterday")
-    with running_service(tmp_path) as service:
+    limits = {"limits.pending_per_source": 0, "limits.issues_per_minute": 0}
+    with running_service(tmp_path, **limits) as service:
         names = {service.issue().name for _ in range(20)}
-        output(tmp_path, "backup", str(copy))
+        enough = threading.Event()
+        later: list[str] = []
+
+        def go_on() -> None:
+            while not enough.is_set():
+                later.append(service.issue().name)
+
+        with ThreadPoolExecutor(1) as pool:
+            going_on = pool.submit(go_on)
+            try:
+                until(lambda: bool(later) or going_on.done(), "names are given meanwhile")
+                output(tmp_path, "backup", str(copy))
+            finally:
+                enough.set()
+        going_on.result()
         assert issue_status(service) == (201, None)
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.glob("*copy*")] == ["copy.db"]
-    with sqlite3.connect(copy) as db:
-        assert {name for (name,) in db.execute("SELECT name FROM sessions")} == names
-    db.close()
+    with contextlib.closing(sqlite3.connect(copy)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        copied = {name for (name,) in db.execute("SELECT name FROM sessions")}
+    assert copied == names | set(later[: len(copied) - len(names)])  # as it was at one moment
     (tmp_path / "restored" / "service").mkdir(mode=0o700, parents=True)
     os.rename(copy, tmp_path / "restored" / "service" / "registry.db")  # noqa: PTH104
     with running_service(tmp_path / "restored"):
         found = json.loads(output(tmp_path / "restored", "sessions", "--json"))
-        assert {each["name"] for each in found} == names
+        assert {each["name"] for each in found} == copied
 
 
 def test_a_backup_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
