@@ -41,6 +41,10 @@ class Terminal:
         """Type a line and Enter, on a clear screen."""
         self._tmux("send-keys", "-R", "clear", "Enter")
         self._tmux("clear-history")
+        self.answer(line)
+
+    def answer(self, line: str) -> None:
+        """Type a line and Enter, below what is on the screen."""
         self._tmux("send-keys", "-l", line)
         self._tmux("send-keys", "Enter")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,21 +10,10 @@ import pytest
 from rps_core import yaml_text
 from tests.cluster.conftest import Login
 from tests.cluster.lab import Cluster
-
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "transcripts" / "init.md"
-PREFACE = """\
-# The questions of rps init, as they were asked
-
-Written by `tests/cluster/test_init.py`, from a run on the test cluster, with what its Slurm
-lists.
-
-```console
-[alice@comet-ln2 ~]$ rps init
-{screen}
-[alice@comet-ln2 ~]$ cat .config/rps/config.yaml
-{file}
-```
-"""
+from tests.cluster.terminal import Terminal
+from tests.cluster.test_sites import WRITE_TRANSCRIPTS
+from tests.cluster.transcript import Transcript
+from tests.conftest import PROJECT
 
 
 @pytest.fixture
@@ -36,39 +24,41 @@ def config(comet: Login, cluster: Cluster) -> Iterator[Path]:
     file.unlink(missing_ok=True)
 
 
-def test_the_questions_of_a_new_user(comet: Login, config: Path) -> None:
-    rps = str(comet.clone / "rps")
-    asking = [
-        "script",
-        "--quiet",
-        "--return",
-        "--echo",
-        "never",
-        "--command",
-        f"{rps} init",
-        "/dev/null",
-    ]
-    path = f"{comet.clone}/.venv/bin:/usr/bin:/bin"
-    done = comet.host.run(
-        asking,
-        comet.account,
-        input="ddp363\ndebug\n",
-        capture_output=True,
-        timeout=60,
-        env={"PATH": path},
+def test_the_questions_of_a_new_user(
+    comet: Login, config: Path, request: pytest.FixtureRequest
+) -> None:
+    page = Transcript(
+        "Comet: the questions of rps init",
+        request.node.nodeid,
+        "What it lists is asked of a real Slurm, of Debian's packages.",
+        "the path of the installation",
     )
-    assert done.returncode == 0, done.stdout
-    screen = done.stdout.replace("\r", "").replace(str(comet.clone), "~/rps").strip()
-    assert ") abc123 (default)\n" in screen
-    assert "1) compute (default)\n" in screen
+    with Terminal(comet.host, comet.account, comet.clone, 100, 40) as terminal:
+        terminal.type(f"PATH={comet.clone}/.venv/bin:$PATH")  # a Jupyter that it can see
+        terminal.type("rps init")
+        terminal.until(r"\) abc123 \(default\).* Which \[\d\]:$")
+        terminal.answer("ddp363")
+        terminal.until(r" 1\) compute \(default\).* Which \[1\]:$")
+        terminal.answer("debug")
+        asked = terminal.until(r"Written: .*`rps start` is next")
+        terminal.type("cat .config/rps/config.yaml")
+        written = terminal.until(r"sites:.* comet:.*\$$")
+        terminal.type("rps init --yes")
+        again = terminal.until(r"says so already.*\$$")
     found = yaml_text.parse(config.read_text(), "").values
     assert found["sites"]["comet"]["job"] == {"account": "ddp363", "partition": "debug"}
     script = comet.rps("start", "--dry-run").stdout
     assert "#SBATCH --account=ddp363" in script
     assert "#SBATCH --partition=debug" in script
-    assert "says so already" in comet.rps("init", "--yes", env={"PATH": path}).stderr
-    if os.environ.get("RPS_WRITE_TRANSCRIPTS"):
-        PAGE.write_text(PREFACE.format(screen=screen, file=config.read_text().rstrip()))
+    for sentence, screen in (
+        ("Two questions, for there is one Jupyter.", asked),
+        ("What it wrote:", written),
+        ("Asked once more, it has nothing to do.", again),
+    ):
+        page.say(sentence)
+        page.screen(screen.replace(str(comet.clone), "/opt/rps"))
+    if WRITE_TRANSCRIPTS:
+        page.write(PROJECT / "docs" / "transcripts" / "init.md")
 
 
 def test_a_tab_offers_what_slurm_has(comet: Login) -> None:

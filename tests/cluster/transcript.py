@@ -12,7 +12,7 @@ _PREFACE = """\
 Written by `{test}`
 from a run on the test cluster, whose hosts are made of namespaces and share two compute nodes.
 {scheduler}
-Nothing was edited but the token in the URL.
+Nothing was edited but {edited}.
 """
 _TOKEN = re.compile(r"token=[0-9a-f]{32}")
 
@@ -20,9 +20,11 @@ _TOKEN = re.compile(r"token=[0-9a-f]{32}")
 class Transcript:
     """A page in the making."""
 
-    def __init__(self, site: str, test: str, scheduler: str) -> None:
+    def __init__(
+        self, site: str, test: str, scheduler: str, edited: str = "the token in the URL"
+    ) -> None:
         """`scheduler` is a sentence on what it really is."""
-        self._text = _PREFACE.format(site=site, test=test, scheduler=scheduler)
+        self._text = _PREFACE.format(site=site, test=test, scheduler=scheduler, edited=edited)
 
     def say(self, sentence: str) -> None:
         """Prose, between commands."""
@@ -32,10 +34,10 @@ class Transcript:
         """A command with all that it printed, stderr first, as `rps` does it."""
         self._block("console", f"{prompt} {typed}\n{done.stderr}{done.stdout}")
 
-    def screen(self, text: str, token: str) -> None:
-        """A terminal as it looked; the URL's token may be broken by the end of a line."""
+    def screen(self, text: str, token: str = "") -> None:
+        """A terminal as it looked; the token of a URL on it may be broken by the end of a line."""
         broken = re.compile("\n?".join(token))
-        self._block("text", broken.sub("…", text))
+        self._block("text", broken.sub("…", text) if token else text)
 
     def cell(self, code: str, output: str) -> None:
         """A cell of a notebook and what it printed."""
