@@ -161,6 +161,28 @@ def test_heads_say_what_we_say(stand: Stand) -> None:
         assert answer.headers["Alt-Svc"] is None
 
 
+@pytest.mark.parametrize(
+    ("cookie", "passed"),
+    [
+        ("a=1;DOMAIN = rps.localhost;domain=x; Secure", ["a=1", "Secure"]),
+        ("a=1; Domain; Path=/domain", ["a=1", "Path=/domain"]),
+        ("a=1;\tdomain\t=.x", ["a=1"]),
+        ("domain=1; Path=/", ["domain=1", "Path=/"]),
+        ("a=domain; Domain=x; Domain=y; Domain=z", None),  # HAProxy takes no more than two away
+    ],
+)
+def test_cookies_are_for_the_sessions_own_host(
+    carried: Carried, cookie: str, passed: list[str] | None
+) -> None:
+    """However their Domain is written; what only looks like one stays."""
+    stand, session, _ = carried
+    raw = f"HTTP/1.1 200 OK\r\nSet-Cookie: {cookie}\r\nContent-Length: 0\r\n\r\n".encode()
+    answer = stand.request(session.host, "GET", "/raw", headers={"X-Answer": raw.hex()})
+    came = answer.headers["Set-Cookie"]
+    parts = [part.strip() for part in came.split(";")] if came else []
+    assert parts == (passed or ([] if stand.kind == "haproxy" else ["a=domain"]))
+
+
 @pytest.mark.parametrize("kind", PROGRAMS)
 def test_https_alone_is_said_once_and_by_us(
     kind: str, tmp_path: Path, need: Callable[[str], str]
