@@ -107,17 +107,19 @@ def test_a_changed_configuration(proxy: Proxy, session: Session) -> None:
 
 def test_stopped(proxy: Proxy, session: Session) -> None:
     proxy.machine.run("systemctl", "stop", *proxy.units)
-    for unit in proxy.units:
-        assert proxy.shown(unit, "ActiveState", "Result", "MainPID") == {
-            "ActiveState": "inactive",
-            "Result": "success",
-            "MainPID": "0",
-        }
-    assert proxy.page(session) == ""
-    # What can be asked without it leaves nothing in its way.
-    assert "is not running" in proxy.machine.run("rps", "proxy", "status").stderr
-    proxy.machine.run("rps", "proxy", "backup", "/root/stopped.db")
-    proxy.machine.run("systemctl", "start", *proxy.units)
+    try:
+        for unit in proxy.units:
+            assert proxy.shown(unit, "ActiveState", "Result", "MainPID") == {
+                "ActiveState": "inactive",
+                "Result": "success",
+                "MainPID": "0",
+            }
+        assert proxy.page(session) == ""
+        # What can be asked without it leaves nothing in its way.
+        assert "is not running" in proxy.machine.run("rps", "proxy", "status").stderr
+        proxy.machine.run("rps", "proxy", "backup", "/root/stopped.db")
+    finally:
+        proxy.machine.run("systemctl", "start", *proxy.units)
     proxy.await_ready()
     proxy.await_notebook(session)
 
@@ -255,7 +257,12 @@ def test_the_feed(proxy: Proxy, slurm: None) -> None:
     job = proxy.machine.run("squeue", "--noheader", "--format=%i").stdout.strip()
     proxy.machine.run("scontrol", "release", job)
     proxy.until(lambda: not why_it_waits(), "the timer has it told again")
-    proxy.machine.run("systemctl", "stop", "rps-proxy-feed.timer", "rps-proxy-feed.service")
+    proxy.machine.run("systemctl", "stop", "rps-proxy-feed.timer")
+    # One that is stopped as it runs has failed, in systemd's words.
+    proxy.until(
+        lambda: proxy.shown("rps-proxy-feed", "ActiveState")["ActiveState"] != "activating",
+        "the feed has ended",
+    )
     failed = proxy.machine.run("systemctl", "--failed", "--quiet", "--no-legend").stdout
     assert failed == ""
 
