@@ -36,7 +36,7 @@ WAITING: Mapping[str, Cause] = {
     ),
     "held": Cause(
         "The job is held back, and does not start before it is let go.",
-        "Let it go (`scontrol release JOB`, `qrls JOB`); where an administrator holds it, ask them.",
+        "Ask the cluster's support why, where it was not you who held it.",
     ),
     "dependency": Cause(
         "It waits for another job.", "It starts when that job has ended as it should."

@@ -33,6 +33,12 @@ class Answer:
     cause: str
     evidence: tuple[Evidence, ...]
 
+    @property
+    def advice(self) -> str:
+        """What to do; empty where nothing is to be done."""
+        meaning = causes.cause_of(self.cause, over=self.session.over)
+        return self.session.advice or meaning.advice
+
     def as_json(self) -> dict[str, Any]:
         """The documented fields (docs/commands.md)."""
         meaning = causes.cause_of(self.cause, over=self.session.over)
@@ -43,7 +49,7 @@ class Answer:
             "reason": self.session.reason,
             "sentence": meaning.sentence,
             "evidence": [asdict(one) for one in self.evidence],
-            "advice": meaning.advice or None,
+            "advice": self.advice or None,
         }
 
 
@@ -113,8 +119,8 @@ def print_answer(answer: Answer) -> None:
     for one in answer.evidence:
         source = f"  {one.source.ljust(_SOURCE_WIDTH)}"
         _say(f"{source}{plain(one.line.expandtabs()).strip()}", " " * len(source))
-    if meaning.advice:
-        _say(f"\nWhat to do: {meaning.advice}")
+    if answer.advice:
+        _say(f"\nWhat to do: {plain(answer.advice)}")
 
 
 def _say(text: str, indent: str = "") -> None:

@@ -263,6 +263,7 @@ def print_session(session: Session, *, err: bool = False) -> None:
         ("name", record.name),
         ("state", session.state),
         ("reason", reason_in_full(session)),
+        ("advice", session.advice),
         ("cause", None if session.cause == session.state else session.cause),
         ("service", session.service_away),
         ("url", session.url),

@@ -154,13 +154,15 @@ class Outcome(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """The scheduler has this job. `reason` is in plain words, `raw_reason` the scheduler's own, and `cause`
-    is the word for it (`rps_core.causes.WAITING`) where the job waits."""
+    is the word for it (`rps_core.causes.WAITING`) where the job waits. `advice`, in whole sentences, is
+    what its user can do about it, with the scheduler's own command for this job; None: what `causes` says."""
 
     phase: JobPhase
     node: str | None = None
     reason: str | None = None
     raw_reason: str | None = None
     cause: str | None = None
+    advice: str | None = None
     estimated_start: datetime | None = None
     time_left: timedelta | None = None
 

@@ -18,8 +18,9 @@ class Session:
     visit. `raw_reason` is the scheduler's own code for `reason`. `time_left` is in seconds.
     `node_name` is what other hosts of the cluster call the node, where the site says (`node_domain`).
     `estimated_start` is the scheduler's guess, which moves; `estimated_at` says when it gave it.
-    `cause` is why it is so, in a word of `rps_core.causes`. `scheduler_away` and `service_away` are the
-    words in which these did not answer.
+    `cause` is why it is so, in a word of `rps_core.causes`; `advice` is what to do, where the scheduler's
+    plugin knows better than these. `scheduler_away` and `service_away` are the words in which these did not
+    answer.
     """
 
     record: Record
@@ -33,6 +34,7 @@ class Session:
     estimated_start: datetime | None = None
     estimated_at: datetime | None = None
     cause: str | None = None
+    advice: str | None = None
     scheduler_away: str | None = None
     service_away: str | None = None
 

@@ -129,6 +129,7 @@ def inspect(
         state=state,
         reason=reason,
         cause=why.cause_of_the_state(state, status, why.Facts(events=events)),
+        advice=queued.advice if queued else None,
         scheduler_away=_silence(status),
         service_away=silence,
         url=record.visit_url(secrets),

@@ -32,7 +32,8 @@ def one_line(sight: Sight) -> str:
     session = sight.session
     silences = list(_silences(sight))
     state = "" if silences and session.state == "unknown" else state_in_words(session)
-    return plain("; ".join(filter(None, (state, *silences))))
+    advice = (session.advice or "").removesuffix(".")
+    return plain("; ".join(filter(None, (state, advice, *silences))))
 
 
 def _flow(sight: Sight) -> str:
@@ -48,6 +49,8 @@ def _told(sight: Sight) -> Iterator[str]:
     if not (silences and session.state == "unknown"):
         word = f" ({session.cause})" if session.over and session.cause else ""
         yield f"{saying(session.state)}{word}: {told}" if told else saying(session.state) + word
+    if session.advice:
+        yield session.advice
     expected = estimate(session)
     if expected:
         yield expected + age_of_estimate(session)

@@ -144,7 +144,9 @@ def _poll(
     if isinstance(queue, Unknown):
         return {**found, **dict.fromkeys(ours, Sighting(status=queue))}
     queued = {
-        job_id: Sighting(status=answers.status_in_queue(job), name=job.name, owner=job.owner)
+        job_id: Sighting(
+            status=answers.status_in_queue(job, job_id), name=job.name, owner=job.owner
+        )
         for job_id, job in answers.queued_jobs(queue.stdout, unit).items()
     }
     doubtful = [job_id for job_id in ours if _is_doubtful(queued.get(job_id))]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rps_core.plugin import Gone, JobPhase, JobStatus, Known, Outcome, Unknown
-from rps_core.schedulers.slurm_reasons import cause_of, in_plain_words
+from rps_core.schedulers.slurm_reasons import advice_for, cause_of, in_plain_words
 
 UNIT = "\x1f"
 RECORD = "\x1e"
@@ -184,8 +184,8 @@ def accounted_with_tag(stdout: str, tag: str) -> str | None:
     return next((job_id for job_id, comment in rows if comment in ("", tag)), None)
 
 
-def status_in_queue(job: Queued) -> JobStatus:
-    """What squeue says of a job. A state that is not known here concludes nothing."""
+def status_in_queue(job: Queued, job_id: str) -> JobStatus:
+    """What squeue says of this job. A state that is not known here concludes nothing."""
     state = job.state.strip()
     reason = None if job.reason.strip().lower() in _NOTHING else job.reason.strip()
     if state in _PHASES:
@@ -197,6 +197,7 @@ def status_in_queue(job: Queued) -> JobStatus:
             reason=in_plain_words(reason) if reason else _WAITING.get(state),
             raw_reason=reason,
             cause=cause_of(reason or state) if pending else None,
+            advice=advice_for(job_id, reason or state) if pending else None,
             estimated_start=read_time(job.start) if pending else None,
             time_left=None if pending else read_duration(job.time_left),
         )

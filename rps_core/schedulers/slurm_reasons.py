@@ -20,7 +20,7 @@ _REASONS = {
     "InvalidQOS": "its QoS is not valid" + _NOT_AS_IT_IS,
     "JobArrayTaskLimit": "as many tasks of the array run as may",
     "JobHeldAdmin": "an administrator holds it back",
-    "JobHeldUser": "you hold it back (`scontrol release` lets it go)",
+    "JobHeldUser": "you hold it back",
     "JobLaunchFailure": "it could not be started on its node",
     "Licenses": "a license that it needs is in use",
     "MaxRequeueExceeded": "it was requeued too often",
@@ -81,6 +81,19 @@ def cause_of(raw: str) -> str | None:
     if code.startswith("Nodes required for job"):
         return "nodes-unavailable"
     return "never" if _REASONS.get(code, "").endswith(_NOT_AS_IT_IS) else None
+
+
+def advice_for(job_id: str, raw: str) -> str | None:
+    """What the user can do where the job is held, of the same words as `cause_of`; None where it is not."""
+    if cause_of(raw) != "held":
+        return None
+    code = raw.partition(",")[0].strip()
+    if code == "JobHeldAdmin":
+        return "Ask the cluster's support why it is held: only they can let it go."
+    release = f"`scontrol release {job_id}` lets it go"
+    if code == "JobHeldUser":
+        return f"{release}."
+    return f"{release}; where Slurm refuses that, ask the cluster's support."
 
 
 def in_plain_words(raw: str) -> str:

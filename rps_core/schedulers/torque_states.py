@@ -26,7 +26,7 @@ _PENDING: Mapping[str, str] = {
     "T": "it is being moved to another queue",
 }
 _HOLDS = {
-    "u": "it is held by you (`qrls` lets it go)",
+    "u": "it is held by you",
     "o": "it is held by an operator",
     "s": "it is held by the system: it waits for another job, or an administrator stopped it",
     "p": "it is held because its password is wrong",
@@ -90,6 +90,7 @@ def status_of(job: Attributes) -> JobStatus:
             reason=reason,
             raw_reason=raw,
             cause=cause,
+            advice=_advice(job) if cause == "held" else None,
             estimated_start=_time(job.get("estimated.start_time") or job.get("Execution_Time")),
         )
     if state in _ALIVE:
@@ -112,6 +113,17 @@ def _pending_reason(job: Attributes, state: str) -> tuple[str | None, str, str |
         cause, reason = next(told, (None, _PENDING["Q"]))
         return cause, reason, raw
     return _CAUSES.get(state), _PENDING[state], raw
+
+
+def _advice(job: Attributes) -> str:
+    """What the user can do about a hold: `qrls` takes away the user's own alone."""
+    holds = job.get("Hold_Types", "").strip("n")
+    if holds and "u" not in holds:
+        return "Ask the cluster's support why it is held: only they can let it go."
+    release = f"`qrls {job['Job_Id']}` lets it go"
+    if holds == "u":
+        return f"{release}."
+    return f"{release}, as far as you hold it; where it stays held, ask the cluster's support."
 
 
 def _node(job: Attributes) -> str | None:

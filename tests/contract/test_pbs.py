@@ -55,7 +55,7 @@ def status(title: str) -> JobStatus:
             "it can never run as it was asked for",
             "Can Never Run: Insufficient amount of resource: ncpus (R: 999 A: 4 T: 4)",
         ),
-        ("state H", JobPhase.PENDING, "it is held by you (`qrls` lets it go)", None),
+        ("state H", JobPhase.PENDING, "it is held by you", None),
         ("state W", JobPhase.PENDING, "it waits for its start time", None),
         ("state R", JobPhase.RUNNING, None, None),
         ("state R, unfolded", JobPhase.RUNNING, None, None),

@@ -316,10 +316,10 @@ WAITING = [
     ("dependency", "dependency", "Dependency", "it waits for another job", None),
     ("never", "never", "DependencyNeverSatisfied",
      "it depends on a job that has failed; as it is, it will never start", None),
-    ("held-user", "held", "JobHeldUser", "you hold it back (`scontrol release` lets it go)", None),
+    ("held-user", "held", "JobHeldUser", "you hold it back", None),
     ("held-admin", "held", "JobHeldAdmin", "an administrator holds it back", None),
     ("partition-down", "partition-down", "PartitionDown", "its partition is switched off", None),
-    ("het", "held", "JobHeldUser", "you hold it back (`scontrol release` lets it go)", None),
+    ("het", "held", "JobHeldUser", "you hold it back", None),
     ("requeued", "begin-time", "BeginTime", "it is not to start before a certain time",
      "2026-11-22T21:53:20"),
     ("requeue-hold", "held", "job requeued in held state",
@@ -329,6 +329,13 @@ WAITING = [
      "it was put back into the queue, and is held there",
      "2026-11-22T21:53:21"),
 ]  # fmt: skip
+ADVICE = {
+    "held-user": "`scontrol release {}` lets it go.",
+    "het": "`scontrol release {}` lets it go.",
+    "held-admin": "Ask the cluster's support why it is held: only they can let it go.",
+    "requeue-hold": "`scontrol release {}` lets it go; where Slurm refuses that, ask the cluster's support.",
+    "special": "`scontrol release {}` lets it go; where Slurm refuses that, ask the cluster's support.",
+}
 ENDED = [
     ("completed", Outcome.COMPLETED, "squeue says COMPLETED"),
     ("failed", Outcome.FAILED, "squeue says FAILED, NonZeroExitCode"),
@@ -360,6 +367,7 @@ def test_a_job_that_waits_says_why_and_until_when(
             reason=reason,
             raw_reason=raw,
             cause=cause,
+            advice=ADVICE[name].format(number(name)) if cause == "held" else None,
             estimated_start=datetime.fromisoformat(start).astimezone() if start else None,
         )
     }

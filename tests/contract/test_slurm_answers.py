@@ -32,7 +32,7 @@ def queued(state: str, *, node: str = "n1", reason: str = "None") -> Queued:
     ],
 )  # fmt: skip
 def test_rarer_states_of_a_job_that_lives(state: str, phase: JobPhase) -> None:
-    status = answers.status_in_queue(queued(state))
+    status = answers.status_in_queue(queued(state), "1")
     assert isinstance(status, Known)
     assert status.phase is phase
 
@@ -45,7 +45,7 @@ def test_rarer_states_of_a_job_that_lives(state: str, phase: JobPhase) -> None:
     ],
 )  # fmt: skip
 def test_rarer_ends(state: str, outcome: Outcome) -> None:
-    first = answers.status_in_queue(queued(state))
+    first = answers.status_in_queue(queued(state), "1")
     second = answers.status_in_accounting(Accounted(state=state, exit_code="0:0"))
     assert isinstance(first, Gone)
     assert isinstance(second, Gone)
@@ -62,7 +62,7 @@ def test_every_state_that_squeue_names_is_known_but_one() -> None:
     )
     unknown = [
         state for state in named.split(",")
-        if isinstance(answers.status_in_queue(queued(state)), Unknown)
+        if isinstance(answers.status_in_queue(queued(state), "1"), Unknown)
     ]  # fmt: skip
     assert unknown == ["REVOKED"]
 
@@ -71,7 +71,7 @@ def test_every_state_that_squeue_names_is_known_but_one() -> None:
     "state", ["", "R", "COMPLETININVALID", "EXPEDITED", "cancelled", "REVOKED", "?"]
 )
 def test_an_unknown_state_concludes_nothing(state: str) -> None:
-    first = answers.status_in_queue(queued(state))
+    first = answers.status_in_queue(queued(state), "1")
     assert isinstance(first, Unknown)
     assert repr(state) in first.reason
     assert isinstance(answers.status_in_accounting(Accounted(state, "0:0")), Unknown)
@@ -91,7 +91,7 @@ def test_a_job_that_only_accounting_believes_alive_is_unknown(state: str) -> Non
 
 @pytest.mark.parametrize("node", ["n/a", "N/A", "(null)", "None assigned", "", "Unknown"])
 def test_no_node(node: str) -> None:
-    status = answers.status_in_queue(queued("RUNNING", node=node))
+    status = answers.status_in_queue(queued("RUNNING", node=node), "1")
     assert isinstance(status, Known)
     assert status.node is None
 
@@ -181,7 +181,7 @@ def test_no_text_is_too_odd(text: str) -> None:
     answers.read_duration(text)
     answers.read_time(text)
     answers.read_exit_code(text)
-    answers.status_in_queue(Queued(text, text, text, text, text))
+    answers.status_in_queue(Queued(text, text, text, text, text), "1")
     answers.status_in_accounting(Accounted(text, text))
     in_plain_words(text)
 
@@ -201,7 +201,7 @@ def test_no_text_is_too_odd(text: str) -> None:
 )  # fmt: skip
 def test_reasons_in_plain_words(raw: str, plain: str) -> None:
     assert in_plain_words(raw) == plain
-    status = answers.status_in_queue(queued("PENDING", reason=raw))
+    status = answers.status_in_queue(queued("PENDING", reason=raw), "1")
     assert isinstance(status, Known)
     assert (status.reason, status.raw_reason) == (plain, raw)
 

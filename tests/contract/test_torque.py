@@ -308,8 +308,9 @@ def test_living_jobs_of_ours_are_told_by_their_names() -> None:
             "state H",
             Known(
                 phase=JobPhase.PENDING,
-                reason="it is held by you (`qrls` lets it go)",
+                reason="it is held by you",
                 cause="held",
+                advice="`qrls 1234645.tscc-mgr7.local` lets it go.",
             ),
         ),
         (
@@ -351,6 +352,24 @@ def test_living_jobs_of_ours_are_told_by_their_names() -> None:
 def test_each_state_in_each_form(state: str, form: str, expected: JobStatus, utc: None) -> None:
     title = f"{state}: qstat {form}" if "(" in state else f"{state}: {form}"
     assert status(title) == expected
+
+
+@pytest.mark.parametrize(
+    ("holds", "advice"),
+    [
+        ("u", "`qrls 7.mgr` lets it go."),
+        ("", "`qrls 7.mgr` lets it go, as far as you hold it; where it stays held, ask"),
+        ("uo", "`qrls 7.mgr` lets it go, as far as you hold it; where it stays held, ask"),
+        ("o", "Ask the cluster's support"),
+        ("s", "Ask the cluster's support"),
+    ],
+)
+def test_the_command_that_lets_a_job_go_takes_away_ones_own_hold_alone(
+    holds: str, advice: str
+) -> None:
+    found = status_of({"Job_Id": "7.mgr", "job_state": "H", "Hold_Types": holds})
+    assert isinstance(found, Known)
+    assert (found.advice or "").startswith(advice)
 
 
 @pytest.mark.parametrize(("title", "left"), [("state R: -x", 1783), ("state R: -f -1", 1783)])

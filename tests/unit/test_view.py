@@ -43,6 +43,12 @@ def test_a_session_that_waits_says_where_why_and_until_when() -> None:
     assert "as of" not in view.one_line(waiting)
 
 
+def test_what_is_to_be_done_about_one_that_is_held_stands_below_why() -> None:
+    held = sight("pending", "queued", reason="you hold it back", advice="`release 7` lets it go.")
+    assert shown(held)[1:3] == ["waiting in the queue: you hold it back", "`release 7` lets it go."]
+    assert view.one_line(held) == "waiting in the queue: you hold it back; `release 7` lets it go"
+
+
 def test_one_that_runs_says_how_long_it_may() -> None:
     assert shown(sight("starting", "starting", time_left=7000), 40) == [
         "submitted > queued > [starting] > ready",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rps_core.models import Evidence, Gone, JobPhase, JobStatus, Known, Outcome,
 from rps_core.record import Endpoint, Record, Secrets
 from rps_core.store import Store
 from rps_core.why import Facts
+from tests.unit.test_wording import RECORD
 
 STARTED = {"time": 1.0, "event": "started"}
 AWAY = {"time": 2.0, "event": "service-away", "reason": "Connection refused"}
@@ -221,6 +223,23 @@ def test_the_lines_that_speak_for_it_are_shown_with_their_source() -> None:
         ("job.log", "Traceback"),
         ("job.log", "ImportError: libffi.so.6"),
     ]
+
+
+def test_the_schedulers_own_advice_goes_before_the_general_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from rps_core.inquiry import Answer, print_answer
+    from rps_core.session import Session
+
+    held = Session(
+        record=RECORD, state="pending", reason="you hold it back", url=None, cause="held",
+        advice="`scontrol release 7` lets it go.",
+    )  # fmt: skip
+    answer = Answer(held, "held", ())
+    assert answer.as_json()["advice"] == "`scontrol release 7` lets it go."
+    print_answer(answer)
+    assert "What to do: `scontrol release 7` lets it go.\n" in capsys.readouterr().out
+    assert Answer(replace(held, advice=None), "held", ()).advice == causes.WAITING["held"].advice
 
 
 @pytest.fixture
