@@ -268,23 +268,44 @@ def _jupyter(loaded: Loaded, app: str, *, dry_run: bool) -> str:
     notebook = loaded.settings.notebook
     if notebook.conda_env and not dry_run:
         _check_conda(loaded, notebook.conda_env, app)
+    named = notebook.jupyter
+    if named is not None and named.startswith("~"):
+        named = str(Path(named).expanduser())
     if dry_run or notebook.modules or notebook.conda_env or notebook.prologue or notebook.image:
-        return notebook.jupyter or "jupyter"
+        return named or "jupyter"
     program = f"jupyter-{app}"
     beside = Path(sys.executable).parent
-    jupyter = shutil.which(notebook.jupyter or "jupyter")
-    if jupyter is None and notebook.jupyter is None:
+    jupyter = shutil.which(named or "jupyter")
+    if jupyter is None and named is None:
         jupyter = shutil.which("jupyter", path=str(beside))
+    if jupyter is None and named is not None:
+        raise _not_a_program(loaded, named)
     if jupyter is None:
-        raise UsageError(
-            f"There is no `{notebook.jupyter or 'jupyter'}` on the PATH", notebook.install_hint
-        )
+        raise UsageError("There is no `jupyter` on the PATH", notebook.install_hint)
     if not (shutil.which(program, path=str(Path(jupyter).parent)) or shutil.which(program)):
         raise UsageError(
             f"{jupyter} has no `{program}` beside it, so it cannot start {app}",
             notebook.install_hint,
         )
     return str(Path(jupyter).absolute())
+
+
+def _not_a_program(loaded: Loaded, named: str) -> UsageError:
+    """What is wrong with the program that `notebook.jupyter` names."""
+    where = loaded.where("notebook.jupyter")
+    if "/" not in named:
+        hint = loaded.settings.notebook.install_hint
+        return UsageError(f"{where}: there is no `{named}` on the PATH", hint)
+    path = Path(named)
+    hint = (
+        "`notebook.jupyter` is the path of Jupyter's own program (…/bin/jupyter); left out, rps takes the "
+        "`jupyter` on the PATH."
+    )
+    if path.is_dir():
+        return UsageError(f"{where}: {path} is a directory, not a program", hint)
+    if path.exists():
+        return UsageError(f"{where}: you may not run {path}: it is not executable", hint)
+    return UsageError(f"{where}: there is no program {path}", hint)
 
 
 def _check_conda(loaded: Loaded, environment: str, app: str) -> None:

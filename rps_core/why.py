@@ -33,8 +33,8 @@ _LOG = (
     ),
     (
         "no-module",
-        r"rps: the module .* could not be loaded|module\(s\) are unknown|cannot be loaded as requested"
-        r"|Unable to locate a modulefile",
+        r"rps: the module .* could not be loaded|rps: there is no module command|module\(s\) are unknown"
+        r"|cannot be loaded as requested|Unable to locate a modulefile",
     ),
     (
         "no-environment",
@@ -53,7 +53,7 @@ _WEAK = frozenset({"killed", "disk-full", "no-jupyter"})
 
 # What the agent said when it ended: its own word `cause`, and a part of its `reason`.
 _AGENT = (
-    ("start-failed", r"There is no program", "no-jupyter"),
+    ("start-failed", r"There is no program|is not executable", "no-jupyter"),
     ("start-failed", r"^The notebook directory", "no-directory"),
     ("start-failed", r"^No port is free|took each of", "port-taken"),
     ("start-failed", r"was not published|overrides it", "jupyter-open"),

@@ -9,6 +9,8 @@ rps_give_up() {
 }
 
 while IFS= read -r rps_module; do
+    command -v module >/dev/null ||
+        rps_give_up "there is no module command to load $rps_module with: leave --modules (notebook.modules) out"
     module load "$rps_module" || rps_give_up "the module $rps_module could not be loaded"
 done <"$RPS_SESSION/modules"
 

@@ -117,6 +117,9 @@ def test_why_a_job_waits(comet: Login, cluster: Cluster, full: str) -> None:
     first = comet.status(started["resources"]["name"])
     assert first["raw_reason"] == "Resources"
     assert first["estimated_start"] is not None  # bob's twenty minutes
+    release = f"`scontrol release {held['job_id']}` lets it go."
+    assert why(comet, held["name"])["advice"] == release
+    assert release in comet.rps("status", held["name"]).stdout
     table = comet.rps("list").stdout
     assert re.search(rf"{held['name']} +pending +held +comet ", table)
 
@@ -217,7 +220,12 @@ def test_what_is_missing_on_the_node_is_named(comet: Login) -> None:
     module = json.loads(comet.rps(*start, "--modules", "no-such/1.0").stdout)
     program = json.loads(comet.rps(*start, "--set", "notebook.jupyter=/srv/jupyter").stdout)
     for one, cause, source, told in (
-        (module, "no-module", "job.log", "rps: the module no-such/1.0 could not be loaded"),
+        (
+            module,
+            "no-module",
+            "job.log",
+            "rps: there is no module command to load no-such/1.0 with",
+        ),
         (program, "no-jupyter", "agent", "There is no program `/srv/jupyter` on this node"),
     ):
         shown = over(comet, one["name"])
@@ -269,9 +277,10 @@ def test_the_service_is_away_while_a_session_is_followed(
     def says(words: str) -> None:
         wait_for(words, lambda: said.exists() and bool(re.search(words, said.read_text())), 60)
 
-    says(r"you hold it back .*\(JobHeldUser\)\n")
+    release = rf"`scontrol release {held['job_id']}` lets it go"
+    says(rf"you hold it back \(JobHeldUser\); {release}\n")
     with services[SITES["comet"]].daemon.down():
-        says(r"you hold it back .*; the service has not answered since \d\d:\d\d: ")
+        says(rf"you hold it back .*{release}; the service has not answered since \d\d:\d\d: ")
     comet.run("scontrol", "release", held["job_id"])
     url, _ = following.communicate(timeout=90)
     assert following.returncode == 0

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.e2e.power import cut_off
 from tests.e2e.visitor import Visitor
 
@@ -255,10 +257,23 @@ def test_a_session_is_started_again_with_all_its_settings(
     assert (kept["job.walltime"], kept["notebook.start_timeout"]) == ("20", 200.0)
 
 
-def test_a_module_that_cannot_be_loaded_is_told(installed: Any) -> None:
-    done = installed.rps("start", "--wait", "--modules", "no/such,$(touch x)", check=False)
+@pytest.mark.parametrize(
+    ("functions", "told"),
+    [
+        ("", "there is no module command to load no/such with: leave --modules"),
+        ("module() { false; }\n", "the module no/such could not be loaded"),
+    ],
+    ids=["without a module command", "with one"],
+)
+def test_a_module_that_cannot_be_loaded_is_told(installed: Any, functions: str, told: str) -> None:
+    definitions = (
+        installed.user.home / "module.sh"
+    )  # as Lmod and Environment Modules have them read
+    definitions.write_text(functions)
+    start = ("start", "--wait", "--modules", "no/such,$(touch x)")
+    done = installed.rps(*start, env={"BASH_ENV": str(definitions)}, check=False)
     assert done.returncode == 6
-    assert "the module no/such could not be loaded" in done.stderr
+    assert told in done.stderr
     assert json.loads(installed.rps("list", "--json").stdout) == []
     assert json.loads(installed.rps("why", "--json").stdout)["cause"] == "no-module"
 

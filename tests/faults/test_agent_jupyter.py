@@ -535,6 +535,28 @@ def test_a_range_without_a_free_port(session: Path, stand: StandIn) -> None:
     assert_no_secrets_left(session)
 
 
+@pytest.mark.parametrize(
+    ("mode", "told"),
+    [
+        (None, "There is no program `{}` on this node"),
+        (0o644, "`{}` is not executable on this node"),
+    ],
+    ids=["not there", "not executable"],
+)
+def test_a_path_that_is_no_program(
+    session: Path, stand: StandIn, tmp_path: Path, mode: int | None, told: str
+) -> None:
+    """Named by its path: what is on the PATH is of no interest."""
+    jupyter = tmp_path / "jupyter"
+    if mode is not None:
+        jupyter.touch(mode)
+    session = again(session, stand, jupyter=str(jupyter))
+    with agent(session) as process:
+        assert process.wait(30) == 1
+    assert ended(session)["reason"] == told.format(jupyter)
+    assert cause(session) == "no-jupyter"
+
+
 def test_no_jupyter(session: Path, stand: StandIn) -> None:
     session = again(session, stand, jupyter="no-such-jupyter")
     with agent(session) as process:

@@ -1,6 +1,7 @@
 """Checks that are made before anybody is asked for anything."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,23 @@ def test_a_conda_environment_is_looked_into_where_it_can_be_found() -> None:
         assert "pip install" in caught.value.hint
     with pytest.raises(UsageError, match="there is no environment"):
         plan(notebook__conda_env="/nowhere/env")
+
+
+def test_what_is_wrong_with_the_program_that_was_named_is_told() -> None:
+    home = Path(os.environ["HOME"])
+    (home / "jupyter").touch(0o644)
+    for named, told in (
+        ("~/nothing", f"there is no program {home}/nothing"),
+        (str(home), f"{home} is a directory"),
+        ("~/jupyter", f"you may not run {home}/jupyter: it is not executable"),
+        ("no-such-jupyter", "there is no `no-such-jupyter` on the PATH"),
+    ):
+        with pytest.raises(UsageError, match=re.escape(told)) as caught:
+            plan(notebook__jupyter=named)
+        assert ("`notebook.jupyter` is the path" in caught.value.hint) == ("/" in named)
+    # Where the job makes its own environment, the program may be there alone.
+    made = plan(notebook__jupyter="~/nothing", notebook__modules=["anaconda"])
+    assert made.jupyter == f"{home}/nothing"
 
 
 @pytest.mark.parametrize(

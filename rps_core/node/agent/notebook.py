@@ -162,10 +162,11 @@ class Notebook:
 def _found(program: str) -> str:
     """The path of a program."""
     path = shutil.which(native(program))
-    if path is None:
-        raise End(
-            "start-failed",
-            "There is no program `%s` on this node. The job's PATH is %s"
-            % (program, os.environ.get("PATH", "empty")),
-        )
-    return path
+    if path is not None:
+        return path
+    if "/" not in program:
+        on_path = "There is no program `%s` on this node. The job's PATH is %s"
+        raise End("start-failed", on_path % (program, os.environ.get("PATH", "empty")))
+    if os.path.isfile(native(program)):
+        raise End("start-failed", "`%s` is not executable on this node" % program)
+    raise End("start-failed", "There is no program `%s` on this node" % program)
