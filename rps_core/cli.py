@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -61,6 +62,8 @@ def run(command: click.Command) -> None:
 def _run(command: click.Command) -> None:
     _open_standard_streams()
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as `entry` left it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         command(standalone_mode=False)
         sys.stdout.flush()
         sys.stderr.flush()

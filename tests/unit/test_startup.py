@@ -1,9 +1,12 @@
 """What loads when. Not by the clock: by what is in sys.modules."""
 
 import ast
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -139,3 +142,49 @@ def test_only_the_command_line_prints() -> None:
         if path.name in ("cli.py", "interface.py", "inspection.py"):
             continue
         assert "print(" not in path.read_text(), path
+
+
+CTRL_C = """\
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["AT"]:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def interrupted(
+    tmp_path: Path, command: str, *arguments: str, at: str, **options: Any
+) -> tuple[int, str]:
+    """Exit code and stderr of a command as it was installed, with a Ctrl-C where it begins to import `at`."""
+    (tmp_path / "sitecustomize.py").write_text(CTRL_C)
+    done = subprocess.run(
+        [sys.executable, str(Path(sys.executable).with_name(command)), *arguments],
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "AT": at},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, **options,
+    )  # fmt: skip
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("command", ["rps", "start-jupyter"])
+def test_ctrl_c_while_the_command_line_is_loaded_ends_it_without_a_word(
+    tmp_path: Path, command: str
+) -> None:
+    assert interrupted(tmp_path, command, "--help", at="click") == (-signal.SIGINT, "")
+
+
+def test_ctrl_c_while_a_command_is_loaded_is_told(tmp_path: Path) -> None:
+    code, told = interrupted(tmp_path, "rps", "list", at="rps_core.listing")
+    assert (code, told.split()) == (130, ["Interrupted."])
+
+
+def test_where_ctrl_c_is_ignored_it_stays_so(tmp_path: Path) -> None:
+    """As `nohup` and a script's `&` have it."""
+
+    def ignore() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    for at in ("click", "rps_core.listing"):
+        code, told = interrupted(tmp_path, "rps", "list", at=at, preexec_fn=ignore)
+        assert (code, told) == (0, "No sessions. `rps start` starts one.\n")
