@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 FindHere = Callable[[], "tuple[Here, Store]"]
 
 
+_BEHIND = 0.5  # seconds between two looks whether a job in the background has come to the front
+
+
 class Screen:
     """Everything for people goes to stderr: stdout holds the URL or the data."""
 
@@ -41,6 +44,7 @@ class Screen:
         self._last = ""
         self._sight: Sight | None = None
         self._busy = False
+        self._resumable = False
 
     def started(self, record: Record, account_note: str | None) -> None:
         """After the URL: what was started, who pays, and how one reaches it from afar."""
@@ -72,7 +76,11 @@ class Screen:
         each change."""
         self._busy = True
         self._sight = sight
-        if self._area.live and self._area.in_front:
+        in_front = self._area.in_front
+        if self._area.live and self._resumable:
+            pause = 0.0 if in_front else _BEHIND
+            signal.setitimer(signal.ITIMER_REAL, pause, pause)
+        if self._area.live and in_front:
             before_each_line(self._area.clear)  # a warning must not be drawn over
             self._area.draw(view.lines(sight, time.time()))
         else:
@@ -88,18 +96,26 @@ class Screen:
     @contextlib.contextmanager
     def resumable(self) -> Iterator[None]:
         """While this lasts, Ctrl-Z, `fg` and `bg` are coped with: the shell has printed below what was shown,
-        so that is shown anew there."""
+        so that is shown anew there. Of `fg` a job that runs in the background is not told: it looks."""
 
         def resumed(_number: int, _frame: FrameType | None) -> None:
             self._area.moved()
             if self._sight is not None and not self._busy:
                 self.show(self._sight)
 
-        before = signal.signal(signal.SIGCONT, resumed)
+        def look(number: int, frame: FrameType | None) -> None:
+            if self._area.in_front:
+                resumed(number, frame)
+
+        before = signal.signal(signal.SIGCONT, resumed), signal.signal(signal.SIGALRM, look)
+        self._resumable = True
         try:
             yield
         finally:
-            signal.signal(signal.SIGCONT, before)
+            self._resumable = False
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            signal.signal(signal.SIGCONT, before[0])
+            signal.signal(signal.SIGALRM, before[1])
 
     def interrupted(self) -> None:
         """Go below the `^C` that the terminal has written where the next line would begin."""

@@ -7,23 +7,30 @@ import os
 import pty
 import re
 import select
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+PROJECT = Path(__file__).resolve().parents[2]
+
 
 class Terminal:
-    """A process on a terminal of its own."""
+    """A process on a terminal of its own. `popen` starts it, as `subprocess.Popen` does."""
 
-    def __init__(self, installed: Any, *command: str) -> None:
+    def __init__(
+        self, popen: Callable[..., subprocess.Popen[str]], *command: str, **env: str
+    ) -> None:
         self.master, slave = pty.openpty()
-        self.process = installed.user.popen(
+        self.process = popen(
             list(command),
             stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-            preexec_fn=_take_the_terminal, env={"TERM": "xterm", "PS1": "$ "},
+            preexec_fn=_take_the_terminal, env={**env, "TERM": "xterm", "PS1": "$ "},
         )  # fmt: skip
         os.close(slave)
         self.seen = ""
@@ -73,7 +80,7 @@ def on_terminal(installed: Any) -> Iterator[Callable[..., Terminal]]:
     def run(*arguments: str, shell: bool = False) -> Terminal:
         rps = str(installed.directory / "rps")
         command = ("bash", "--norc", "--noprofile", "-i") if shell else (rps, *arguments)
-        opened.append(Terminal(installed, *command))
+        opened.append(Terminal(installed.user.popen, *command))
         return opened[-1]
 
     yield run
@@ -158,6 +165,40 @@ def test_ctrl_z_and_the_background_leave_the_shells_own_lines_alone(
     installed.rps("stop", name)
     shell.until(rf"{name}: ended: stopped with rps stop\r\n")
     assert not re.search(_UP, shell.seen), shell.seen
+
+
+_IN_THE_BACKGROUND = """\
+import os, signal
+from rps_core.follow import Sight
+from rps_core.interface import Screen
+from rps_core.session import Session
+from tests.unit.test_wording import RECORD
+
+job = os.fork()
+if job == 0:
+    os.setpgid(0, 0)
+    screen = Screen(quiet=False)
+    with screen.resumable():
+        screen.show(Sight(Session(record=RECORD, state="pending", reason=None, url=None), "queued"))
+        while True:  # nobody looks again at the session
+            signal.pause()
+input()
+os.tcsetpgrp(0, job)  # and no SIGCONT: for bash's `fg` it runs already
+os.waitpid(job, 0)
+"""
+
+
+def test_brought_to_the_front_it_is_drawn_without_a_look_at_the_session() -> None:
+    popen = partial(subprocess.Popen[str], cwd=PROJECT)
+    background = Terminal(popen, sys.executable, "-c", _IN_THE_BACKGROUND, **os.environ)
+    try:
+        background.until(r"waiting in the queue\r\n")
+        assert "[queued]" not in background.seen
+        background.type("\n")
+        background.until(r"\[queued\]")
+    finally:
+        os.close(background.master)  # the terminal hangs up, and so ends both
+        background.process.wait(60)
 
 
 _BROWSER = """#!{python}
