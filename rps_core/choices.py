@@ -33,6 +33,17 @@ def ask(here: Here, shell: Shell) -> Choices:
     )
 
 
+def configured(here: Here) -> Choices:
+    """What the configuration names, its defaults first, without a question."""
+    settings = here.loaded.settings
+    default = [settings.job.partition] if settings.job.partition else []
+    return Choices(
+        partitions=tuple(dict.fromkeys([*default, *settings.limits.partitions])),
+        allocations=(settings.job.account,) if settings.job.account else (),
+        profiles=tuple(settings.profiles),
+    )
+
+
 def _asked(what: str, ask_site: Callable[[], list[str]]) -> list[str]:
     try:
         return ask_site()

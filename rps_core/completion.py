@@ -12,6 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rps_core import paths
@@ -53,13 +54,30 @@ def cluster_wanted(option: str | None) -> str | None:
     return option or os.environ.get("RPS_CLUSTER") or None
 
 
-def remember(wanted: str | None, found: dict[str, list[str]]) -> None:
-    """Note values by kind, beside the state that the configuration is in."""
+def prepare() -> None:
+    """Where nothing is known yet on this host, ask in the background, for the first Tab to come."""
+    wanted = cluster_wanted(None)
+    with suppress(OSError, RpsError):
+        if not known(wanted):
+            _ask_in_the_background(_file(wanted), wanted)
+
+
+def known(wanted: str | None) -> bool:
+    """Values were noted for this cluster, be they old."""
+    return _file(wanted).exists()
+
+
+def remember(wanted: str | None, found: dict[str, list[str]], *, old: bool = False) -> None:
+    """Note values by kind, beside the state that the configuration is in; with `old`, to be asked anew when
+    they are offered."""
     from rps_core import cache
 
     lines = [f"{_SIGNATURE}\t{_configuration()}"]
     lines += [f"{kind}\t{value}" for kind in KINDS for value in found.get(kind, ())]
     cache.replace(_file(wanted), "".join(f"{line}\n" for line in lines))
+    if old:
+        with suppress(OSError):  # it is gone again, or was not written
+            os.utime(_file(wanted), (0, 0))
 
 
 def _told(ask: Callable[[], Iterable[str]], incomplete: str) -> list[str]:

@@ -28,21 +28,27 @@ def script(command: click.Command, shell: str) -> str:
     kind = shell_completion.get_completion_class(shell)
     if kind is None:  # the commands offer only shells that click knows
         raise LookupError(shell)
+    completion.prepare()
     source = kind(command, {}, "rps", _VARIABLE)
     # Not its `source`, which starts a bash to see how old it is: 4.4, of 2016, is new enough.
     return source.source_template % source.source_vars()
 
 
 def refresh(options: dict[str, Any]) -> None:
-    """Ask the scheduler, the configuration and the plugins, and note the answers for completion."""
+    """Ask the configuration, the plugins and the scheduler, and note the answers for completion; where there
+    are none yet, those of the first two at once, for a scheduler may take a minute to say nothing."""
     here, _ = find(options)
-    found = choices.ask(here, programs.run)
-    completion.remember(
-        completion.cluster_wanted(options["cluster"]),
-        {
-            "account": list(found.allocations),
-            "cluster": sorted(cluster.name for cluster in Plugins.load().clusters()),
-            "partition": list(found.partitions),
-            "profile": list(found.profiles),
-        },
-    )
+    wanted = completion.cluster_wanted(options["cluster"])
+    clusters = sorted(cluster.name for cluster in Plugins.load().clusters())
+    if not completion.known(wanted):
+        completion.remember(wanted, _by_kind(choices.configured(here), clusters), old=True)
+    completion.remember(wanted, _by_kind(choices.ask(here, programs.run), clusters))
+
+
+def _by_kind(found: choices.Choices, clusters: list[str]) -> dict[str, list[str]]:
+    return {
+        "account": list(found.allocations),
+        "cluster": clusters,
+        "partition": list(found.partitions),
+        "profile": list(found.profiles),
+    }

@@ -4,12 +4,17 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from rps_core import completion, paths
+from rps_core import choices, completion, paths, shell_scripts
+from rps_core.choices import Choices
+from rps_core.cli import rps
+from rps_core.cluster import Here
 from rps_core.completion import FRESH
+from rps_core.shell import Shell
 from tests.unit.test_startup import HEAVY
 
 HERE = {
@@ -106,6 +111,45 @@ def test_what_is_not_known_is_asked_in_the_background(monkeypatch: pytest.Monkey
         time.sleep(0.05)
     assert complete("start", "")[0] == ["gpu"]
     assert set(complete("start", "--cluster", "")[0]) >= {"generic", "local"}
+
+
+def test_what_the_configuration_names_is_offered_while_the_scheduler_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Noted as old, so that it is asked anew where the scheduler never answers."""
+    paths.config_file().parent.mkdir(parents=True)
+    paths.config_file().write_text(
+        "profiles: {gpu: {}}\njob: {partition: short, account: abc123}\n"
+        "limits: {partitions: {long: {}, short: {}}}\n"
+    )
+    monkeypatch.setenv("RPS_CLUSTER", "generic")
+    monkeypatch.setattr(os, "posix_spawn", lambda *given, **_: started.append(given))
+    started: list[object] = []
+
+    def ask(here: Here, _shell: Shell) -> Choices:
+        assert completion._cached("partition", "generic") == ["short", "long"]
+        assert completion._cached("account", "generic") == ["abc123"]
+        assert completion._cached("profile", "generic") == ["gpu"]
+        assert len(started) == 1
+        return replace(choices.configured(here), partitions=("long", "short", "wide"))
+
+    monkeypatch.setattr(choices, "ask", ask)
+    options = {"cluster": None, "assignments": (), "verbose": 0, "log_format": "text"}
+    shell_scripts.refresh(options)
+    assert completion._cached("partition", "generic") == ["long", "short", "wide"]
+    assert len(started) == 1
+
+
+def test_a_shell_that_loads_the_script_asks_where_nothing_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "posix_spawn", lambda _path, command, *_, **__: started.append(command))
+    first = shell_scripts.script(rps, "bash")
+    assert [command[-1] for command in started] == ["--refresh"]
+    completion.remember(None, HERE)
+    assert shell_scripts.script(rps, "bash") == first
+    assert len(started) == 1
 
 
 def test_only_what_is_old_is_asked_anew_and_once_a_minute(
