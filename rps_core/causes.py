@@ -5,6 +5,7 @@ The words are stable, for they are in JSON and in records. `docs/sessions.md` li
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -44,7 +45,7 @@ WAITING: Mapping[str, Cause] = {
     "begin-time": Cause("It is not to start before a certain time.", "Wait for that time."),
     "queue-limit": Cause(
         "A limit of the queue, of the account or of yours is reached.",
-        "End something that runs or waits (`rps list`, `rps stop`), or ask for less.",
+        "End something that runs or waits (`rps list` shows it, `rps stop NAME` ends it), or ask for less.",
     ),
     "never": Cause(
         "As it was asked for, the job can never start.",
@@ -210,6 +211,14 @@ OVER: Mapping[str, Cause] = {
     "defect": Cause("The agent has a defect.", "Please report it, with the session's log."),
     "unclear": Cause("It is over, and nothing tells why.", "`rps logs` shows what the job wrote."),
 }
+
+
+def advice_for(word: str, name: str, *, over: bool) -> str:
+    """What to do about this session. The commands have its name: without one they are about the session that
+    lives, which may be another, or there may be several."""
+    commands = "logs" if over else "open|stop|url"
+    advice = cause_of(word, over=over).advice
+    return re.sub(rf"`rps ({commands})`", rf"`rps \1 {name}`", advice)
 
 
 def cause_of(word: str, *, over: bool) -> Cause:

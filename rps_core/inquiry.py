@@ -36,8 +36,9 @@ class Answer:
     @property
     def advice(self) -> str:
         """What to do; empty where nothing is to be done."""
-        meaning = causes.cause_of(self.cause, over=self.session.over)
-        return self.session.advice or meaning.advice
+        session = self.session
+        name = session.record.name
+        return session.advice or causes.advice_for(self.cause, name, over=session.over)
 
     def as_json(self) -> dict[str, Any]:
         """The documented fields (docs/commands.md)."""

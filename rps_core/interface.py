@@ -200,7 +200,7 @@ def raise_if_failed(session: Session, store: Store) -> None:
     was_ready = any(event.get("event") == "ready" for event in store.files(name).events())
     over = "is over" if was_ready else "is over before it was ready"
     tail = _log_tail(session.record, store)
-    told = [causes.cause_of(session.cause, over=True).advice] if session.cause else []
+    told = [causes.advice_for(session.cause, name, over=True)] if session.cause else []
     told += [f"The last lines of its log (`rps logs {name}` shows all):\n{tail}"] if tail else []
     told.append(f"`rps why {name}` tells more.")
     raise JobError(

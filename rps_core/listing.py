@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 LAST_DAYS = 3.0  # for how long a session that is over is shown without being asked for
 _UNKNOWN_YET = "..."
 _SHORTEST_NAME = 12
+_SHORTEST_REASON = 20
 
 
 def print_list(find: Callable[[], tuple[Here, Store]], *, everything: bool) -> None:
@@ -105,6 +106,9 @@ def _lines(found: Sequence[Session], width: int | None) -> list[str]:
     for name in ("CLUSTER", "JOB", "NODE", "LEFT"):
         if missing() > 0:
             widths.pop(name, None)
+    # A reason that can be read, or none: the cause tells the most of it in a word.
+    if width is not None and -missing() - 2 < min(widths.get("REASON", 0), _SHORTEST_REASON):
+        widths.pop("REASON", None)
     widths["NAME"] = max(_SHORTEST_NAME, widths["NAME"] - max(0, missing()))
     lines = [
         "  ".join(row[name][:size].ljust(size) for name, size in widths.items())

@@ -185,9 +185,12 @@ class Plugins:
             raise DetectionError(
                 f"The plugins {sites} both serve a cluster `{wanted}`", "Block one."
             )
+        from rps_core.wording import did_you_mean
+
+        near = did_you_mean(wanted, (cluster.name for cluster in self.clusters()))
         raise DetectionError(
             f"No plugin serves a cluster `{wanted}`",
-            f"Known are: {known}. `rps cluster` shows which plugins are broken, and why.",
+            f"{near}Known are: {known}. `rps cluster` shows which plugins are broken, and why.",
         )
 
     def _claims(self, host: Host) -> tuple[Claim, ...]:

@@ -50,9 +50,11 @@ def chosen(name: str, layers: Sequence[Layer]) -> list[Layer]:
     """
     known = names(layers)
     if name not in known:
+        from rps_core.wording import did_you_mean
+
         raise UsageError(
             f"There is no profile `{name}`",
-            f"There are: {', '.join(known)}."
+            f"{did_you_mean(name, known)}There are: {', '.join(known)}."
             if known
             else "None is configured. They go below `profiles:` in ~/.config/rps/config.yaml "
             "(docs/configuration.md).",

@@ -188,12 +188,13 @@ class Store:
         if len(matching) == 1:
             return matching[0]
         if not matching:
-            what = (
-                "No session of yours is alive"
-                if prefix is None
-                else f"You have no session `{prefix}`"
-            )
-            raise NotFoundError(what, "`rps start` starts one; `rps list --all` shows ended ones.")
+            hint = "`rps start` starts one; `rps list --all` shows ended ones."
+            if prefix is None:
+                raise NotFoundError("No session of yours is alive", hint)
+            from rps_core.wording import did_you_mean
+
+            near = did_you_mean(prefix, (one.name for one in self.records()), shortened=True)
+            raise NotFoundError(f"You have no session `{prefix}`", f"{near}{hint}")
         names = ", ".join(record.name for record in matching)
         raise UsageError(f"Which session? {names}", "Give a name, or as much of it as is unique.")
 

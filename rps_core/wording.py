@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -84,6 +85,16 @@ def error_told(error: Exception) -> str:
     """A failure, as the commands end with it. It may quote a scheduler, a service or a program, whose words
     are not to move a terminal's cursor."""
     return plain_lines(f"rps: {error}")
+
+
+def did_you_mean(typed: str, known: Iterable[str], *, shortened: bool = False) -> str:
+    """A question for a hint, with a blank behind it; empty where nothing is called nearly so. `shortened`:
+    only the beginning of a name may have been typed."""
+    import difflib
+
+    names = {name[: len(typed) + 1] if shortened else name: name for name in known}
+    near = difflib.get_close_matches(typed.lower(), names, n=1)
+    return f"Did you mean `{names[near[0]]}`? " if near else ""
 
 
 def for_a_terminal(text: str) -> str:

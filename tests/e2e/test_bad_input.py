@@ -56,7 +56,7 @@ def _nothing_left(installed: Any) -> Iterator[None]:
 
 
 CASES = [
-    (["--cluster", "comte"], 3, ["No plugin serves a cluster `comte`", "comet"]),
+    (["--cluster", "comte"], 3, ["No plugin serves a cluster `comte`", "Did you mean `comet`?"]),
     (["--set", "job.waltime=3"], 2, ["unknown key `job.waltime`", "job.walltime"]),
     (["--set", "job.nodes=many"], 2, ["job.nodes", "many"]),
     (["--set", "job.nodes=0"], 2, ["job.nodes", "at least 1"]),

@@ -84,7 +84,10 @@ def test_an_unknown_profile_lists_those_that_there_are() -> None:
     error = run("start", "gup", "--dry-run").exception
     assert isinstance(error, UsageError)
     assert "no profile `gup`" in error.message
-    assert error.hint == "There are: gpu, big."
+    assert error.hint == "Did you mean `gpu`? There are: gpu, big."
+    other = run("start", "elsewhere", "--dry-run").exception
+    assert isinstance(other, UsageError)
+    assert other.hint == "There are: gpu, big."
     assert "Two profiles" in str(run("start", "gpu", "--profile", "big").exception)
 
 

@@ -105,8 +105,13 @@ def test_a_prefix_finds_a_session(store: Store) -> None:
         store.find("apple")
     with pytest.raises(UsageError, match="Which session"):
         store.find(None)
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotFoundError) as caught:
         store.find("cherry")
+    assert caught.value.hint.startswith("`rps start` starts one")
+    for typed in ("banna", "Banana-splti", "banana-split-noe"):
+        with pytest.raises(NotFoundError) as caught:
+            store.find(typed)
+        assert caught.value.hint.startswith("Did you mean `banana-split-one`? ")
 
 
 def test_the_only_living_session_needs_no_name(store: Store) -> None:

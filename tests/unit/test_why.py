@@ -242,6 +242,23 @@ def test_the_schedulers_own_advice_goes_before_the_general_one(
     assert Answer(replace(held, advice=None), "held", ()).advice == causes.WAITING["held"].advice
 
 
+def test_the_commands_of_the_advice_are_about_this_session() -> None:
+    """Without a name they are about the one that lives, and there may be another."""
+
+    def advice(word: str, *, over: bool) -> str:
+        return causes.advice_for(word, "one-two-three", over=over)
+
+    assert "`rps open one-two-three` opens it, `rps url one-two-three`" in advice(
+        "ready", over=False
+    )
+    assert "(`rps stop one-two-three`)" in advice("never", over=False)
+    assert "`rps logs one-two-three` shows all" in advice("script-failed", over=True)
+    # What is in the way is another one.
+    for over in (False, True):
+        assert "one-two-three" not in advice("queue-limit", over=over)
+    assert advice("stopped", over=True) == causes.OVER["stopped"].advice
+
+
 @pytest.fixture
 def session(tmp_path: Path) -> tuple[Store, Record]:
     """One that runs, as far as its record tells."""

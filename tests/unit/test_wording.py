@@ -189,6 +189,12 @@ def test_a_narrow_terminal_gets_the_columns_that_matter(
         ["one-two-three", "pending", "priority", "7"],
         ["one-two-three", "ended", "time-limit", "7"],
     ]
+    told = replace(ended, reason="it was ended after its walltime was over")
+    # Twenty letters of a reason can be read; of fewer there are none, for they tell nothing.
+    for columns, last in ((68, "comet    7    it was ended after i"), (67, "comet    7")):
+        monkeypatch.setattr(Area, "columns", columns)
+        listing.print_table([told])
+        assert capsys.readouterr().out.splitlines()[1].endswith(last)
     monkeypatch.setattr(Area, "columns", 30)
     listing.print_table([ended])
     assert capsys.readouterr().out.splitlines()[1] == "one-two-thre  ended  time-limi"
