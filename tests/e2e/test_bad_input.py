@@ -71,7 +71,11 @@ CASES = [
     (["-s", "emacs"], 2, ["no application `emacs`", "lab, notebook"]),
     (["-b", "nowhere.sh"], 2, ["no batch script nowhere.sh", "local/jupyterlab.sh"]),
     (["-b", "slurm/notebook.sh"], 2, ["is for slurm; this cluster runs local"]),
-    (["--set", "notebook.jupyter=/nowhere/jupyter"], 2, ["no `/nowhere/jupyter`", "Install it"]),
+    (
+        ["--set", "notebook.jupyter=/nowhere/jupyter"],
+        2,
+        ["there is no program /nowhere/jupyter", "path of Jupyter's own program"],
+    ),
     (["--set", "proxy.own=false"], 2, ["proxy.domain"]),
     (["--nonsense"], 2, ["No such option"]),
 ]

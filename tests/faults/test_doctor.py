@@ -466,7 +466,7 @@ def test_no_jupyter(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_module_that_is_not_here_is_told_with_the_jobs_words() -> None:
     case = case_of('notebook.modules=["no/such"]')
     list(job.plan(case))
-    only(list(job.jupyter(case)), Verdict.WARN, "no module command", "no/such", "nodes have more")
+    only(list(job.jupyter(case)), Verdict.WARN, "no/such", "nodes have more")
 
 
 def record(name: str, **more: Any) -> Record:
