@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.cluster.daemons import wait_for
 from tests.cluster.hosts import Account, Host
 from tests.cluster.lab import ALICE, BOB, Cluster, missing
 from tests.cluster.services import Service
@@ -110,10 +111,16 @@ def login(
         return logins[-1]
 
     yield log_in
-    for one in logins:
-        one.rps("stop", "--all")
-        # What a failed test left. Bob's may have others that go on.
-        cluster.admin("scancel", f"--user={ALICE.name}")
+    stopped = [one.rps("stop", "--all", check=False) for one in logins]
+    # What a failed test left. Bob's may have others that go on.
+    cluster.admin("scancel", f"--user={ALICE.name}")
+    # The next test counts her jobs, those that are ending included.
+    wait_for(
+        "the end of alice's jobs",
+        lambda: not cluster.admin("squeue", "--noheader", f"--user={ALICE.name}"),
+        120,
+    )
+    assert [done.stderr for done in stopped if done.returncode != 0] == []
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ class Daemon:
         wait_for(f"the end of {self.name} on {self.host.name}", lambda: not self.runs)
 
 
-def wait_for(what: str, condition: Callable[[], object], seconds: float = 30) -> None:
+def wait_for(what: str, condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait until the condition holds.
 
     Raises:

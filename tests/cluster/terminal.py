@@ -24,7 +24,7 @@ class Terminal:
         self._tmux(
             "-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(rows), *shell
         )
-        self.until(re.escape(self._prompt.strip()), 10)
+        self.until(re.escape(self._prompt.strip()))
 
     def __enter__(self) -> Terminal:
         return self

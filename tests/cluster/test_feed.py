@@ -179,6 +179,8 @@ def test_an_absurd_id_hides_no_other_job(
             assert "scontrol" not in comet.rps("why", bad["name"], check=False).stdout
         # And of one that is over accounting tells by whom: beside the worst of them.
         cluster.admin("scancel", good["job_id"])
+        asked = ("sacct", f"--jobs={good['job_id']}", "--noheader", "--format=state%40")
+        wait_for("accounting", lambda: "CANCELLED by" in cluster.admin(*asked))
         comet.rps("list")
         status = comet.status(good["name"])
         assert (status["state"], "cancelled by root" in status["reason"]) == ("ended", True), status

@@ -67,15 +67,16 @@ def test_partitions_and_accounts(cluster: Cluster) -> None:
 def test_one_cannot_cancel_another_ones_job(cluster: Cluster) -> None:
     job = printed(cluster, "comet-ln2", "sbatch", "--parsable", "--hold", "--wrap=true")
     tried = cluster.hosts["comet-ln2"].run(["scancel", job], BOB, capture_output=True)
-    assert "Access/permission denied" in tried.stderr
     printed(cluster, "comet-ln2", "scancel", job)
+    assert "Access/permission denied" in tried.stderr
 
 
 def test_torques_commands_are_there(cluster: Cluster) -> None:
     (cluster.home / "alice" / "job.sh").write_text("#!/bin/sh\nsleep 60\n")
     job = printed(cluster, "tscc-login1", "qsub", "-l", "nodes=1:ppn=1,walltime=00:05:00", "job.sh")
-    assert job in printed(cluster, "tscc-login1", "qstat", job)
+    shown = printed(cluster, "tscc-login1", "qstat", job)
     printed(cluster, "tscc-login1", "qdel", job)
+    assert job in shown
 
 
 def test_from_outside_only_the_services_can_be_reached(
