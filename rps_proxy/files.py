@@ -111,6 +111,7 @@ def write_private(path: Path, content: bytes) -> None:
     """Write a file (mode 0600) at once and durably: nobody ever sees half of it."""
     temporary = _write_beside(path, content)
     temporary.replace(path)
+    _sync_directory(path.parent)
 
 
 def create_private(path: Path, content: bytes) -> bool:
@@ -122,22 +123,56 @@ def create_private(path: Path, content: bytes) -> bool:
         return False
     finally:
         temporary.unlink()
+    _sync_directory(path.parent)
     return True
 
 
 def write_for_group(path: Path, content: bytes) -> None:
-    """Replace a file that the directory's group may read (0640); nobody ever sees half of it."""
+    """Have a file that the directory's group may read (0640) hold this, durably; nobody ever sees half of it.
+
+    One that is so already is left alone.
+    """
     temporary = path.with_name(f".{path.name}.new")
     with contextlib.suppress(FileNotFoundError):
         temporary.unlink()
+    group = path.parent.stat().st_gid
+    if _is_for_group(path, group, content):
+        return
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "wb") as file:
-        os.fchown(file.fileno(), -1, path.parent.stat().st_gid)
+        os.fchown(file.fileno(), -1, group)
         os.fchmod(file.fileno(), 0o640)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    _sync_directory(path.parent)
+
+
+def _is_for_group(path: Path, group: int, content: bytes) -> bool:
+    """Whether `write_for_group` has nothing to do. What cannot be read is to be replaced."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(handle)
+        owned = (status.st_uid, status.st_gid, status.st_mode)
+        if owned != (os.geteuid(), group, stat.S_IFREG | 0o640) or status.st_size != len(content):
+            return False
+        try:
+            return file.read() == content
+        except OSError:
+            return False
+
+
+def _sync_directory(path: Path) -> None:
+    """Until then, a power failure may bring back what a file's name led to before."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _write_beside(path: Path, content: bytes) -> Path:

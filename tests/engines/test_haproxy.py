@@ -1,0 +1,60 @@
+"""What HAProxy alone has: a file of routes that it starts from, and a log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engines.stand import Stand, running
+from tests.engines.test_killed import answers
+from tests.faults.service_stand import until
+
+
+@pytest.fixture
+def haproxy(tmp_path: Path, need: Callable[[str], str]) -> Iterator[Stand]:
+    with running(tmp_path, "haproxy", need) as stand:
+        yield stand
+
+
+def logged(stand: Stand) -> list[str]:
+    """Of requests; the lines of what was no request are left out."""
+    found = re.findall(r"^\S+ (GET|HEAD|POST) \S+ (.*)$", stand.engine_log(), re.MULTILINE)
+    return [f"{method} {rest}" for method, rest in found]
+
+
+def test_its_log_tells_what_does_not_answer_and_nothing_else(haproxy: Stand) -> None:
+    waits = haproxy.issue()
+    html = {"Accept": "text/html"}
+    assert haproxy.request(waits.host, "GET", "/?token=x", headers=html).status == 503
+    assert haproxy.request(f"no-such-name.rps.localhost:{haproxy.port}", "GET", "/").status == 404
+    with haproxy.notebook() as (session, _):
+        assert haproxy.request(session.host, "GET", "/").status == 200
+        assert haproxy.request(session.host, "GET", "/hangup?token=x").status == 502
+    assert haproxy.request(session.host, "GET", "/?token=x").status == 502
+    haproxy.kill()
+    assert haproxy.request(waits.host, "GET", "/?token=x").status == 503
+    expected = ["GET /hangup 502 SH notebooks", "GET / 503 SC notebooks", "GET / 503 SC service"]
+    until(lambda: len(logged(haproxy)) >= len(expected), "it is logged")
+    assert logged(haproxy) == expected
+
+
+def test_its_file_is_written_only_where_it_differs(haproxy: Stand) -> None:
+    routes, first = haproxy.meeting / "routes.map", haproxy.directory / "first"
+    with haproxy.notebook() as (session, _):
+        until(lambda: session.name in routes.read_text(), "its route is in the file")
+        first.hardlink_to(routes)  # so no other file is taken for it
+        for _ in range(2):
+            haproxy.stop()
+            haproxy.start()
+        haproxy.stop()
+        assert routes.samefile(first)
+        routes.write_text("")
+        haproxy.start()
+        until(lambda: session.name in routes.read_text(), "it is mended")
+        haproxy.kill()
+        haproxy.kill_engine()
+        haproxy.start_engine()
+        assert answers(haproxy, session, 200)
