@@ -60,7 +60,7 @@ class Admin:
                 text = exposition(
                     self._service,
                     self._front.expires.timestamp(),
-                    await self._readiness.lacking(),
+                    await self._readiness.found(),
                     await self._service.traffic(),
                 )
                 return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
@@ -93,6 +93,7 @@ class Admin:
             "engine_in_step": service.in_step,
             "routes": service.routes,
             "draining": service.draining,
+            "lacking": await self._readiness.lacking(),
             "certificate_days": round(left.total_seconds() / 86400, 1),
         }
 

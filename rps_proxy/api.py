@@ -17,7 +17,6 @@ from rps_proxy.access import TooFastError, from_page
 from rps_proxy.authority import Authority
 from rps_proxy.bodies import content, json_object
 from rps_proxy.group_commit import BusyError, RefusedError
-from rps_proxy.hosts import MANAGEMENT
 from rps_proxy.jobs import FeedCalls, report
 from rps_proxy.keys import SharedKey, bearer
 from rps_proxy.munge import HEADER, Munge
@@ -78,7 +77,9 @@ class Api:
         ServiceError: there is no usable key in `networks.issue_key_file`.
     """
 
-    def __init__(self, service: Service, authority: Authority, readiness: Readiness) -> None:
+    def __init__(
+        self, service: Service, authority: Authority, readiness: Readiness, munge: Munge | None
+    ) -> None:
         networks = service.settings.networks
         self._service = service
         self._authority = authority
@@ -88,9 +89,7 @@ class Api:
         key_file = networks.issue_key_file
         self._issue_key = SharedKey(Path(key_file), "issuing names") if key_file else None
         self._feed = FeedCalls(service)
-        self._munge: Munge | None = None
-        if service.settings.auth == "munge":
-            self._munge = Munge(service.settings.munge, service.hosts.host(MANAGEMENT))
+        self._munge = munge
         calls: dict[str, tuple[str, Callable[[Session, str, dict[str, Any]], Awaitable[Any]]]] = {
             "": ("GET", self._state),
             "job": ("POST", self._job),

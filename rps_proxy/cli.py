@@ -63,6 +63,7 @@ def status(config_file: Path | None, assignments: tuple[str, ...], *, as_json: b
     import json
 
     from rps_proxy import operate
+    from rps_proxy.readiness import CAUSES
     from rps_proxy.settings import load
 
     found = operate.status(load(config_file, assignments))
@@ -79,6 +80,8 @@ def status(config_file: Path | None, assignments: tuple[str, ...], *, as_json: b
     click.echo(f"engine   {found['engine']}{workers}, {step}, {found['routes']} routes")
     click.echo(f"running  for {found['uptime'] / 3600:.1f} hours, version {found['version']}")
     click.echo(f"TLS      certificate valid for {found['certificate_days']} days")
+    for what in found["lacking"]:
+        click.echo(f"not ready: {CAUSES[what]}")
     if found["draining"]:
         click.echo("draining: no new names")
 

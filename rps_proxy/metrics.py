@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from rps_proxy.readiness import CAUSES
 from rps_proxy.session import Phase
 
 if TYPE_CHECKING:
@@ -71,20 +70,19 @@ class Durations:
 def exposition(
     service: Service,
     certificate_expires: float,
-    lacking: Iterable[str] = (),
+    ready: Mapping[str, bool],
     traffic: Traffic | None = None,
 ) -> str:
     """All metrics of a service.
 
-    `certificate_expires` in seconds since 1970; `lacking` as of `Readiness`; `traffic` where the engine
+    `certificate_expires` in seconds since 1970; `ready` as `Readiness` found it; `traffic` where the engine
     tells.
     """
-    lacking = set(lacking)
     gauges: dict[str, list[tuple[dict[str, str], float]]] = {
         "rps_sessions": sessions_by_cluster(service.registry.clusters()),
         "rps_routes": [({}, service.routes)],
         "rps_engine_in_step": [({"engine": service.settings.engine_kind}, service.in_step)],
-        "rps_ready": [({"what": what}, what not in lacking) for what in CAUSES],
+        "rps_ready": [({"what": what}, good) for what, good in ready.items()],
         "rps_draining": [({}, service.draining)],
         "rps_waiting_pages": [({}, service.waiting.open)],
         "rps_start_time_seconds": [({}, service.started_at)],

@@ -21,6 +21,7 @@ HEADER = "X-Rps-Munge"
 LONGEST = 4096  # characters
 AT_ONCE = 8  # programs; more would only wait for the daemon
 TIMEOUT = 10.0  # seconds
+PATIENCE = 5.0  # seconds, to find out whether the daemon is there
 
 _FORM = re.compile(r"MUNGE:[A-Za-z0-9+/=]+:")
 _METADATA = re.compile(rb"STATUS:\s+(\d+)\nUID:\s+(\d+)\n\n")
@@ -39,17 +40,26 @@ class Munge:
     """
 
     def __init__(self, settings: Settings, host: str) -> None:
-        program = shutil.which("unmunge")
-        if program is None:
-            raise ServiceError(
-                "`auth: munge` needs the program unmunge, which is not installed here.",
-                "Install MUNGE, with the cluster's key, or set `auth: none`.",
-            )
-        self._command = [program, "--numeric", "--keys=STATUS,UID"]
-        if settings.socket is not None:
-            self._command += ["--socket", settings.socket]
+        socket = [] if settings.socket is None else ["--socket", settings.socket]
+        self._read = [_installed("unmunge"), "--numeric", "--keys=STATUS,UID", *socket]
+        self._make = [_installed("munge"), "--no-input", *socket]
         self._host = host
         self._turns = asyncio.Semaphore(AT_ONCE)
+        self._answers = True  # as far as was said
+
+    async def answers(self) -> bool:
+        """Whether the daemon is there. What changed is logged.
+
+        It is asked for a credential, which is good for nothing: of one that it cannot read it would say so in
+        its own log.
+        """
+        status, _, errors = await _done(self._make, None, PATIENCE)
+        if self._answers and status:
+            _log.error("munge-not-answering", **_failure(status, errors))
+        elif not self._answers and not status:
+            _log.info("munge-answers")
+        self._answers = not status
+        return self._answers
 
     async def user(self, credentials: list[str], content: bytes) -> str:
         """Who made the credential for the request with the body `content`: a name, else `uid:NUMBER`.
@@ -63,10 +73,9 @@ class Munge:
         if len(credentials) > 1 or len(given) > LONGEST or not _FORM.fullmatch(given):
             raise RefusedError("munge-invalid")
         async with self._turns:
-            status, output, errors = await self._unmunge(given.encode("ascii"))
+            status, output, errors = await _done(self._read, given.encode("ascii"), TIMEOUT)
         if 0 < status < _FIRST_OF_CREDENTIAL or status < 0:
-            reason = errors.decode("utf-8", "replace").strip()
-            _log.error("munge-not-answering", status=status, reason=reason)
+            _log.error("munge-not-answering", **_failure(status, errors))
             raise RefusedError("munge-unavailable")
         if status:
             raise RefusedError(_REFUSALS.get(status, "munge-invalid"))
@@ -77,23 +86,41 @@ class Munge:
             raise RefusedError("munge-invalid")
         return await asyncio.to_thread(_name, int(metadata[2]))
 
-    async def _unmunge(self, credential: bytes) -> tuple[int, bytes, bytes]:
-        process = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+
+def _installed(name: str) -> str:
+    program = shutil.which(name)
+    if program is None:
+        raise ServiceError(
+            f"`auth: munge` needs the program {name}, which is not installed here.",
+            "Install MUNGE, with the cluster's key, or set `auth: none`.",
         )
-        try:
-            async with asyncio.timeout(TIMEOUT):
-                output, errors = await process.communicate(credential)
-        except TimeoutError:
-            return -1, b"", b"no answer in time"
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        return process.returncode or 0, output, errors
+    return program
+
+
+async def _done(
+    command: list[str], given: bytes | None, seconds: float
+) -> tuple[int, bytes, bytes]:
+    """The program's exit status, -1 where it took longer, and what it printed on stdout and stderr."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL if given is None else asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(seconds):
+            output, errors = await process.communicate(given)
+    except TimeoutError:
+        return -1, b"", b"no answer in time"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode or 0, output, errors
+
+
+def _failure(status: int, errors: bytes) -> dict[str, object]:
+    return {"status": status, "reason": errors.decode("utf-8", "replace").strip()}
 
 
 def _name(uid: int) -> str:

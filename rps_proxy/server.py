@@ -25,8 +25,9 @@ from rps_proxy.engines.external import engine_directory, engine_socket, external
 from rps_proxy.engines.workers import DOOR_FILE, Workers
 from rps_proxy.files import own_directory
 from rps_proxy.holding import only_one
-from rps_proxy.hosts import Hosts
+from rps_proxy.hosts import MANAGEMENT, Hosts
 from rps_proxy.listener import BACKLOG, HttpServer, listen, listen_together, raise_file_limit
+from rps_proxy.munge import Munge
 from rps_proxy.readiness import Readiness
 from rps_proxy.routes import Routes
 from rps_proxy.service import Service
@@ -84,12 +85,16 @@ async def serve(
             engine = await stack.enter_async_context(workers)
             front.told = engine.certificate
         service = Service(settings, directory, hosts, engine)
-        readiness = Readiness(service, lambda: front.expires)
+        munge = None
+        if settings.auth == "munge":
+            munge = Munge(settings.munge, hosts.host(MANAGEMENT))
+            await munge.answers()  # who starts the service reads at once that it does not
+        readiness = Readiness(service, lambda: front.expires, munge)
         await service.start()
         kind = settings.engine_kind
         dispatcher = Dispatcher(
             service,
-            Api(service, authority, readiness),
+            Api(service, authority, readiness, munge),
             carries if kind in LEAVES_WEBSOCKETS and workers is None else None,
             behind=len(listeners) != 1,
         )

@@ -5,9 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import shutil
+import signal
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,9 +23,12 @@ from rps_core.client import Client
 from rps_core.errors import ServiceError
 from rps_core.munge import credential, payload
 from rps_core.record import Endpoint
+from rps_proxy import operate
+from rps_proxy.settings import load
 from tests.conftest import OrdinaryUser
 from tests.faults.service_stand import DOMAIN, Answer, Service, running_service, until
 
+STATUS = [sys.executable, "-c", "from rps_core.cli import main; main()", "proxy", "status"]
 MANAGE = f"manage.{DOMAIN}"
 BODY = b'{"cluster": "comet", "user": "somebody-else"}'
 
@@ -51,6 +57,12 @@ class Munged:
     def stop(self) -> None:
         self._process.terminate()
         self._process.wait(20)
+
+    def freeze(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
 
 
 @contextmanager
@@ -232,6 +244,48 @@ def test_a_daemon_that_is_away_is_said_and_nothing_is_given(
     finally:
         munged.start()
     assert asked(service, credential(MANAGE, BODY, munged.socket))[0] == 201
+
+
+def lacking(service: Service) -> list[str]:
+    """What readiness says, the metrics and the operator's command with it."""
+    settings = load(None, [f"directory={service.directory / 'service'}"])
+    status, answer = service.call("GET", "ready")
+    assert (status, answer["ready"]) == ((503, False) if answer["lacking"] else (200, True))
+    metrics = operate.ask(settings, "GET", "/metrics") or ""
+    found = re.findall(r'^rps_ready\{what="(\w+)"\} 0\.0$', metrics, re.MULTILINE)
+    return found if found == answer["lacking"] == operate.status(settings)["lacking"] else ["?"]
+
+
+@pytest.mark.parametrize("how", ["ended", "frozen"])
+def test_readiness_tells_that_the_daemon_is_away(
+    service: Service, munged: Munged, how: str
+) -> None:
+    until(lambda: lacking(service) == [], "all is well")
+    munged.stop() if how == "ended" else munged.freeze()
+    try:
+        until(lambda: lacking(service) == ["munge"], "it is said", 120)
+    finally:
+        munged.start() if how == "ended" else munged.thaw()
+    until(lambda: lacking(service) == [], "all is well again", 120)
+    events = [json.loads(line)["event"] for line in service.log().splitlines()]
+    told = [event for event in events if event.startswith("munge")]
+    assert told[-2:] == ["munge-not-answering", "munge-answers"]
+
+
+def test_a_wrong_socket_is_told_at_the_start(tmp_path: Path, need: Callable[[str], str]) -> None:
+    need("munge")
+    wrong = str(tmp_path / "no-such-socket")
+    with running_service(tmp_path, auth="munge", **{"munge.socket": wrong}) as service:
+        said = [json.loads(line) for line in service.log().splitlines()]
+        (told,) = (line for line in said if line["event"] == "munge-not-answering")
+        assert wrong in told["reason"]
+        assert lacking(service) == ["munge"]
+        done = subprocess.run(
+            [*STATUS, f"--set=directory={tmp_path / 'service'}"], capture_output=True, text=True
+        )
+        assert "not ready: the daemon of MUNGE does not answer\n" in done.stdout
+        # Asked again and again, it is said once.
+        assert service.log().count("munge-not-answering") == 1
 
 
 def test_no_credential_is_logged(service: Service, munged: Munged) -> None:
