@@ -66,9 +66,8 @@ def engine_directory(settings: Settings) -> Path:
                 f"The engine's directory {directory} can be changed by others than the service.",
                 f"Make it the service's own: chown it, and chmod 750 {directory}",
             )
-        # The engine's account comes in by its group.
-        group = _group(settings)
-        if group is not None and status.st_gid != group:
+        # The engine's account comes in by its group; a former one's is to read no keys there.
+        if status.st_gid != (group := _group(settings)):
             os.fchown(handle, -1, group)
         os.fchmod(handle, 0o750)
     finally:
@@ -117,9 +116,7 @@ def engine_socket(settings: Settings) -> socket.socket:
             path.unlink()  # of a service that was killed; only one runs on the directory
         bound.bind(str(path))
         path.chmod(0o660)
-        group = _group(settings)
-        if group is not None:
-            os.chown(path, -1, group)
+        os.chown(path, -1, _group(settings))
     except OSError as error:
         bound.close()
         raise ServiceError(
@@ -129,15 +126,15 @@ def engine_socket(settings: Settings) -> socket.socket:
     return bound
 
 
-def _group(settings: Settings) -> int | None:
-    """The engine's group, where it is not ours.
+def _group(settings: Settings) -> int:
+    """The engine's group, which is ours where it runs as we do.
 
     Raises:
         ServiceError: there is no such group.
     """
     name = settings.engine_group
     if name is None:
-        return None
+        return os.getegid()
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import grp
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,6 +41,31 @@ def test_its_log_tells_what_does_not_answer_and_nothing_else(haproxy: Stand) -> 
     expected = ["GET /hangup 502 SH notebooks", "GET / 503 SC notebooks", "GET / 503 SC service"]
     until(lambda: len(logged(haproxy)) >= len(expected), "it is logged")
     assert logged(haproxy) == expected
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is a member of every group")
+def test_what_was_for_an_engines_group_is_not_for_it_any_more(haproxy: Stand) -> None:
+    """What the service and it meet by, the front certificate's key among it."""
+    with haproxy.notebook() as (session, _):
+        for group in ("daemon", "null"):
+            haproxy.stop()
+            haproxy.kill_engine()
+            haproxy.given["haproxy.group"] = haproxy._settings["haproxy.group"] = group
+            haproxy.start()
+            haproxy.start_engine()
+            until(lambda: answers(haproxy, session, 200), "the route is back")
+            gid = os.getegid() if group == "null" else grp.getgrnam(group).gr_gid
+            routes = haproxy.meeting / "routes.map"
+            until(lambda: routes.stat().st_gid == gid, "the file is the group's")  # noqa: B023
+            for name in (
+                ".",
+                "front.pem",
+                "haproxy.cfg",
+                "service.sock",
+                "run",
+                "run/haproxy.sock",
+            ):
+                assert (haproxy.meeting / name).stat().st_gid == gid, name
 
 
 def test_its_file_is_written_only_where_it_differs(haproxy: Stand) -> None:

@@ -169,36 +169,46 @@ def test_the_service_cannot_start(proxy: Proxy) -> None:
     proxy.await_notebook(session)
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def own_account(proxy: Proxy) -> Iterator[str]:
-    """An engine that runs as its own account, and afterwards as the service's again."""
+    """Within, the engine runs as its own account, and afterwards as the service's again."""
     unit = Path(proxy.machine.disk / "etc/systemd/system/rps-proxy-engine.service.d/user.conf")
     unit.parent.mkdir()
     unit.write_text("[Service]\nUser=haproxy\nGroup=haproxy\n")
     proxy.machine.run("usermod", "--append", "--groups", "haproxy", "rps")
     proxy.configure(**{"haproxy.group": "haproxy"})
     proxy.machine.run("systemctl", "daemon-reload")
-    yield "haproxy"
-    unit.unlink()
-    unit.parent.rmdir()
-    proxy.configure(**{"haproxy.group": None})
-    proxy.machine.run("systemctl", "daemon-reload")
-    proxy.use("haproxy")
+    try:
+        proxy.use("haproxy")
+        yield "haproxy"
+    finally:
+        unit.unlink()
+        unit.parent.rmdir()
+        proxy.configure(**{"haproxy.group": None})
+        proxy.machine.run("systemctl", "daemon-reload")
+        proxy.use("haproxy")
 
 
-def test_an_engine_with_an_account_of_its_own(proxy: Proxy, own_account: str) -> None:
-    proxy.use("haproxy")
-    session = proxy.session()
-    main = proxy.machine.run(
-        "ps", "-o", "user=", f"{proxy.main_pid('rps-proxy-engine')}"
-    ).stdout.strip()
-    assert main == own_account
-    # The service's files are not the engine's.
-    assert proxy.machine.run("stat", "--format=%U", "/var/lib/rps").stdout.strip() == "rps"
-    seen = proxy.machine.run("ls", "/var/lib/rps/service", user=own_account, check=False)
-    assert "Permission denied" in seen.stderr
-    proxy.new_certificate()
+def test_an_engine_with_an_account_of_its_own(proxy: Proxy) -> None:
+    def runs_as() -> str:
+        process = f"{proxy.main_pid('rps-proxy-engine')}"
+        return proxy.machine.run("ps", "-o", "user=", process).stdout.strip()
+
+    def denied(account: str, *command: str) -> bool:
+        return "Permission denied" in proxy.machine.run(*command, user=account, check=False).stderr
+
+    with own_account(proxy) as account:
+        session = proxy.session()
+        assert runs_as() == account
+        # The service's files are not the engine's.
+        assert proxy.machine.run("stat", "--format=%U", "/var/lib/rps").stdout.strip() == "rps"
+        assert denied(account, "ls", "/var/lib/rps/service")
+        proxy.new_certificate()
+        proxy.await_notebook(session)
+        assert not denied(account, "cat", "/var/lib/rps/engine/front.pem")
+    assert runs_as() == "rps"
     proxy.await_notebook(session)
+    assert denied(account, "cat", "/var/lib/rps/engine/front.pem")
 
 
 @pytest.fixture(scope="module")
