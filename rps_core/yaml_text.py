@@ -46,9 +46,10 @@ def parse(text: str, source: str) -> Document:
         if node is None:
             return Document({})
         if not isinstance(node, yaml.MappingNode):
+            what = "list" if isinstance(node, yaml.SequenceNode) else "single value"
             raise UsageError(
-                f"{source}: the file holds a {node.tag.rpartition(':')[2]}, not a mapping of keys to values",
-                "Write `key: value` lines; `rps config` shows every key.",
+                f"{source}: the file holds a {what}, not a mapping of keys to values",
+                "Write `key: value` lines.",
             )
         lines: dict[str, int] = {}
         _note_lines(node, "", lines, source)
@@ -56,11 +57,27 @@ def parse(text: str, source: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{source}:{mark.line + 1}" if mark else source
-        raise UsageError(f"{where}: not valid YAML: {error.problem or error.context}") from None
+        problem = error.problem or error.context or ""
+        raise UsageError(f"{where}: not valid YAML: {problem}", _advice(problem)) from None
     except yaml.YAMLError as error:
         raise UsageError(f"{source}: not valid YAML: {error}") from None
     finally:
         loader.dispose()
+
+
+def _advice(problem: str) -> str:
+    """What to do about the mistakes that are made most, by PyYAML's words for them."""
+    if r"'\t'" in problem:
+        return "YAML is indented with spaces: put them in place of the tab."
+    if problem.startswith("expected the node content"):
+        return "What begins with [ or { is a list or a mapping; a text that does goes in quotes."
+    if "cannot start any token" in problem:
+        return "Put the value in quotes."
+    if problem == "mapping values are not allowed here":
+        return (
+            "Is the line indented like those around it? A value with a colon in it goes in quotes."
+        )
+    return ""
 
 
 def parse_value(text: str, source: str) -> Any:

@@ -47,6 +47,15 @@ class Audit:
         self._dropped: dict[str, int] = {}
         self._fails = False
 
+    def try_out(self) -> None:
+        """Say at once that the file cannot be written, and not with the first event."""
+        if self._file is None:
+            return
+        try:
+            os.close(self._opened(self._file))
+        except OSError as error:
+            self._failed(error)
+
     def note(
         self,
         event: str,
@@ -99,9 +108,8 @@ class Audit:
             if value is not None
         }
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **shown})
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            handle = os.open(self._file, flags, 0o600)
+            handle = self._opened(self._file)
             try:
                 whole = line.encode() + b"\n"
                 written = os.write(handle, whole)  # in one piece, whoever else appends
@@ -112,8 +120,16 @@ class Audit:
                 os.close(handle)
         except OSError as error:
             self._drop(event)
-            if not self._fails:  # said once, not for each line
-                _log.error("audit-not-written", reason=str(error))
-            self._fails = True
+            self._failed(error)
         else:
             self._fails = False
+
+    @staticmethod
+    def _opened(file: Path) -> int:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(file, flags, 0o600)
+
+    def _failed(self, error: OSError) -> None:
+        if not self._fails:  # said once, not for each line
+            _log.error("audit-not-written", reason=str(error))
+        self._fails = True

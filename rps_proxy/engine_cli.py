@@ -77,7 +77,14 @@ def _check(settings: Settings) -> list[str]:
     from rps_core.errors import ServiceError
 
     program, directory = _program(settings), settings.engine_path
-    if not (directory / program.CONFIG).exists():
+    try:
+        written = (directory / program.CONFIG).exists()
+    except PermissionError as error:
+        raise ServiceError(
+            f"{directory} is for the engine's account, and the service's.",
+            "Run this as that account, or as root.",
+        ) from error
+    if not written:
         raise ServiceError(
             f"There is no configuration of the engine at {directory / program.CONFIG}.",
             "The service writes it, with certificate and routes: start `rps proxy serve` first.",

@@ -27,9 +27,12 @@ def own_directory(path: Path) -> Path:
         _make(path)
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
+        where = "" if error.filename in (None, str(path)) else f"{error.filename}: "
         raise ServiceError(
-            f"The service's directory {path} cannot be used: {error.strerror}",
-            "It must be a directory of yours (no link). Move away what is there, or choose another.",
+            f"The service's directory {path} cannot be used: {where}{error.strerror}",
+            "Run this as the account that the directory is of, or choose another directory."
+            if isinstance(error, PermissionError)
+            else "It must be a directory of yours (no link). Move away what is there, or choose another.",
         ) from error
     try:
         status = os.fstat(handle)
@@ -87,7 +90,7 @@ def read_private(path: Path) -> bytes | None:
         ):
             raise ServiceError(
                 f"{path} is not a plain file that you alone can read.",
-                f"Make it so (chown, chmod 600 {path}), or remove it to have a new one made.",
+                f"Make it so: chown, chmod 600 {path}.",
             )
         return file.read()
 
@@ -99,9 +102,9 @@ def read_key(path: Path, use: str) -> bytes:
         ServiceError: there is none, or others can read it.
     """
     key = (read_private(path) or b"").strip()
-    if len(key) < SHORTEST_KEY:
+    if len(key) < SHORTEST_KEY or not (key.isascii() and key.decode("ascii").isprintable()):
         raise ServiceError(
-            f"{path} holds no key for {use}: {SHORTEST_KEY} characters or more.",
+            f"{path} holds no key for {use}: {SHORTEST_KEY} characters of ASCII or more, in one line.",
             f"Make one: (umask 077; openssl rand -hex 32 > {path})",
         )
     return key

@@ -119,6 +119,7 @@ def listen(address: str, port: int, *, shared: bool = False) -> socket.socket:
         hint = {
             errno.EADDRINUSE: "Another program has that port: stop it, or choose another "
             "(`listen.port`; `ss -tlnp` shows who listens where).",
+            errno.EADDRNOTAVAIL: "`ip address` shows the addresses of this machine (`listen.address`).",
             errno.EACCES: "Ports below 1024 are for root, or for a program with "
             "CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=).",
         }.get(error.errno or 0, "Check `listen.address` and `listen.port`.")

@@ -12,10 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rps_core.errors import NotFoundError, ServiceError
+from rps_core.errors import NotFoundError, ServiceError, UsageError
 from rps_proxy.unix_socket import short_path
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rps_proxy.registry import Registry
     from rps_proxy.session import Session
     from rps_proxy.settings import Settings
 
@@ -41,7 +44,7 @@ def ask(settings: Settings, method: str, path: str, body: object = None) -> str 
         try:
             with short_path(file) as short:
                 client.sock.connect(short)
-        except (FileNotFoundError, ConnectionRefusedError):
+        except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
             return None
         client.request(method, path, None if body is None else json.dumps(body))
         response = client.getresponse()
@@ -58,8 +61,10 @@ def ask(settings: Settings, method: str, path: str, body: object = None) -> str 
     finally:
         client.close()
     if response.status != 200:
-        code = str(json.loads(answer).get("error", response.status))
-        raise ServiceError(f"The service refused: {code}", "Its log may say why.", code=code)
+        said = json.loads(answer)
+        code, message = str(said.get("error", response.status)), said.get("message")
+        why = f": {message}" if message else ""
+        raise ServiceError(f"The service refused: {code}{why}", "Its log may say why.", code=code)
     return answer
 
 
@@ -73,13 +78,8 @@ def status(settings: Settings) -> Status:
     answer = ask(settings, "GET", "/status")
     if answer is not None:
         return {"running": True, **json.loads(answer)}
-    from rps_proxy.registry import Registry
-
-    registry = Registry(_registry_file(settings))
-    try:
+    with _stopped_registry(settings) as registry:
         return {"running": False, "sessions": registry.counts()}
-    finally:
-        registry.close()
 
 
 def sessions(settings: Settings) -> list[dict[str, Any]]:
@@ -92,15 +92,11 @@ def sessions(settings: Settings) -> list[dict[str, Any]]:
     if answer is not None:
         found: list[dict[str, Any]] = json.loads(answer)
         return found
-    from rps_proxy.registry import Registry
     from rps_proxy.session import Phase
 
-    registry = Registry(_registry_file(settings))
-    try:
+    with _stopped_registry(settings) as registry:
         living = [phase for phase in Phase if phase is not Phase.GONE]
         return [described(session, live=False) for session in registry.every(living)]
-    finally:
-        registry.close()
 
 
 def revoke(settings: Settings, names: list[str], reason: str) -> None:
@@ -109,7 +105,12 @@ def revoke(settings: Settings, names: list[str], reason: str) -> None:
     Raises:
         NotFoundError: no session has one of these names; the others are ended.
         ServiceError: see `ask`; or no service runs; or the engine does not answer.
+        UsageError: the reason cannot be shown.
     """
+    if not reason.isprintable():
+        raise UsageError(
+            "--reason has line ends, or what cannot be printed.", "Give it as one line."
+        )
     answer = ask(settings, "POST", "/revoke", {"names": names, "reason": reason})
     if answer is None:
         raise ServiceError(
@@ -135,14 +136,19 @@ def drain(settings: Settings, *, on: bool) -> None:
     """Have the service issue no new names, or issue them again; it outlives the service.
 
     Raises:
+        NotFoundError: there is no directory of a service.
         ServiceError: see `ask`.
     """
     if ask(settings, "POST", "/drain", {"on": on}) is None:
         from rps_proxy.files import own_directory
 
         directory = settings.service_directory
+        if not directory.is_dir():
+            raise NotFoundError(
+                f"There is no service's directory {directory}.", "Has the service ever run there?"
+            )
         # Root may do so to a service of another account; that there is such a file is all that counts.
-        if os.geteuid() != 0 or not directory.is_dir():
+        if os.geteuid() != 0:
             own_directory(directory)
         set_draining(directory, on=on)
 
@@ -165,9 +171,14 @@ def backup(settings: Settings, file: Path) -> None:
 
     Raises:
         NotFoundError: there is no registry.
-        ServiceError: it cannot be copied.
+        ServiceError: it cannot be copied, or is damaged.
+        UsageError: that is no place for a copy.
     """
     source_file = _registry_file(settings)
+    if not file.parent.is_dir():
+        raise UsageError(f"There is no directory {file.parent}.", "Make it, or name another.")
+    if file.exists() and file.samefile(source_file):
+        raise UsageError(f"{file} is the registry itself.", "Name another file for the copy.")
     beside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
@@ -179,16 +190,32 @@ def backup(settings: Settings, file: Path) -> None:
                 source.backup(copy)
                 # One file, which needs no log beside it to be read.
                 copy.execute("PRAGMA journal_mode = DELETE")
+                (found,) = copy.execute("PRAGMA quick_check(1)").fetchone()
+                if found != "ok":  # SQLite copies pages as they are
+                    raise _damaged(source_file, file, found.splitlines()[-1])
             with beside.open("rb") as written:
                 os.fsync(written.fileno())
             beside.replace(file)
         finally:
             beside.unlink(missing_ok=True)
     except (OSError, sqlite3.Error) as error:
+        if isinstance(error, sqlite3.DatabaseError) and error.sqlite_errorcode & 0xFF in (
+            sqlite3.SQLITE_CORRUPT,
+            sqlite3.SQLITE_NOTADB,
+        ):
+            raise _damaged(source_file, file, str(error)) from error
         raise ServiceError(
-            f"The registry {source_file} cannot be copied to {file}: {error}",
+            f"The registry {source_file} cannot be copied to {file}: "
+            f"{(isinstance(error, OSError) and error.strerror) or error}",
             "Choose a place with room, on which this account may write.",
         ) from error
+
+
+def _damaged(registry: Path, file: Path, how: str) -> ServiceError:
+    return ServiceError(
+        f"The registry {registry} is damaged, and was not copied: {how}",
+        f"{file} is as it was. Restore the last copy (docs/operators.md).",
+    )
 
 
 def described(session: Session, *, live: bool) -> dict[str, Any]:
@@ -208,8 +235,38 @@ def described(session: Session, *, live: bool) -> dict[str, Any]:
     }
 
 
+@contextlib.contextmanager
+def _stopped_registry(settings: Settings) -> Iterator[Registry]:
+    """The registry, where no service has it open.
+
+    Raises:
+        NotFoundError: there is none.
+        ServiceError: it cannot be read.
+    """
+    from rps_proxy.group_commit import BusyError
+    from rps_proxy.registry import Registry, what_to_do
+
+    path = _registry_file(settings)
+    registry = Registry(path)
+    try:
+        yield registry
+    except BusyError as error:
+        raise ServiceError(
+            f"The registry {path} cannot be read: {error}", what_to_do(path)
+        ) from error
+    finally:
+        registry.close()
+
+
 def _registry_file(settings: Settings) -> Path:
     path = settings.service_directory / "registry.db"
-    if not path.exists():
+    try:
+        found = path.exists()
+    except PermissionError as error:
+        raise ServiceError(
+            f"{path.parent} is for the service's account alone.",
+            "Run this as that account, or as root.",
+        ) from error
+    if not found:
         raise NotFoundError(f"There is no registry at {path}.", "Has the service ever run there?")
     return path

@@ -46,7 +46,7 @@ class Registry:
             self._reader = connect(path, 0.2)  # all else waits meanwhile
         except sqlite3.Error as error:
             raise ServiceError(
-                f"The registry {path} cannot be opened: {error}", _what_to_do(path)
+                f"The registry {path} cannot be opened: {error}", what_to_do(path)
             ) from error
         self._writer = GroupCommit(writing)
         self.draining = False  # then `issue` refuses: `draining`
@@ -297,14 +297,15 @@ class Registry:
         await self._writer.write(change)
 
 
-def _what_to_do(path: Path) -> str:
-    """With a registry that cannot be opened: one that is only another account's is not to be thrown away."""
+def what_to_do(path: Path) -> str:
+    """With a registry that cannot be opened, or read: one that is only another account's is not to be thrown
+    away."""
     ours = os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True)
     if not ours or (path.exists() and not os.access(path, os.R_OK | os.W_OK, effective_ids=True)):
         return f"It is not this account's to write: chown it (and chmod 600 {path})."
     return (
-        "If the disk is full, make room. If the file is damaged, move it away: "
-        "the service then starts with an empty one, and running sessions lose their URL."
+        "If the disk is full, make room. If the file is damaged, restore a copy (docs/operators.md), or move "
+        "it away: the service then starts with an empty one, and running sessions lose their URL."
     )
 
 

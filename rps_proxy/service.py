@@ -79,6 +79,7 @@ class Service:
 
     async def start(self) -> None:
         """Bring the routes of the registry back, but for those whose time is over."""
+        self.audit.try_out()
         await self._expire()
         # Our own outage costs nobody the lease; who had lost it before is off until heard of.
         for session in self.registry.ready():

@@ -331,14 +331,15 @@ def _check(settings: Settings, layers: Sequence[Layer], origins: dict[str, Origi
     require(
         _is_address(listen.address),
         "listen.address",
-        'must be an address of this machine, such as 192.0.2.7, or "::" for all',
+        'must be an address of this machine, such as 192.0.2.7, or "::" for all, without brackets or a zone',
     )
     for key, port in (("port", listen.port), ("public_port", listen.public_port)):
         require(port is None or 0 <= port <= 65535, f"listen.{key}", "must be a port, 0 to 65535")
     require(
         _HOST_NAME.fullmatch(settings.domain) is not None,
         "domain",
-        "must be a domain of two labels or more, in lower case, such as rps.example.org",
+        "must be a domain of two labels or more, in lower case and without a dot at its end, "
+        f"such as rps.example.org, and is {settings.domain!r}",
     )
     compat = settings.compat
     for key, listed in (
@@ -408,10 +409,10 @@ def _is_network(text: str) -> bool:
 
 def _is_address(text: str) -> bool:
     try:
-        ip_address(text)
+        # One that needs a zone is in no DNS, and no engine would take it.
+        return "%" not in text and bool(ip_address(text))
     except ValueError:
         return False
-    return True
 
 
 def _meant(text: str) -> str:

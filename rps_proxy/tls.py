@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from rps_core.errors import ServiceError, UsageError
 from rps_core.log import get_logger
@@ -45,11 +47,16 @@ class GivenCertificate:
         """
         self._seen = self._state()
         try:
+            certificate_pem, key_pem = self._certificate.read_bytes(), self._key.read_bytes()
             context = front_context(self._certificate, self._key)
-            certificate = x509.load_pem_x509_certificate(self._certificate.read_bytes())
+            certificate = x509.load_pem_x509_certificate(certificate_pem)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            if isinstance(error, OSError) and error.filename is not None:
+                reason = f"{error.filename}: {error.strerror}"
+            else:
+                reason = _mistake(certificate_pem, key_pem) or str(error)
             raise UsageError(
-                f"The certificate {self._certificate} with the key {self._key} cannot be used: {error}",
+                f"The certificate {self._certificate} with the key {self._key} cannot be used: {reason}",
                 "Both must be PEM, readable for the service's account, the key without a passphrase "
                 "and the certificate made from it.",
             ) from error
@@ -89,6 +96,22 @@ class GivenCertificate:
             )
         if certificate.not_valid_after_utc < datetime.now(UTC):
             _log.warning("certificate-expired", since=str(certificate.not_valid_after_utc))
+
+
+def _mistake(certificate_pem: bytes, key_pem: bytes) -> str | None:
+    """Why OpenSSL does not take them, which its own words do not tell; None where that is not found."""
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_pem)
+    except ValueError:
+        return "the certificate is not one in PEM"
+    try:
+        key = load_pem_private_key(key_pem, None)
+    except TypeError:
+        return "the key has a passphrase"
+    except (ValueError, UnsupportedAlgorithm):
+        return "the key is not one in PEM"
+    same = key.public_key() == certificate.public_key()
+    return None if same else "the key is another certificate's"
 
 
 class OwnCertificate:

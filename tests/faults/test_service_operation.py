@@ -15,6 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from rps_core.errors import ServiceError
+from rps_proxy import operate
+from rps_proxy.engine_cli import _check as check
+from rps_proxy.settings import load
 from tests.faults.service_stand import DOMAIN, Service, running_service, until
 
 _COMMAND = [sys.executable, "-c", "from rps_core.cli import main; main()", "proxy"]
@@ -171,6 +175,80 @@ def test_a_backup_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     copy.write_text("of yesterday")
     assert rps(tmp_path, "backup", str(copy)).returncode == 7
     assert copy.read_text() == "of yesterday"
+
+
+@pytest.mark.parametrize("where", ["head", "page"])
+def test_what_is_damaged_takes_no_copys_place(tmp_path: Path, where: str) -> None:
+    registry = tmp_path / "service" / "registry.db"
+    with running_service(tmp_path) as service:
+        for _ in range(40):
+            service.issue()
+        service.stop()  # and all is in the one file
+    copy = tmp_path / "copy.db"
+    copy.write_text("of yesterday")
+    content = bytearray(registry.read_bytes())
+    begin = {"head": 0, "page": len(content) // 2 // 4096 * 4096}[where]
+    content[begin:] = b"\xff" * (len(content) - begin)
+    registry.write_bytes(content)
+    done = rps(tmp_path, "backup", str(copy))
+    assert done.returncode == 4
+    assert f"The registry {registry} is damaged, and was not copied: " in done.stderr
+    assert "room" not in done.stderr
+    assert copy.read_text() == "of yesterday"
+    listed = rps(tmp_path, "sessions")
+    assert listed.returncode == 4, listed.stderr
+    assert "restore a copy" in " ".join(listed.stderr.split())
+
+
+def test_a_copy_goes_where_it_can(tmp_path: Path) -> None:
+    registry = tmp_path / "service" / "registry.db"
+    with running_service(tmp_path) as service:
+        before = registry.stat().st_ino
+        for place, why in {
+            str(registry): "is the registry itself",
+            str(tmp_path / "none" / "copy.db"): f"There is no directory {tmp_path / 'none'}",
+        }.items():
+            done = rps(tmp_path, "backup", place)
+            assert done.returncode == 2
+            assert why in done.stderr
+        assert registry.stat().st_ino == before
+        service.issue()
+
+
+def test_a_reason_is_one_line(tmp_path: Path) -> None:
+    done = rps(tmp_path, "revoke", "some-name", "--reason=two\nlines")
+    assert done.returncode == 2
+    assert "Give it as one line" in done.stderr
+
+
+def test_nothing_is_made_where_no_service_was(tmp_path: Path) -> None:
+    for command in ("status", "sessions", "drain", "backup copy.db"):
+        done = rps(tmp_path, *command.split())
+        assert done.returncode == 7
+        assert "Has the service ever run there?" in done.stderr
+    assert not (tmp_path / "service").exists()
+    (tmp_path / "service").write_text("no directory")
+    assert "Has the service ever run there?" in rps(tmp_path, "status").stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another account")
+def test_another_account_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "service").mkdir(mode=0o700)
+    tmp_path.chmod(0o755)
+    settings = load(None, [f"directory={tmp_path / 'service'}", "engine=haproxy"])
+    for ask in (
+        lambda: operate.status(settings),
+        lambda: operate.sessions(settings),
+        lambda: operate.backup(settings, tmp_path / "copy.db"),
+        lambda: check(settings),
+    ):
+        os.seteuid(12345)
+        try:
+            with pytest.raises(ServiceError, match=r"for the (service's|engine's) account") as told:
+                ask()
+        finally:
+            os.seteuid(0)
+        assert "Run this as that account, or as root" in told.value.hint
 
 
 def test_an_admin_socket_elsewhere(tmp_path: Path) -> None:

@@ -162,6 +162,7 @@ def test_a_flood_of_refusals_hides_nothing_else(tmp_path: Path) -> None:
 
 def test_an_audit_log_that_cannot_be_written_is_said_and_ends_nothing(tmp_path: Path) -> None:
     with running_service(tmp_path, **{"audit.file": tmp_path / "missing" / "audit.log"}) as service:
+        assert service.log().count("audit-not-written") == 1  # before there is anything to write
         service.issue()
         service.issue()
         assert service.log().count("audit-not-written") == 1

@@ -16,6 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from rps_proxy import operate
 from rps_proxy.authority import Authority, Leaf
@@ -209,6 +215,11 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
     assert "listen.port" in said
 
 
+def test_an_address_that_the_machine_does_not_have(tmp_path: Path) -> None:
+    said = refusal(tmp_path, **{"listen.address": "192.0.2.7", "listen.port": 0})
+    assert "Cannot assign requested address\n`ip address` shows" in said
+
+
 def test_two_services_on_one_directory(tmp_path: Path) -> None:
     with running_service(tmp_path):
         assert "Another service is running" in refusal(tmp_path, **{"listen.port": 0})
@@ -247,8 +258,23 @@ def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
     issue_files(tmp_path, authority.issue([DOMAIN], 30))
     (tmp_path / "other.key").write_bytes(authority.issue([DOMAIN], 30).key)
     given = {"tls.certificate": tmp_path / "front.crt", "listen.port": 0}
-    assert "front.crt" in refusal(tmp_path, **given, **{"tls.key": tmp_path / "other.key"})
-    assert "none.key" in refusal(tmp_path, **given, **{"tls.key": tmp_path / "none.key"})
+    key = load_pem_private_key((tmp_path / "front.key").read_bytes(), None)
+    (tmp_path / "closed.key").write_bytes(
+        key.private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"a passphrase")
+        )
+    )
+    for file, why in {
+        "other.key": "the key is another certificate's",
+        "none.key": f"{tmp_path / 'none.key'}: No such file or directory",
+        "front.crt": "the key is not one in PEM",
+        "closed.key": "the key has a passphrase",
+    }.items():
+        said = refusal(tmp_path, **given, **{"tls.key": tmp_path / file})
+        assert f"front.crt with the key {tmp_path / file} cannot be used: {why}\n" in said
+    swapped = {**given, "tls.certificate": tmp_path / "other.key"}
+    said = refusal(tmp_path, **swapped, **{"tls.key": tmp_path / "other.key"})
+    assert "cannot be used: the certificate is not one in PEM\n" in said
 
 
 def test_a_ca_that_is_damaged_or_for_another_domain(tmp_path: Path) -> None:

@@ -84,6 +84,10 @@ def test_an_empty_section_changes_nothing() -> None:
         ("inner:\n  text: a\n  text: b", 3, "given twice, first in line 2"),
         ("inner:\n  text: [", 2, "not valid YAML"),
         ("inner:\n\ttext: b", 2, "not valid YAML"),
+        ("inner:\n\ttext: b", 2, "spaces: put them in place of the tab"),
+        ("inner:\n  text: @b", 2, "Put the value in quotes"),
+        ("inner:\n  text: [::1]", 2, "is a list or a mapping; a text that does goes in quotes"),
+        ("named: a\n  inner: b", 2, "Is the line indented like those around it?"),
     ],
 )
 def test_an_error_names_file_line_and_what_to_do(text: str, line: int, told: str) -> None:

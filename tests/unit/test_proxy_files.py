@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from rps_core.errors import ServiceError
-from rps_proxy.files import create_private, own_directory, write_for_group, write_private
+from rps_proxy.files import (
+    create_private,
+    own_directory,
+    read_key,
+    write_for_group,
+    write_private,
+)
 
 
 def test_what_is_missing_above_a_directory_is_made_for_us_alone(tmp_path: Path) -> None:
@@ -25,6 +31,26 @@ def test_what_is_missing_above_a_directory_is_made_for_us_alone(tmp_path: Path) 
         for below in ("", "local", "local/share", "local/share/ca")
     ]
     assert modes == [0o755, 0o700, 0o700, 0o700]
+
+
+@pytest.mark.parametrize("content", [b"short", b"k" * 40 + b"\n" + b"k" * 40, "ü".encode() * 40])
+def test_a_key_is_one_line_of_ascii(content: bytes, tmp_path: Path) -> None:
+    """Any other could not be said in a head."""
+    file = tmp_path / "key"
+    write_private(file, b"k" * 32 + b"\n")
+    assert read_key(file, "issuing names") == b"k" * 32
+    write_private(file, content)
+    with pytest.raises(
+        ServiceError, match="holds no key for issuing names: 32 characters of ASCII"
+    ):
+        read_key(file, "issuing names")
+
+
+def test_what_is_in_the_way_of_a_directory_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ServiceError) as error:
+        own_directory(tmp_path / "file" / "service")
+    assert f"cannot be used: {tmp_path / 'file'}: File exists" in error.value.message
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give directories away")
@@ -64,6 +90,11 @@ def test_a_file_that_is_as_it_must_be_is_left_alone(tmp_path: Path) -> None:
     assert file.samefile(first)
 
 
+def _a_pipe_in_its_place(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -73,7 +104,7 @@ def test_a_file_that_is_as_it_must_be_is_left_alone(tmp_path: Path) -> None:
         lambda file: file.chmod(0o600),
         lambda file: file.chmod(0),
         lambda file: file.rename(file.with_name("other")) and file.symlink_to("other"),
-        lambda file: file.unlink() or os.mkfifo(file),
+        _a_pipe_in_its_place,
     ],
     ids=["removed", "other", "longer", "for nobody else", "unreadable", "link", "pipe"],
 )
