@@ -12,7 +12,7 @@ import pytest
 
 from tests.engines.stand import Stand, running
 from tests.engines.test_killed import answers
-from tests.faults.service_stand import until
+from tests.faults.service_stand import Notebook, until
 
 
 @pytest.fixture
@@ -66,6 +66,29 @@ def test_what_was_for_an_engines_group_is_not_for_it_any_more(haproxy: Stand) ->
                 "run/haproxy.sock",
             ):
                 assert (haproxy.meeting / name).stat().st_gid == gid, name
+
+
+def test_it_starts_alone_with_a_file_that_lags_behind(haproxy: Stand) -> None:
+    """As the power may leave it: the last change is not in it, and the service is not there to say so."""
+    routes = haproxy.meeting / "routes.map"
+    with haproxy.notebook() as (revoked, notebook):
+        until(lambda: revoked.name in routes.read_text(), "its route is in the file")
+        before = routes.read_text()
+        haproxy.revoke(revoked)
+    added = haproxy.issue()
+    certificate = haproxy.certificate(added)
+    with Notebook(certificate, haproxy.directory, notebook.port) as behind_the_port:
+        assert haproxy.redeem(added, notebook.port)[0] == 200
+        haproxy.kill()
+        haproxy.kill_engine()
+        routes.write_text(before)
+        haproxy.start_engine()
+        assert answers(haproxy, revoked, 502)
+        assert answers(haproxy, added, 503)
+        assert behind_the_port.requests == []
+        haproxy.start()
+        until(lambda: answers(haproxy, added, 200), "the route is back")
+        until(lambda: answers(haproxy, revoked, 410), "what was revoked is out")
 
 
 def test_its_file_is_written_only_where_it_differs(haproxy: Stand) -> None:
