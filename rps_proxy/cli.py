@@ -80,7 +80,7 @@ def status(config_file: Path | None, assignments: tuple[str, ...], *, as_json: b
     click.echo(f"engine   {found['engine']}{workers}, {step}, {found['routes']} routes")
     click.echo(f"running  for {found['uptime'] / 3600:.1f} hours, version {found['version']}")
     click.echo(f"TLS      certificate valid for {found['certificate_days']} days")
-    for what in found["lacking"]:
+    for what in found.get("lacking", ()):  # an earlier version, which still runs, does not say
         click.echo(f"not ready: {CAUSES[what]}")
     if found["draining"]:
         click.echo("draining: no new names")
