@@ -68,6 +68,8 @@ def _run(command: click.Command) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
     except click.ClickException as error:
+        if isinstance(error, click.NoSuchOption):
+            error = _told_its_place(error)
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
@@ -88,6 +90,17 @@ def _run(command: click.Command) -> None:
         click.echo(f"rps: {error.filename}: {error.strerror}", err=True)
         click.echo("Mend that, or free some space, and try again.", err=True)
         sys.exit(UsageError.exit_code)
+
+
+def _told_its_place(error: click.NoSuchOption) -> click.NoSuchOption:
+    """With more to say where it is an option of a command, and was given before that."""
+    context, option = error.ctx, error.option_name
+    group = context.command if context else None
+    below = group.commands.values() if isinstance(group, click.Group) else ()
+    if context and any(option in parameter.opts for one in below for parameter in one.params):
+        place = f"It stands behind the command: `{context.command_path} COMMAND {option}`."
+        return click.NoSuchOption(option, f"{error.message} {place}", ctx=context)
+    return error
 
 
 def _open_standard_streams() -> None:

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -211,9 +212,10 @@ def _idle_timeout(loaded: Loaded) -> int | None:
     """`notebook.idle_timeout` in seconds, within what the site allows."""
     text, most = loaded.settings.notebook.idle_timeout, loaded.settings.limits.idle_timeout
     key = "notebook.idle_timeout"
-    wanted = _quantity(loaded, key, parse_walltime, text) if text else None
+    parse = partial(parse_walltime, what="length of time")
+    wanted = _quantity(loaded, key, parse, text) if text else None
     if most is not None:
-        allowed = _quantity(loaded, "limits.idle_timeout", parse_walltime, most)
+        allowed = _quantity(loaded, "limits.idle_timeout", parse, most)
         if wanted is None or wanted > allowed:
             asked = "there is none" if wanted is None else f"{format_walltime(wanted)} is too long"
             raise UsageError(

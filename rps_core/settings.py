@@ -203,7 +203,7 @@ def load(
     above.append(config.option_layer(given.assignments, OPTIONS))
     _check_profiles([*layers, *above])
     earlier = _flat_layer(EARLIER, f"the settings of {given.session}", given.earlier)
-    profile = profiles.chosen(given.profile, [*layers, *above]) if given.profile else []
+    profile = profiles.chosen(given.profile, [*layers, *above]) if given.profile is not None else []
     loaded = Loaded(*config.merge(Settings, [*layers, earlier, *profile, *above]))
     _check_ranges(loaded)
     merged.note(inputs, loaded.settings, loaded.origins)

@@ -52,11 +52,11 @@ def start(
 
     PROFILE names a set of settings in your configuration (`profiles`); options beat it.
     """
-    if profile and named_profile and profile != named_profile:
+    if None not in (profile, named_profile) and profile != named_profile:
         raise UsageError(
             f"Two profiles were given: {named_profile} and {profile}", "Give one of them."
         )
-    given = _given(options, profile or named_profile)
+    given = _given(options, named_profile if profile is None else profile)
     if inside:
         from rps_core import held
 

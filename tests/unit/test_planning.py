@@ -58,6 +58,11 @@ def test_a_conda_environment_is_looked_into_where_it_can_be_found() -> None:
         plan(notebook__conda_env="/nowhere/env")
 
 
+def test_an_idle_time_is_not_called_a_walltime() -> None:
+    with pytest.raises(UsageError, match="A length of time of `0` is no time at all"):
+        plan(notebook__idle_timeout="0")
+
+
 def test_what_is_wrong_with_the_program_that_was_named_is_told() -> None:
     home = Path(os.environ["HOME"])
     (home / "jupyter").touch(0o644)

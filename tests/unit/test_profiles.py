@@ -91,6 +91,13 @@ def test_an_unknown_profile_lists_those_that_there_are() -> None:
     assert "Two profiles" in str(run("start", "gpu", "--profile", "big").exception)
 
 
+@pytest.mark.usefixtures("user_file")
+@pytest.mark.parametrize("arguments", [[""], ["--profile", ""]])
+def test_an_empty_name_is_no_profile(arguments: list[str]) -> None:
+    """As of a variable that is not set: a session with other settings is not what was meant."""
+    assert "no profile ``" in str(run("start", *arguments, "--dry-run").exception)
+
+
 def test_without_any_profile_it_is_told_where_they_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RPS_CLUSTER", "generic")
     assert "below `profiles:`" in str(run("start", "gpu", "--dry-run").exception)

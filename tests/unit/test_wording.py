@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from rps_core import interface, listing, sessions
-from rps_core.cli import _run
+from rps_core.cli import _run, rps
 from rps_core.client import ServiceState
 from rps_core.errors import SchedulerError
 from rps_core.follow import Sight
@@ -225,6 +226,21 @@ def test_an_error_moves_no_terminals_cursor(
         "     end",
         "",
     ]
+
+
+def test_an_option_before_its_command_is_told_where_it_stands(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for line, told in (
+        ("rps --cluster comet start", r"It stands behind the command: `.*rps COMMAND --cluster`\."),
+        ("rps proxy --reason x revoke", r"behind the command: `.*rps proxy COMMAND --reason`\."),
+        ("rps --bogus", r"No such option '--bogus'\.\n"),
+        ("rps list --gpus", r"No such option '--gpus'\.\n"),
+    ):
+        monkeypatch.setattr("sys.argv", line.split())
+        with pytest.raises(SystemExit):
+            _run(rps)
+        assert re.search(told, capsys.readouterr().err)
 
 
 def test_a_log_on_a_terminal_prints_and_colours_and_no_more(
