@@ -704,7 +704,29 @@ def test_the_service_is_away_in_the_middle(session: Path, stand: StandIn) -> Non
     assert len(events(session, "service-away")) == len(events(session, "service-back")) == 1
 
 
-@pytest.mark.parametrize(("status", "code"), [(410, "gone"), (403, "wrong-claim")])
+@pytest.mark.parametrize(
+    ("status", "code"), [(403, "outside-networks"), (403, "from-a-page"), (404, "no-such-call")]
+)
+def test_a_refusal_that_says_nothing_of_the_claim_is_waited_out(
+    session: Path, stand: StandIn, status: int, code: str
+) -> None:
+    with agent(session) as process:
+        event(session, "ready")
+        stand.answers["renew"] = lambda _: (status, {"error": code, "message": "a mistake"})
+        assert "a mistake" in event(session, "service-away")["reason"]
+        renewed = stand.count("renew")
+        until(lambda: stand.count("renew") >= renewed + 2, "renewals that are refused")
+        del stand.answers["renew"]
+        event(session, "service-back")
+        process.terminate()
+        assert process.wait(60) == 0
+    assert ended(session)["cause"] == "signal"
+    assert len(events(session, "service-away")) == len(events(session, "service-back")) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(410, "gone"), (403, "wrong-claim"), (404, "unknown-name")]
+)
 def test_a_revoked_session_ends(session: Path, stand: StandIn, status: int, code: str) -> None:
     with agent(session) as process:
         event(session, "ready")

@@ -13,6 +13,7 @@ from rps_core.node.agent.watch import Watch
 from rps_core.node.agent.words import log, short
 
 REVOKE_TIME = 2.0  # seconds spent on telling the service; the lease does the rest
+OVER = ("gone", "unknown-name", "wrong-claim")  # the service's codes for a session that is no more
 
 
 class Lease(Route):
@@ -63,12 +64,9 @@ class Lease(Route):
         while True:
             self.sleep(self._renew_every)
             try:
-                self._renew_every = float(self._ask("renew")["renew_every"])
+                self._renew_every = float(self.insist(self._renewal)["renew_every"])
             except ServiceRefused as refused:
-                if refused.status in (401, 403, 404, 410):
-                    raise End("revoked", "The service ended the session: %s" % refused) from None
-                # It does not understand us, and says nothing of the claim.
-                self.note_away(str(refused))
+                raise End("revoked", "The service ended the session: %s" % refused) from None
 
     def revoke(self, reason: str, cause: str) -> None:
         """Tell the service that the session is over; without it, the lease ends the route."""
@@ -82,7 +80,7 @@ class Lease(Route):
                 except ServiceAway:
                     time.sleep(0.3)
                 except ServiceRefused as refused:
-                    if refused.code in ("gone", "unknown-name", "wrong-claim"):
+                    if refused.code in OVER:
                         return  # it was over, or never ours
                     body.clear()  # it may dislike our words
                     time.sleep(0.3)
@@ -106,6 +104,15 @@ class Lease(Route):
     def _call(self, call: str, body: Optional[Dict[str, Any]]) -> Dict[str, Any]:
         path = "/api/v1/sessions/%s/%s" % (self.session.name, call)
         return self._service.request("POST", path, body, self.session.claim)
+
+    def _renewal(self) -> Dict[str, Any]:
+        try:
+            return self._call("renew", None)
+        except ServiceRefused as refused:
+            if refused.code in OVER:
+                raise
+            # It says nothing of the claim, as after an operator's mistake in `networks`: that may be mended.
+            raise ServiceAway(str(refused), refused.code) from None
 
     def _refusal(self, what: str, refused: ServiceRefused) -> End:
         """How the session ends where the service says no."""
