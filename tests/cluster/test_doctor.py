@@ -10,6 +10,9 @@ import pytest
 
 from tests.cluster.conftest import Login
 from tests.cluster.lab import Cluster
+from tests.cluster.test_sites import WRITE_TRANSCRIPTS
+from tests.cluster.transcript import Transcript
+from tests.conftest import PROJECT
 
 
 def examined(user: Login) -> tuple[int, list[dict[str, Any]]]:
@@ -41,10 +44,28 @@ def test_a_healthy_cluster(login: Callable[..., Login], host: str) -> None:
     assert of("service", lines)[-1][1].startswith("it is ready")
 
 
-def test_the_controller_is_stopped(comet: Login, cluster: Cluster) -> None:
+def test_the_controller_is_stopped(
+    comet: Login, cluster: Cluster, request: pytest.FixtureRequest
+) -> None:
+    """What is printed is kept in docs/transcripts."""
+    page = Transcript(
+        "Comet: rps doctor, with slurmctld stopped",
+        request.node.nodeid,
+        "The scheduler is a real Slurm, of Debian's packages; home directories are on this machine's disk.",
+        "the path of the installation",
+    )
     with cluster.slurm.controller.down():
         code, lines = examined(comet)
-    assert code == 9
+        done = comet.rps("doctor", check=False)
+    assert code == done.returncode == 9
+    for line in lines:
+        assert line["text"].split()[0] in done.stdout
+    for stream in ("stdout", "stderr"):
+        text = getattr(done, stream)
+        setattr(done, stream, text.replace(str(comet.clone), "/opt/rps"))
+    page.command("alice@comet-ln2:~$", done, "rps doctor")
+    if WRITE_TRANSCRIPTS:
+        page.write(PROJECT / "docs" / "transcripts" / "doctor.md")
     scheduler = {text.split()[0]: verdict for verdict, text in of("scheduler", lines)}
     assert (scheduler["squeue"], scheduler["sbatch"], scheduler["sacct"]) == (
         "fail",
