@@ -29,8 +29,8 @@ _BY_THE_SCHEDULER = {
     Outcome.PREEMPTED: "another job took its place",
 }
 STOPPED = "stopped with rps stop"
-# What an agent says that was told by the service, and not by us, that its session is over.
-_CLOSED = frozenset({"revoked", "refused"})
+# What an agent says that was told to end by whoever has ended its job or its route.
+_ASKED_TO_END = frozenset({"signal", "revoked", "refused"})
 _FROM_THE_LOG = {
     "no-module": "a module could not be loaded",
     "no-environment": "its environment could not be activated",
@@ -58,7 +58,9 @@ def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Sessi
     )
     cause = "never-submitted" if record.job_id is None else why.cause_of_the_end(facts)
     cancelled = gone.outcome is Outcome.CANCELLED
-    if cancelled and (last is None or last.get("cause") == "signal"):
+    if _was_asked_to_end(gone, last) and files.stop_note.exists():
+        failed, reason, cause = False, STOPPED, "stopped"
+    elif cancelled and (last is None or last.get("cause") == "signal"):
         # The agent knows only that it was asked to end.
         by = f" by {gone.by}" if gone.by else ""
         reason = f"it was cancelled{by} ({gone.evidence})"
@@ -66,8 +68,6 @@ def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Sessi
         reason = f"{_BY_THE_SCHEDULER[gone.outcome]} ({gone.evidence})"
     elif cause == "allocation-over":
         failed, reason = False, f"the allocation that it ran in has ended ({gone.evidence})"
-    elif last is not None and last.get("cause") in _CLOSED and files.stop_note.exists():
-        failed, reason, cause = False, STOPPED, "stopped"
     elif last is not None:
         failed = failed or last.get("cause") in ("start-failed", "refused")
         reason = str(last.get("reason") or reason)
@@ -87,6 +87,15 @@ def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Sessi
     return Session.of_the_past(ended)
 
 
+def _was_asked_to_end(gone: Gone, last: dict[str, Any] | None) -> bool:
+    """By whom is another question: the agent may know, and a job that was killed has no word of it."""
+    if gone.outcome in _BY_THE_SCHEDULER:
+        return False
+    if last is None:
+        return gone.outcome in (Outcome.CANCELLED, Outcome.ENDED)
+    return last.get("cause") in _ASKED_TO_END
+
+
 def _in_silence(events: list[dict[str, Any]]) -> str:
     """How a job has ended whose agent did not say why."""
     ready = any(event.get("event") == "ready" for event in events)
@@ -104,6 +113,7 @@ def stop(record: Record, here: Here, store: Store, shell: Shell) -> Session:
     (record,), _ = recovery.adopt([record], here, store, shell)
     if record.ended is not None:
         return Session.of_the_past(record)
+    _note_the_stop(record, store)  # at first: others look at the session while its job ends
     revoked = revoke(record, store, STOPPED, here, "stopped")
     job = store.files(record.name).job(record)
     if job is None and record.submitting and not revoked:
@@ -123,8 +133,8 @@ def stop(record: Record, here: Here, store: Store, shell: Shell) -> Session:
                 )
             end_job(record, job, here, shell)
         except SchedulerError:
-            if revoked:  # its agent hears of that from the service, and knows no more
-                _note_the_stop(record, store)
+            if not revoked:  # it goes on as if nobody had asked
+                store.files(record.name).stop_note.unlink(missing_ok=True)
             raise
     ended = store.end(record, now=time.time(), outcome="ended", reason=STOPPED, cause="stopped")
     here.site.session_ended(ended)
@@ -135,7 +145,7 @@ def _note_the_stop(record: Record, store: Store) -> None:
     files = store.files(record.name)
     try:
         files.write(files.stop_note.name, f"{STOPPED}\n")
-    except OSError as error:  # a full disk: its end is then told as the service's doing
+    except OSError as error:  # a full disk: who looks meanwhile is told of another's doing
         log.warning("stop not noted", name=record.name, reason=error.strerror)
 
 

@@ -200,3 +200,43 @@ def test_a_stop_whose_job_could_not_be_ended_is_still_the_users(
     gone = Gone(outcome=Outcome.FAILED, evidence="sacct says FAILED")
     shown = settle(RECORD, gone, None, store)
     assert (shown.state, shown.cause, shown.reason) == ("ended", "stopped", ending.STOPPED)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.CANCELLED, Outcome.COMPLETED, Outcome.ENDED])
+def test_who_looks_while_a_session_is_being_stopped_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: Outcome
+) -> None:
+    """Its job may be gone well before `rps stop` is done: a view that follows it looks in between."""
+    store = Store(tmp_path)
+    files = store.create(RECORD, Secrets("claim", "token"))
+    monkeypatch.setattr(ending, "revoke", lambda *_: True)
+    event = {"time": 2.0, "event": "ended", "cause": "signal", "reason": "The job was asked to end"}
+    seen = []
+
+    def look(*_: object) -> None:
+        if outcome is not Outcome.ENDED:  # of that one the agent says nothing
+            (files.directory / "events.jsonl").write_text(json.dumps(event) + "\n")
+        seen.append(settle(RECORD, Gone(outcome=outcome, evidence="squeue says so"), None, store))
+
+    monkeypatch.setattr(ending, "end_job", look)
+    stopped = ending.stop(RECORD, find("comet"), store, run)
+    for shown in (*seen, stopped):
+        assert (shown.state, shown.cause, shown.reason) == ("ended", "stopped", ending.STOPPED)
+
+
+def test_a_stop_that_changed_nothing_leaves_no_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session goes on; whoever cancels it later is not its user's `rps stop`."""
+    store = Store(tmp_path)
+    files = store.create(RECORD, Secrets("claim", "token"))
+    monkeypatch.setattr(ending, "revoke", lambda *_: False)
+
+    def away(*_: object) -> None:
+        raise SchedulerError("scancel does not answer", transient=True)
+
+    monkeypatch.setattr(ending, "end_job", away)
+    with pytest.raises(SchedulerError):
+        ending.stop(RECORD, find("comet"), store, run)
+    shown = settle(RECORD, Gone(outcome=Outcome.CANCELLED, evidence="squeue"), None, store)
+    assert (files.stop_note.exists(), shown.cause) == (False, "cancelled")
