@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.tls_server import TlsServer
@@ -41,13 +42,14 @@ class Name:
 
 
 class OlderService(TlsServer):
-    """The service, answering on loopback.
+    """The service, answering below `domain`; where, `options` say, which are those of `TlsServer`.
 
     `answers[script]` may hold a function of the query that answers in its place; `calls` lists the
     scripts that were asked for, with their queries, and `others` whatever else was.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, domain: str = DOMAIN, **options: Any) -> None:
+        self._domain = domain
         self.names: dict[str, Name] = {}
         self.calls: list[tuple[str, dict[str, str]]] = []
         self.others: list[tuple[str, str]] = []
@@ -55,7 +57,7 @@ class OlderService(TlsServer):
         self.elsewhere: Answer = (404, HTML, NOT_FOUND)
         self.outside = False  # callers count as outside the cluster's network
         self.cron_runs_by_itself = False
-        super().__init__(directory, DOMAIN, f"*.{DOMAIN}")
+        super().__init__(directory, domain, f"*.{domain}", **options)
 
     # What the tests do with it
 
@@ -92,7 +94,7 @@ class OlderService(TlsServer):
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
         host = handler.headers["Host"].partition(":")[0].lower()
         label, _, domain = host.partition(".")
-        if label != "manage" and domain == DOMAIN:
+        if label != "manage" and domain == self._domain:
             self._visit(handler, self.names.get(label))
             return
         handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
@@ -235,10 +237,10 @@ def _tunnel(handler: BaseHTTPRequestHandler, target: tuple[str, int]) -> None:
 
 
 @contextmanager
-def older_service(directory: Path) -> Iterator[OlderService]:
+def older_service(directory: Path, **options: Any) -> Iterator[OlderService]:
     """One that answers as long as the block lasts."""
     directory.mkdir()
-    service = OlderService(directory)
+    service = OlderService(directory, **options)
     try:
         yield service
     finally:

@@ -1,4 +1,4 @@
-"""A small HTTPS server on loopback that a test can stop and start again on its port."""
+"""A small HTTPS server that a test can stop and start again on its port."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from tests.faults.service_stand import free_port
 
 
 class TlsServer:
-    """Answers as `handler()` says, with a certificate for `host`, made by a CA below `directory`."""
+    """Answers as `handler()` says, with a certificate for `host`, made by the CA in the directory `ca`, or
+    else by one below `directory`. Without an `address` it is on loopback, without a `port` on a free one."""
 
-    def __init__(self, directory: Path, domain: str, host: str) -> None:
-        front = Authority(directory / "front", "front", domain)
+    def __init__(
+        self, directory: Path, domain: str, host: str, *,
+        ca: Path | None = None, address: str = "127.0.0.1", port: int | None = None,
+    ) -> None:  # fmt: skip
+        front = Authority(ca or directory / "front", "front", domain)
         self.ca_file = front.certificate_file
         leaf = front.issue([host], 1)
         pem = directory / "front.pem"
@@ -24,7 +28,8 @@ class TlsServer:
         self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._context.load_cert_chain(pem)
         self._server: ThreadingHTTPServer | None = None
-        self.port = free_port()  # to come back to
+        self._address = address
+        self.port = free_port() if port is None else port  # to come back to
         self.start()
 
     def handler(self) -> type[BaseHTTPRequestHandler]:
@@ -45,7 +50,7 @@ class TlsServer:
             def handle_error(self, request: Any, client_address: Any) -> None:
                 pass  # a client that does not like our certificate, or was killed in the middle of a call
 
-        self._server = Server(("127.0.0.1", self.port), self.handler())
+        self._server = Server((self._address, self.port), self.handler())
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:

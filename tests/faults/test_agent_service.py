@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -30,6 +31,7 @@ from tests.faults.agent_stand import (
     until,
 )
 from tests.faults.service_stand import free_port
+from tests.older_service import OlderService, older_service
 
 
 class RealService:
@@ -74,6 +76,14 @@ class RealService:
             self.process.wait()
             self.process = None
 
+    def is_off(self) -> bool:
+        """Whether nobody takes connections on its port."""
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 30).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
     def get(self, name: str, path: str, token: str) -> tuple[int, bytes]:
         """As a browser does: through the engine, on the session's own host."""
         host = f"{name}.{DOMAIN}"
@@ -102,11 +112,17 @@ def service(tmp_path: Path) -> Iterator[RealService]:
 TOKEN = "5ec4e7" * 5 + "00"
 
 
-@contextmanager
-def running(service: RealService, directory: Path) -> Iterator[tuple[Path, str, str, Job]]:
-    """A session that is ready: its directory, name, claim and job."""
+def issue(service: RealService) -> tuple[str, str]:
+    """A name and its claim."""
     issued = service.client.request("POST", "/api/v1/sessions", {"cluster": "local"})
-    name, claim = issued["name"], issued["claim"]
+    return issued["name"], issued["claim"]
+
+
+@contextmanager
+def submitted(
+    service: RealService, directory: Path, name: str, claim: str
+) -> Iterator[tuple[Path, Job]]:
+    """The session's directory, and its job, which has just been started."""
     session = session_directory(directory, name, claim, TOKEN, service.port, service.ca_file)
     spec = SessionSpec(
         name=name,
@@ -121,11 +137,28 @@ def running(service: RealService, directory: Path) -> Iterator[tuple[Path, str, 
     script.write_text(local.rps_render_batch(spec))
     job = Job(id=local.rps_submit(spec, script), tag="tag", session_dir=session)
     try:
+        yield session, job
+    finally:
+        local.rps_cancel(job)
+
+
+@contextmanager
+def running(service: RealService, directory: Path) -> Iterator[tuple[Path, str, str, Job]]:
+    """A session that is ready: its directory, name, claim and job."""
+    name, claim = issue(service)
+    with submitted(service, directory, name, claim) as (session, job):
         service.client.request("POST", f"/api/v1/sessions/{name}/link", {"job_id": job.id}, claim)
         event(session, "ready")
         yield session, name, claim, job
-    finally:
-        local.rps_cancel(job)
+
+
+@contextmanager
+def older_in_its_place(service: RealService, directory: Path) -> Iterator[OlderService]:
+    """The service is away, and one of the older kind answers for it, with a certificate of the same CA."""
+    service.kill()
+    until(service.is_off, "its port is free")  # its workers may have it for a moment longer
+    with older_service(directory, ca=service.directory / "ca", port=service.port) as older:
+        yield older
 
 
 def phase(service: RealService, name: str, claim: str) -> tuple[str, bool]:
@@ -154,6 +187,39 @@ def test_a_killed_service_costs_nobody_the_session(service: RealService, tmp_pat
         event(session, "service-back")
         assert phase(service, name, claim) == ("ready", True)
         assert service.get(name, "/api/status", TOKEN)[0] == 200
+
+
+def test_an_older_service_in_its_place_costs_nobody_the_session(
+    service: RealService, tmp_path: Path
+) -> None:
+    """An operator who moved over goes back, and later over again."""
+    with running(service, tmp_path / "session") as (session, name, claim, _):
+        with older_in_its_place(service, tmp_path / "older") as older:
+            event(session, "service-away")
+            until(lambda: len(older.others) > 2, "it goes on asking")
+            assert set(older.others) == {("POST", f"/api/v1/sessions/{name}/renew")}
+            assert b"Please see documentation" in service.get(name, "/", TOKEN)[1]
+        assert events(session, "ended") == events(session, "service-back") == []
+        service.start()
+        event(session, "service-back")
+        assert phase(service, name, claim) == ("ready", True)
+        assert service.get(name, "/api/status", TOKEN)[0] == 200
+
+
+def test_a_job_that_starts_at_an_older_service_waits_for_its_own(
+    service: RealService, tmp_path: Path
+) -> None:
+    name, claim = issue(service)
+    with contextlib.ExitStack() as stack:
+        with older_in_its_place(service, tmp_path / "older") as older:
+            job = submitted(service, tmp_path / "session", name, claim)
+            session, _ = stack.enter_context(job)
+            event(session, "service-away")
+            until(lambda: len(older.others) > 1, "it goes on asking")
+            assert set(older.others) == {("POST", f"/api/v1/sessions/{name}/certificate")}
+        service.start()
+        event(session, "ready")
+        assert phase(service, name, claim) == ("ready", True)
 
 
 def test_a_revoked_claim_ends_the_job(service: RealService, tmp_path: Path) -> None:
