@@ -19,7 +19,7 @@ from tests.systemd.machine import Machine
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOMAIN = "rps.example.org"
-HOST, LOGIN, NODE = "10.20.0.1", "10.20.0.10", "10.20.0.101"
+HOST, OLD, LOGIN, NODE = "10.20.0.1", "10.20.0.2", "10.20.0.10", "10.20.0.101"
 _CONFIGURATION = "etc/rps/proxy.yaml"
 _NETWORK = f"""
 ip netns add cluster
@@ -29,9 +29,10 @@ ip link set eth0 up
 ip -n cluster link set lo up
 ip -n cluster address add {LOGIN}/24 dev eth0
 ip -n cluster address add {NODE}/24 dev eth0
+ip -n cluster address add {OLD}/24 dev eth0
 ip -n cluster link set eth0 up
 """
-# A notebook as far as a route is concerned: it has the session's certificate, and answers.
+# A notebook as far as a route is concerned: it has the session's certificate, if there is one, and answers.
 _NOTEBOOK = """
 import http.server, ssl, sys
 
@@ -43,25 +44,39 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"notebook")
 
-context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-context.load_cert_chain(sys.argv[1])
-server = http.server.ThreadingHTTPServer((sys.argv[2], int(sys.argv[3])), Handler)
-server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+address, port, *certificate = sys.argv[1:]
+server = http.server.ThreadingHTTPServer((address, int(port)), Handler)
+if certificate:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
 server.serve_forever()
 """
 
 
 def guide(heading: str) -> list[list[str]]:
     """The blocks of commands below a heading of the operator's guide, without their comments."""
-    text = (PROJECT / "docs/operators.md").read_text()
-    section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    blocks = re.findall(r"^```\n(.*?)^```$", section, flags=re.MULTILINE | re.DOTALL)
+    fenced = re.compile(r"^ *```\n(.*?)^ *```$", flags=re.MULTILINE | re.DOTALL)
+    blocks = fenced.findall(_section(heading))
     return [[line.partition(" #")[0].strip() for line in block.splitlines()] for block in blocks]
+
+
+def said(heading: str, beginning: str) -> str:
+    """The one command that begins like this in the text below a heading of the operator's guide."""
+    found = re.findall(rf"`({re.escape(beginning)}[^`]*)`", _section(heading))
+    (command,) = dict.fromkeys(found)
+    return str(command)
+
+
+def _section(heading: str) -> str:
+    text = (PROJECT / "docs/operators.md").read_text()
+    assert f"\n## {heading}\n" in text
+    return text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
 
 
 @dataclass(frozen=True)
 class Session:
-    """A name, what speaks for it, and where its notebook is to listen."""
+    """A name, what speaks for it (nothing: it is of the older kind), and where its notebook is to listen."""
 
     name: str
     claim: str
@@ -111,7 +126,8 @@ class Proxy:
                 "listen": {"address": "::", "port": 443},
                 "tls.certificate": "/etc/rps/tls/cert.pem",
                 "tls.key": "/etc/rps/tls/key.pem",
-                "networks": {"issue": [LOGIN], "redeem": [NODE]},
+                # From the host itself too: Slurm's commands run there, and with them `rps start`.
+                "networks": {"issue": [LOGIN, HOST], "redeem": [NODE]},
                 "audit.file": "/var/log/rps/audit.log",
                 # Nobody renews here.
                 "lease.length": 3600,
@@ -125,7 +141,7 @@ class Proxy:
 
     def _ready(self, command: list[str]) -> bool:
         done = self.machine.run(
-            *self._from(LOGIN), *command, "--silent", "--fail", "--cacert", self._ca, "--interface", LOGIN,
+            *self.at(LOGIN), *command, "--silent", "--fail", "--cacert", self.ca, "--interface", LOGIN,
             check=False,
         )  # fmt: skip
         return done.returncode == 0 and json.loads(done.stdout) == {"ready": True, "lacking": []}
@@ -190,18 +206,24 @@ class Proxy:
         return int(self.shown(unit, "MainPID")["MainPID"])
 
     @property
-    def _ca(self) -> str:
+    def ca(self) -> str:
+        """The CA that visitors trust."""
         return f"/etc/rps/tls/ca{self._certificates}.pem"
+
+    @property
+    def ca_directory(self) -> str:
+        """That CA, with its key."""
+        return f"/root/ca{self._certificates}"
 
     def new_certificate(self) -> None:
         """One from another CA, which is what visitors trust from now on."""
         self._certificates += 1
         tls = self.machine.disk / "etc/rps/tls"
         tls.mkdir(exist_ok=True)
-        own = self.machine.disk / f"root/ca{self._certificates}"
+        own = self.machine.disk / self.ca_directory.lstrip("/")
         authority = Authority(own, "front", DOMAIN)
         leaf = authority.issue([DOMAIN, f"*.{DOMAIN}"], 30)
-        (self.machine.disk / self._ca.lstrip("/")).write_bytes(
+        (self.machine.disk / self.ca.lstrip("/")).write_bytes(
             authority.certificate_file.read_bytes()
         )
         for name, content in (("key", leaf.key), ("cert", leaf.certificate)):
@@ -211,13 +233,14 @@ class Proxy:
         for name in ("key", "cert"):
             (tls / f"{name}.new").rename(tls / f"{name}.pem")
 
-    def _from(self, address: str) -> list[str]:
+    def at(self, address: str) -> list[str]:
+        """What a command begins with that is run at that address of the cluster."""
         return ["ip", "netns", "exec", "cluster"] if address != HOST else []
 
     def curl(self, address: str, *arguments: str, check: bool = True) -> str:
         """What curl prints, run at that address of the cluster."""
         return self.machine.run(
-            *self._from(address), "curl", "--silent", "--show-error", "--cacert", self._ca,
+            *self.at(address), "curl", "--silent", "--show-error", "--cacert", self.ca,
             "--interface", address, "--max-time", "30", *arguments, check=check,
         ).stdout  # fmt: skip
 
@@ -242,18 +265,24 @@ class Proxy:
     def issue(self, user: str = "alice") -> Session:
         """A name, asked for by a login node."""
         given = self.call(LOGIN, "sessions", body={"cluster": "generic", "user": user})
+        return self.named(given["name"], given["claim"])
+
+    def named(self, name: str, claim: str = "") -> Session:
+        """A session of that name, with a port that no other has."""
         self._next_port += 1
-        return Session(given["name"], given["claim"], self._next_port)
+        return Session(name, claim, self._next_port)
 
     def start_notebook(self, session: Session) -> None:
         """On the compute node, with the session's certificate; it has it from before a reboot."""
-        pem = self.machine.disk / f"srv/{session.name}.pem"
-        if not pem.exists():
-            given = self.call(NODE, f"sessions/{session.name}/certificate", session.claim)
-            pem.write_text(given["certificate"] + given["key"])
-        command = ["/usr/bin/python3", "/srv/notebook.py", f"/srv/{pem.name}", NODE]
-        self._notebooks.append(self.machine.popen(*self._from(NODE), *command, str(session.port)))
-        probe = [*self._from(NODE), "bash", "-c", f"</dev/tcp/{NODE}/{session.port}"]
+        command = ["/usr/bin/python3", "/srv/notebook.py", NODE, str(session.port)]
+        if session.claim:
+            pem = self.machine.disk / f"srv/{session.name}.pem"
+            if not pem.exists():
+                given = self.call(NODE, f"sessions/{session.name}/certificate", session.claim)
+                pem.write_text(given["certificate"] + given["key"])
+            command.append(f"/srv/{pem.name}")
+        self._notebooks.append(self.machine.popen(*self.at(NODE), *command))
+        probe = [*self.at(NODE), "bash", "-c", f"</dev/tcp/{NODE}/{session.port}"]
         self.until(
             lambda: self.machine.run(*probe, check=False).returncode == 0, "the notebook listens"
         )

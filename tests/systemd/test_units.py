@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.systemd.proxy import DOMAIN, LOGIN, Proxy, Session, guide
+from tests.systemd.moving import Moving
+from tests.systemd.proxy import DOMAIN, HOST, LOGIN, NODE, OLD, Proxy, Session, guide, said
 
 ENGINES = ("haproxy", "apache", "embedded")
 
@@ -50,7 +51,8 @@ def test_a_session(proxy: Proxy, engine: str) -> None:
     assert {one["name"]: one["phase"] for one in listed}[session.name] == "ready"
     status = json.loads(proxy.machine.run("rps", "proxy", "status", "--json", user="rps").stdout)
     assert (status["engine"], status["engine_in_step"]) == (engine, True)
-    proxy.machine.run("rps", "proxy", "revoke", session.name, user="rps")
+    revoke = said("Day to day", "rps proxy revoke").replace("NAME", session.name)
+    proxy.machine.run("bash", "-ec", revoke, user="rps")
     proxy.until(lambda: proxy.page(session) != "notebook", "its route is gone")
 
 
@@ -65,12 +67,11 @@ def test_what_it_writes_is_its_own(proxy: Proxy, session: Session) -> None:
     assert session.name in audit.read_text()
     assert stat.S_IMODE(audit.stat().st_mode) == 0o600
     for user, file in (("rps", "/var/lib/rps/backup.db"), ("root", "/root/backup.db")):
-        proxy.machine.run("rps", "proxy", "backup", file, user=user)
+        backup = said("Day to day", "rps proxy backup").replace("FILE", file)
+        proxy.machine.run("bash", "-ec", backup, user=user)
         assert b"SQLite format 3" in (proxy.machine.disk / file.lstrip("/")).read_bytes()
-    metrics = proxy.machine.run(
-        "curl", "--silent", "--show-error", "--unix-socket", "/var/lib/rps/service/admin.sock",
-        "http://service/metrics",
-    ).stdout  # fmt: skip
+    ((asking,),) = guide("Metrics")
+    metrics = proxy.machine.run("bash", "-ec", asking).stdout
     assert 'rps_ready{what="engine"} 1' in metrics
 
 
@@ -130,6 +131,51 @@ def test_the_plug_is_pulled(proxy: Proxy, session: Session) -> None:
     proxy.start_notebook(session)
     proxy.await_ready()
     proxy.await_notebook(session)
+
+
+@pytest.fixture
+def registry_put_back(proxy: Proxy) -> Iterator[None]:
+    """What a test makes of the registry does not outlive it."""
+    proxy.use("haproxy")
+    proxy.machine.run("systemctl", "stop", "rps-proxy")
+    proxy.machine.run(
+        "bash", "-ec", "mkdir /root/kept; cp -a /var/lib/rps/service/registry.db* /root/kept"
+    )
+    proxy.machine.run("systemctl", "start", "rps-proxy")
+    proxy.await_ready()
+    try:
+        yield
+    finally:
+        proxy.machine.run("systemctl", "stop", "rps-proxy")
+        proxy.machine.run(
+            "bash", "-ec", "cd /var/lib/rps/service; rm -f registry.db*; mv /root/kept/* ."
+        )
+        proxy.machine.run("rmdir", "/root/kept")
+        proxy.machine.run("systemctl", "start", "rps-proxy")
+        proxy.await_ready()
+
+
+def test_a_copy_is_restored(proxy: Proxy, registry_put_back: None) -> None:
+    session = proxy.session()
+    backup, restore = (
+        said("Day to day", command).replace("FILE", "/root/copy.db")
+        for command in ("rps proxy backup", "install")
+    )
+    proxy.machine.run("bash", "-ec", backup)
+    later = proxy.session()
+    proxy.machine.run("systemctl", "stop", "rps-proxy")
+    proxy.machine.run("bash", "-ec", restore)
+    for beside in ("wal", "shm"):
+        proxy.machine.run("rm", "-f", f"/var/lib/rps/service/registry.db-{beside}")
+    proxy.machine.run("systemctl", "start", "rps-proxy")
+    proxy.await_ready()
+    proxy.await_notebook(session)
+    proxy.until(lambda: proxy.page(later) != "notebook", "what came after the copy has no route")
+    refused = proxy.curl(
+        NODE, "--header", f"Authorization: Bearer {later.claim}", "--data", "{}",
+        f"https://manage.{DOMAIN}/api/v1/sessions/{later.name}/renew",
+    )  # fmt: skip
+    assert json.loads(refused)["error"] == "unknown-name"
 
 
 @contextlib.contextmanager
@@ -277,6 +323,36 @@ def test_the_feed(proxy: Proxy, slurm: None) -> None:
     assert failed == ""
 
 
+@pytest.fixture
+def feed_key(proxy: Proxy, slurm: None) -> Iterator[None]:
+    """This host is the service's, and the other that may ask the scheduler; as each it has the key."""
+    key = "0123456789abcdef" * 2
+    etc = proxy.machine.disk / "etc/rps"
+    for file in ("feed.key", "service-feed.key"):
+        (etc / file).write_text(key)
+        (etc / file).chmod(0o600)
+    proxy.machine.run("chown", "rps:", "/etc/rps/service-feed.key")
+    (etc / "config.yaml").write_text(f"proxy: {{domain: {DOMAIN}, ca_file: {proxy.ca}}}\n")
+    proxy.configure(feed={"networks": [HOST], "key_file": "/etc/rps/service-feed.key"})
+    try:
+        proxy.restart()
+        yield
+    finally:
+        (etc / "config.yaml").unlink()
+        proxy.configure(feed={})
+        proxy.restart()
+
+
+def test_the_feed_of_another_host(proxy: Proxy, feed_key: None) -> None:
+    """By cron, which gives it an environment of its own, and mails what it says."""
+    session = linked(proxy)
+    path, line = next(block for block in guide("What the waiting page says") if "*" in block[-1])
+    as_cron_does = ["env", "--ignore-environment", "HOME=/root", path, "/bin/sh", "-c"]
+    done = proxy.machine.run(*as_cron_does, line.removeprefix("* * * * * "))
+    assert (done.stdout, done.stderr) == ("", "")
+    assert "you hold it back" in proxy.page(session, "--header", "Accept: text/html")
+
+
 def test_what_schedulers_commands_need(proxy: Proxy, slurm: None) -> None:
     """In the feed's unit: PBS has a program that is setuid root, and Torque a socket in /tmp."""
     linked(proxy)
@@ -321,3 +397,101 @@ def test_munge(proxy: Proxy, slurm: None) -> None:
     finally:
         proxy.configure(auth="none")
         proxy.restart()
+
+
+@pytest.fixture
+def moving(proxy: Proxy, slurm: None) -> Iterator[Moving]:
+    """DNS leads to the older service; the new one is ready beside it."""
+    moving = Moving(proxy)
+    try:
+        yield moving
+    finally:
+        moving.close()
+        proxy.machine.run("rps", "proxy", "drain", "--off")
+        proxy.configure(**{"compat.cgi": True})
+        proxy.restart()
+        moving.rps("stop", "--all")
+
+
+def test_moving_over_and_back(proxy: Proxy, moving: Moving) -> None:
+    """The guide's steps, and what it says of those whose session is under way."""
+    on_login, (on_node,), (record,), (watch,), (drain,), (undrain,) = guide(
+        "Moving over from the deployed service"
+    )
+    reachable = moving.older_client()
+    assert "phase 1 of 2" in moving.visit(reachable)
+    assert moving.job_starts(reachable) == "Success!\n"
+    moving.await_notebook(reachable)
+    too_late, in_time = moving.older_client(), moving.older_client()
+
+    # The new service, tried while DNS leads to the old one.
+    ready, named = (moving.guides(command, LOGIN) for command in on_login)
+    assert json.loads(ready) == {"ready": True, "lacking": []}
+    assert named.startswith("Your token is ")
+    assert moving.guides(on_node, NODE) == "Oops! Unknown nonce or nonce already used\n"
+    assert moving.is_reached(reachable)
+
+    # Over.
+    host, _, _, _, address = record.split()
+    assert (host, address) == (f"{reachable.name}.{DOMAIN}.", OLD)
+    moving.point(HOST, **{host.removesuffix("."): address})
+    proxy.await_ready()
+    assert moving.is_reached(reachable)  # by the record of its own
+    assert "no session of this name" in moving.visit(reachable, to=HOST)  # and without
+    refused = "Oops! Unknown nonce or nonce already used\n"
+    assert moving.job_starts(too_late) == refused
+    # Nor does a job that ends reach the service that has its route.
+    ended = moving.asks(NODE, f"destroytoken.cgi?token={reachable.name}")
+    assert ended == "Oops! Unknown nonce or nonce already destroyed\n"
+    assert moving.is_reached(reachable)
+
+    # Old clients at the new service: start-jupyter's, and galyleo's.
+    started, linked = moving.older_client(), moving.older_client()
+    assert "has not started yet" in moving.visit(started)
+    assert moving.job_starts(started) == "Success!\n"
+    moving.await_notebook(started)
+    token = f"token={linked.name}"
+    assert moving.asks(LOGIN, f"linktoken.cgi?{token}&jobid=17").startswith("Success!")
+    assert moving.job_starts(linked) == "Success!\n"
+    moving.await_notebook(linked)
+    assert moving.asks(NODE, f"destroytoken.cgi?{token}").startswith("Success!")
+    proxy.until(lambda: not moving.is_reached(linked), "its route is gone")
+    proxy.until(
+        lambda: linked.name in proxy.machine.run("bash", "-ec", watch, check=False).stdout,
+        "the log tells that an old client came",
+    )
+
+    # New ones.
+    leased = proxy.session()
+    unstarted = moving.older_client()
+    name = moving.rps("start", "--modules", "anaconda").partition("//")[2].partition(".")[0]
+    listed = json.loads(proxy.machine.run("rps", "proxy", "sessions", "--json").stdout)
+    assert {one["name"]: one["phase"] for one in listed}[name] == "linked"
+
+    # Back.
+    proxy.machine.run("bash", "-ec", drain)
+    assert "gives no new tokens" in moving.asks(LOGIN, "getlink.cgi")
+    moving.point(OLD)
+    assert moving.is_reached(reachable)
+    assert moving.job_starts(in_time) == "Success!\n"
+    moving.await_notebook(in_time)
+    assert moving.job_starts(unstarted) == refused
+    for session in (started, leased):
+        assert "Please see documentation" in moving.visit(session)
+    older = moving.rps("start", "--modules", "anaconda")
+    assert older.startswith("https://aversion-runaround-spearman")
+
+    # And over once more.
+    moving.point(HOST)
+    proxy.machine.run("bash", "-ec", undrain)
+    for session in (started, leased):
+        moving.await_notebook(session)
+    proxy.call(NODE, f"sessions/{leased.name}/renew", leased.claim)
+    assert moving.job_starts(moving.older_client()) == "Success!\n"
+
+    # No old client comes any more.
+    proxy.configure(**{"compat.cgi": False})
+    proxy.restart()
+    gone = proxy.curl(LOGIN, "--write-out", "%{http_code}", f"https://manage.{DOMAIN}/getlink.cgi")
+    assert gone.endswith("404")
+    assert moving.is_reached(started)
