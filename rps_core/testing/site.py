@@ -12,7 +12,8 @@ from pathlib import Path
 from rps_core import planning, settings
 from rps_core.cluster import Here
 from rps_core.errors import UsageError
-from rps_core.models import Host, SessionSpec
+from rps_core.launch import session_spec
+from rps_core.models import Host
 from rps_core.plugins import GROUP, Plugins
 from rps_core.quantities import format_walltime, parse_memory, parse_walltime
 from rps_core.testing.recorded import MISSING, Answer, RecordedShell, Replies, every_command
@@ -147,18 +148,8 @@ def _is_refused(here: Here) -> bool:
 
 
 def _rendered(here: Here, session_dir: Path) -> str:
-    plan = _plan(here)
-    spec = SessionSpec(
-        name="one-two-three",
-        tag="rps:one-two-three:0a0b0c0d",
-        app=plan.app,
-        template=plan.template,
-        session_dir=session_dir,
-        directory=plan.directory,
-        allocation=plan.allocation,
-        gpu_directive=here.loaded.settings.scheduler.gpu_directive,
-        warn_before=here.loaded.settings.scheduler.warn_before,
-    )
+    name = "one-two-three"
+    spec = session_spec(here, _plan(here), name, f"rps:{name}:0a0b0c0d", session_dir)
     return here.site.render_batch(spec)
 
 

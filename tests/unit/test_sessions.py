@@ -175,6 +175,18 @@ def test_of_all_that_are_to_be_stopped_each_is_told(monkeypatch: pytest.MonkeyPa
     assert "one-two-2: its route is closed, but its job is on stratus" in str(done.exception)
 
 
+def stop_in_vain(store: Store, monkeypatch: pytest.MonkeyPatch, *, revoked: bool) -> None:
+    """`rps stop`, with a scheduler that does not answer."""
+
+    def away(*_: object) -> None:
+        raise SchedulerError("scancel does not answer", transient=True)
+
+    monkeypatch.setattr(ending, "revoke", lambda *_: revoked)
+    monkeypatch.setattr(ending, "end_job", away)
+    with pytest.raises(SchedulerError):
+        ending.stop(RECORD, find("comet"), store, run)
+
+
 @pytest.mark.parametrize("said", ["revoked", "refused"])
 def test_a_stop_whose_job_could_not_be_ended_is_still_the_users(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
@@ -182,14 +194,7 @@ def test_a_stop_whose_job_could_not_be_ended_is_still_the_users(
     """The route is closed, so the agent ends, and knows of a service that said no."""
     store = Store(tmp_path)
     files = store.create(RECORD, Secrets("claim", "token"))
-    monkeypatch.setattr(ending, "revoke", lambda *_: True)
-
-    def away(*_: object) -> None:
-        raise SchedulerError("scancel does not answer", transient=True)
-
-    monkeypatch.setattr(ending, "end_job", away)
-    with pytest.raises(SchedulerError):
-        ending.stop(RECORD, find("comet"), store, run)
+    stop_in_vain(store, monkeypatch, revoked=True)
     event = {
         "time": 2.0,
         "event": "ended",
@@ -230,13 +235,6 @@ def test_a_stop_that_changed_nothing_leaves_no_word(
     """The session goes on; whoever cancels it later is not its user's `rps stop`."""
     store = Store(tmp_path)
     files = store.create(RECORD, Secrets("claim", "token"))
-    monkeypatch.setattr(ending, "revoke", lambda *_: False)
-
-    def away(*_: object) -> None:
-        raise SchedulerError("scancel does not answer", transient=True)
-
-    monkeypatch.setattr(ending, "end_job", away)
-    with pytest.raises(SchedulerError):
-        ending.stop(RECORD, find("comet"), store, run)
+    stop_in_vain(store, monkeypatch, revoked=False)
     shown = settle(RECORD, Gone(outcome=Outcome.CANCELLED, evidence="squeue"), None, store)
     assert (files.stop_note.exists(), shown.cause) == (False, "cancelled")
