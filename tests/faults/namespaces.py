@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_CLONE_FS = 0x200
 _CLONE_NEWNS = 0x20000
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -64,6 +65,9 @@ def _returning(kind: str) -> Iterator[None]:
     try:
         yield
     finally:
+        # A server's thread that was started within, and has not ended yet, shares our root and directory;
+        # mounts cannot be changed by one that shares them (setns(2), EINVAL).
+        _check(_libc.unshare(_CLONE_FS))
         _check(_libc.setns(before, 0))
         os.close(before)
         os.chdir(here)  # a change of mounts leads to the root
