@@ -57,10 +57,9 @@ def settle(record: Record, gone: Gone, here: Here | None, store: Store) -> Sessi
         inside=record.inside,
     )
     cause = "never-submitted" if record.job_id is None else why.cause_of_the_end(facts)
-    cancelled = gone.outcome is Outcome.CANCELLED
     if _was_asked_to_end(gone, last) and files.stop_note.exists():
         failed, reason, cause = False, STOPPED, "stopped"
-    elif cancelled and (last is None or last.get("cause") == "signal"):
+    elif gone.outcome is Outcome.CANCELLED and (last is None or last.get("cause") == "signal"):
         # The agent knows only that it was asked to end.
         by = f" by {gone.by}" if gone.by else ""
         reason = f"it was cancelled{by} ({gone.evidence})"

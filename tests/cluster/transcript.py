@@ -21,10 +21,13 @@ class Transcript:
     """A page in the making."""
 
     def __init__(
-        self, site: str, test: str, scheduler: str, edited: str = "the token in the URL"
+        self, site: str, test: str, scheduler: str, installation: Path | None = None
     ) -> None:
-        """`scheduler` is a sentence on what it really is."""
+        """`scheduler` is a sentence on what it really is. Where the page would show where rps is installed,
+        `installation`, it shows a path of an administrator's choice."""
+        edited = "the path of the installation" if installation else "the token in the URL"
         self._text = _PREFACE.format(site=site, test=test, scheduler=scheduler, edited=edited)
+        self._installation = installation
 
     def say(self, sentence: str) -> None:
         """Prose, between commands."""
@@ -49,5 +52,7 @@ class Transcript:
         path.write_text(self._text)
 
     def _block(self, language: str, text: str) -> None:
+        if self._installation:
+            text = text.replace(str(self._installation), "/opt/rps")
         shown = _TOKEN.sub("token=…", text.rstrip("\n"))
         self._text += f"\n```{language}\n{shown}\n```\n"
