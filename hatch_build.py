@@ -13,12 +13,12 @@ class ManualPage(BuildHookInterface):  # type: ignore[type-arg]
     """Puts rps(1) into the wheel, below share/man."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """An editable installation is a developer's: `rps man` shows the page as it is now."""
+        """Write the man page into a wheel; an editable installation makes it at each call."""
         if self.target_name != "wheel" or version == "editable":
             return
         sys.path.insert(0, self.root)
-        from rps_core import manual
-        from rps_core.cli import rps
+        from rps_core.cli import manpage as manual
+        from rps_core.cli.main import rps
 
         page = Path(self.directory) / "rps.1"
         page.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""configurable-http-proxy, JupyterHub's proxy: installed with npm for one run, and started."""
+"""Start configurable-http-proxy, JupyterHub's proxy, installed with npm."""
 
 from __future__ import annotations
 

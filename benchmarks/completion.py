@@ -1,4 +1,4 @@
-"""A Tab: CPU (user and system) of what a shell runs for it, with 100 sessions and a cache that is fresh;
+"""A Tab: CPU (user and system) of the command that a shell runs for it, with 100 sessions and a fresh cache;
 median of 15."""
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def measure(scratch: Path) -> list[Row]:
         [_SCRIPT, "completion", "--refresh"], env=env, check=True, stderr=subprocess.DEVNULL
     )
     return [
-        at_most(f"`rps {line}` and Tab", median_cpu([_SCRIPT], TIMES, _tab(line, env)), LIMIT, "s")
+        at_most(f"`rps {line}` and Tab", median_cpu([_SCRIPT], TIMES, tab(line, env)), LIMIT, "s")
         for line in LINES
     ]
 
 
-def _tab(line: str, env: dict[str, str]) -> dict[str, str]:
-    """What click's script for bash tells it."""
+def tab(line: str, env: dict[str, str]) -> dict[str, str]:
+    """Return the environment that click's script for bash sets."""
     words = f"rps {line}".split()
-    told = {"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)}
-    return env | told | {"_RPS_COMPLETE": "bash_complete"}
+    words_of_the_line = {"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)}
+    return env | words_of_the_line | {"_RPS_COMPLETE": "bash_complete"}

@@ -1,4 +1,7 @@
-"""Run a command, and print what it cost as JSON: `python cost.py COMMAND...`. See `login.Cost`."""
+"""Run a command, and print its cost as JSON: `python cost.py COMMAND...`.
+
+See `login.Cost`.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 from npm), and the proxy's CPU for them: HTTPS, a body of 1 KB from the same nginx, wrk with 32 keep-alive
 connections, 5 rounds of 5 s each, interleaved, medians. The embedded engine, in the service's process,
 always verifies its upstream over TLS, by the session's name. CHP is measured with a plain HTTP upstream,
-as JupyterHub runs it unless told otherwise, and with a verified TLS upstream, which is like with like;
+as JupyterHub runs it by default, and with a verified TLS upstream, as the embedded engine;
 HAProxy with both. CHP has the one route `/`."""
 
 from __future__ import annotations

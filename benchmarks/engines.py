@@ -1,13 +1,13 @@
 """Requests a second through each engine and through nginx with one static route, and the CPU for them:
 HTTPS, a body of 1 KB from the same nginx, wrk with 32 keep-alive connections, 3 rounds of 5 s each,
 interleaved, medians; with one route, and with 10,000. The upstream speaks plain HTTP for all (for ours: a
-session of the old dialect); beside it, TLS that is verified by the session's name.
+satellite session); and in further rows verified TLS, by the session's name.
 
 Apache opens a connection for each request, over TLS a handshake each time. Its pools belong to a host and
-port that the configuration names. Where a substitution gives them, reuse is off for good: `enablereuse=on`
-is answered by AH10400, and a `<Proxy>` is for one host and port, not for a pattern. Beside it, the least
-that Apache takes: with one `ProxyPass` in place of our rules and look-ups, its connections kept, and not
-kept; and what not keeping them costs nginx."""
+port that the configuration names. If a substitution gives them, Apache disables reuse: it reports
+`enablereuse=on` as AH10400, and a `<Proxy>` is for one host and port, not for a pattern. Further rows are
+Apache's lower bound, with one `ProxyPass` in place of the rules and look-ups, its connections kept, and not
+kept; and nginx without kept connections."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from benchmarks.load import CONNECTIONS, Way, interleaved, nginx, one_kilobyte_u
 from benchmarks.processes import ADDRESS, free_port, server
 from benchmarks.report import Row, at_least, beside
 from benchmarks.service import localhost_certificate, service
-from rps_proxy.engines import apache
-from rps_proxy.settings import load
+from rps_proxy.engines.apache import configuration as apache
+from rps_proxy.settings.loading import load
 
 NEEDS: tuple[str, ...] = ("nginx", "wrk", "haproxy", "apache2")
 ROUNDS = 3
@@ -135,7 +135,7 @@ def _nginx(directory: Path, pem: Path, upstream: int, *, kept: bool) -> Iterator
 
 @contextmanager
 def _apache(directory: Path, pem: Path, upstream: int, *, kept: bool) -> Iterator[Way]:
-    """Apache with the processes and modules of ours, and one static route in place of our rules."""
+    """Run Apache with rps's processes and modules, and one static route as its rules."""
     (directory / "run").mkdir(parents=True)
     port = free_port()
     group = "www-data" if os.geteuid() == 0 else "null"

@@ -1,5 +1,5 @@
-"""CPU (user and system) of `rps --help`, as its console script; median of 15. Beside it what no Python
-program with click can go below."""
+"""CPU (user and system) of `rps --help`, as its console script; median of 15. The further rows are the
+lower bound of a Python program with click."""
 
 from __future__ import annotations
 

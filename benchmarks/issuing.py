@@ -1,8 +1,8 @@
-"""Names issued a second by 8 clients at once, limits off, each answer durable (an fsync before it; clients
-that come together share one). With keep-alive connections the load is wrk's; with a new connection for
-each name it is a client of our own, since wrk resumes TLS sessions and a new launcher cannot.
-Rounds of 5 s, interleaved, medians. Last, the service is killed (kill -9) under load, and the names that
-were answered are looked up in its registry."""
+"""Names issued a second by 8 clients at once, limits off, each answer durable (after an fsync, which
+concurrent clients share). With keep-alive connections wrk makes the load; with a new connection for
+each name a client of the benchmark does, since wrk resumes TLS sessions and a new launcher cannot.
+Rounds of 5 s, interleaved, medians. At the end the service is killed (kill -9) under load, and the answered
+names are looked up in its registry."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def kept_alive(running: Service, script: Path) -> tuple[int, float]:
 
 
 def _killed(scratch: Path) -> tuple[int, int]:
-    """How many names were answered before the kill, and how many of them the registry does not hold."""
+    """Count the names answered before the kill, and those that the registry lacks."""
     with service(scratch / "killed") as running:
 
         def kill() -> None:

@@ -21,7 +21,7 @@ events {{ worker_connections 1024; }}
 http {{
     access_log off;
     keepalive_requests 1000000000;
-    # Debian's nginx speaks TLS 1.3 only where it is told to; the engines do anyway.
+    # Debian's nginx speaks TLS 1.3 only where it is configured; the engines do by default.
     ssl_protocols TLSv1.2 TLSv1.3;
     client_body_temp_path {directory}/body;
     proxy_temp_path {directory}/proxy;
@@ -35,7 +35,7 @@ http {{
 
 @dataclass(slots=True)
 class Way:
-    """One proxy with one kind of upstream, and what each round of requests for `/1k` told of it."""
+    """One proxy with one kind of upstream, and the figures of each round (`/1k`)."""
 
     name: str
     pid: int
@@ -70,7 +70,7 @@ class Way:
 
 
 def interleaved(ways: Sequence[Way], rounds: int) -> None:
-    """Load each in turn, that many times, after a second each in which connections and caches warm."""
+    """Load each in turn, `rounds` times, after a second of warm-up each."""
     for way in ways:
         way.load(1)
         way.forget()
@@ -94,7 +94,7 @@ def tls_server(port: int, pem: Path) -> str:
 
 @contextmanager
 def nginx(directory: Path, http: str, port: int, processes: str) -> Iterator[int]:
-    """nginx with `http` in its http block, listening on `port`; its pid. `processes`: how many there are."""
+    """Run nginx with `http` in its http block, listening on `port`; yield its pid."""
     configuration = directory / "nginx.conf"
     configuration.write_text(_NGINX.format(directory=directory, http=http, processes=processes))
     command = ["nginx", "-e", "stderr", "-p", str(directory), "-c", str(configuration)]
@@ -104,7 +104,7 @@ def nginx(directory: Path, http: str, port: int, processes: str) -> Iterator[int
 
 @contextmanager
 def one_kilobyte_upstream(directory: Path, pems: Mapping[str, Path]) -> Iterator[dict[str, int]]:
-    """One nginx with that file: the ports of plain HTTP (""), and of each certificate by its name."""
+    """Run one nginx with that file; yield the ports by certificate ("": plain HTTP)."""
     ports = {"": free_port(), **{name: free_port() for name in pems}}
     http = f"root {one_kilobyte(directory)}; server {{ listen {ADDRESS}:{ports['']}; }}"
     for name, pem in pems.items():

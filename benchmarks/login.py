@@ -1,4 +1,7 @@
-"""A login node of the tests' cluster: a real Slurm on hosts made of namespaces (tests/cluster/lab.py)."""
+"""A login node of the tests' cluster, with a real Slurm.
+
+Its hosts are namespaces (tests/cluster/lab.py).
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ exec /usr/bin/{name} "$@"
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of a command and of the children that it waited for, in seconds; `cpu` is user and system."""
+    """The cost of a command and its children in seconds; `cpu` is user and system."""
 
     wall: float
     cpu: float
@@ -46,7 +49,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Alice, logged in; `home` is hers as this process sees it, `clone` a `git clone` of rps, installed."""
+    """A logged-in user with an installed `git clone` of rps in `clone`.
+
+    `home` is the user's home directory as this process sees it.
+    """
 
     host: Host
     home: Path
@@ -63,11 +69,7 @@ class Login:
         return str(self.clone / ".venv" / "bin" / "python")
 
     def run(self, *argv: str, counted: bool = False, code: int = 0) -> str:
-        """What a command prints; with `counted`, `calls` tells of Slurm's programs that it ran.
-
-        Raises:
-            FailedError: its exit code was not `code`.
-        """
+        """Run a command; with `counted`, `calls` lists the programs of Slurm that it ran."""
         path = f"{self.clone}/.venv/bin:{PATH}"  # Jupyter is on it
         if counted:
             path = f"{self._count()}:{path}"
@@ -102,14 +104,7 @@ class Login:
 
 @contextmanager
 def logged_in(scratch: Path) -> Iterator[tuple[Login, Cluster]]:
-    """The cluster with its services; ended, with every process of it, when the block is left.
-
-    The default partition starts no job: its nodes are this machine, and a Jupyter on them would run on
-    the cores of the login node.
-
-    Raises:
-        LeftOutError: there can be no such cluster here.
-    """
+    """Run the cluster and its services for the length of the block."""
     reason = missing()
     if reason is not None:
         raise LeftOutError(reason)
@@ -121,7 +116,7 @@ def logged_in(scratch: Path) -> Iterator[tuple[Login, Cluster]]:
 
 
 def _install(clone: Path) -> Path:
-    """The working tree, uncommitted work included, copied and set up by its own `./rps`."""
+    """Copy the working tree, uncommitted changes included, and install it by `./rps`."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=PROJECT, check=True, capture_output=True, text=True,
@@ -131,7 +126,7 @@ def _install(clone: Path) -> Path:
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, clone / name)
     env = {key: value for key, value in os.environ.items() if not key.startswith("RPS_")}
-    # The system's Python: alice cannot read one in somebody's home.
+    # The system's Python: alice cannot read one in another user's home.
     _run_as_group([str(clone / "rps"), "--version"], env | {"PATH": PATH})
     return clone
 

@@ -11,10 +11,11 @@ import sys
 import time
 from dataclasses import replace
 
-from rps_core import cluster, paths
-from rps_core.client import configured_client
-from rps_core.record import Record, Secrets
-from rps_core.store import Store
+from rps_core import cluster
+from rps_core.proxy_client.client import configured_client
+from rps_core.state.record import Secrets, SessionRecord
+from rps_core.state.store import Store
+from rps_core.system import paths
 
 _AT_ONCE = 240  # names of one user that may wait: below the service's `limits.pending_per_user`
 
@@ -22,13 +23,13 @@ _AT_ONCE = 240  # names of one user that may wait: below the service's `limits.p
 def main() -> None:
     """Make them."""
     here = cluster.find(None)
-    client = configured_client(here.loaded)
+    client = configured_client(here)
     store = Store(paths.sessions_dir())
     site = here.site.cluster
     for number in range(int(sys.argv[1])):
         user = f"pending-{number // _AT_ONCE}"
         issued = client.issue(cluster=site.name, scheduler=site.scheduler, user=user)
-        record = Record(
+        record = SessionRecord(
             name=issued.name, tag=f"rps:{issued.name}:0", cluster=site.name, site=site.site,
             scheduler=site.scheduler, url=issued.url, endpoint=client.endpoint, own_service=False,
             app="lab", directory=str(paths.home()), walltime=1800, created=time.time(),
@@ -39,7 +40,7 @@ def main() -> None:
         client.link(issued.name, issued.claim, job_id)
 
 
-def _submit(record: Record) -> str:
+def _submit(record: SessionRecord) -> str:
     options = ["--hold", "--parsable", f"--comment={record.tag}", f"--job-name=rps-{record.name}"]
     options += ["--time=30", "--output=/dev/null", "--wrap=true"]
     done = subprocess.run(["sbatch", *options], check=True, stdout=subprocess.PIPE, text=True)

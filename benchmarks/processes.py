@@ -28,7 +28,7 @@ class LeftOutError(Exception):
 
 
 def most_files() -> None:
-    """As many open files as we may have: a websocket takes one, and the usual 1,024 are soon gone."""
+    """Raise the limit of open files to the maximum: each websocket needs one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -47,12 +47,9 @@ def server(
     log: Path,
     *,
     env: Mapping[str, str] | None = None,
+    patience: float = START_TIME,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that listens on `port`, from when it takes connections until the block is left.
-
-    Raises:
-        FailedError: it does not start; holds the end of its log.
-    """
+    """Run a program that listens on `port` within `patience` seconds, for the length of the block."""
     with log.open("ab") as output:
         # A session of its own: Ctrl-C is for us, and we end it.
         process = subprocess.Popen(
@@ -64,7 +61,7 @@ def server(
             start_new_session=True,
         )
     try:
-        _wait_for(process, port, log)
+        _wait_for(process, port, log, patience)
         yield process
     finally:
         process.terminate()
@@ -75,8 +72,8 @@ def server(
             process.wait()
 
 
-def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_TIME
+def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path, patience: float) -> None:
+    deadline = time.monotonic() + patience
     while True:
         try:
             socket.create_connection((ADDRESS, port), timeout=1).close()

@@ -1,6 +1,7 @@
 """From the answer to *redeem* to the first 2xx through the public URL, over a new, verified TLS
-connection to the engine and another from it to the upstream, while that many other routes are live. The
-upstream is a small TLS server with the session's certificate. 15 sessions at each step, with each engine."""
+connection to the engine and another from it to the upstream, while the given number of other routes is
+live. The upstream is a small TLS server with the session's certificate. 15 sessions at each step, with each
+engine."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Sessions redeemed and renewed a second, by 8 keep-alive clients at once: each request of wrk's is either
+"""Sessions redeemed and renewed a second, by 8 keep-alive clients at once: each request of wrk is either
 the *redeem* of a session that was issued before (durable: an fsync before its answer) or the *renew* of
-one that was redeemed some requests ago, so two requests make one. Rounds of 3 s, medians."""
+a session that was redeemed some requests before, so a session takes two requests. Rounds of 3 s, medians."""
 
 from __future__ import annotations
 

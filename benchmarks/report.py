@@ -14,7 +14,7 @@ HEADINGS = ("what", "figure", "target", "figure / target", "verdict")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. `met` is None for a figure that stands beside, without a target."""
+    """One line of the table; `met` is None for a figure without a target."""
 
     what: str
     figure: str
@@ -36,12 +36,12 @@ def beside(what: str, value: float, unit: str) -> Row:
 
 
 def at_most(what: str, value: float, limit: float, unit: str, *, of: str = "") -> Row:
-    """A figure that should not be above `limit`; `of` says whose figure that is, if it was measured."""
+    """Return a line for a figure with an upper `limit`; `of`: whose figure that is."""
     return _against("≤", what, value, limit, unit, of, met=value <= limit)
 
 
 def at_least(what: str, value: float, limit: float, unit: str, *, of: str = "") -> Row:
-    """A figure that should not be below `limit`; see `at_most`."""
+    """Return a line for a figure with a lower `limit`; see `at_most`."""
     return _against("≥", what, value, limit, unit, of, met=value >= limit)
 
 
@@ -91,7 +91,7 @@ def run_of(names: Sequence[str], scratch: Path, load: float) -> str:
 def sections(
     results: Mapping[str, Sequence[Row]], notes: Mapping[str, str], run: str
 ) -> dict[str, str]:
-    """The text of each benchmark's section. `notes`: how each measures; `run`: see `run_of`."""
+    """Return the text of each section; `notes`: how each measures; `run`: see `run_of`."""
     return {
         name: "\n\n".join([notes[name].strip(), markdown_table(rows), run])
         for name, rows in results.items()
@@ -109,9 +109,9 @@ def document(found: Mapping[str, str], order: Sequence[str]) -> str:
     parts = [
         "# Benchmarks",
         "<!-- Written by `python benchmarks/run.py --write`; do not edit. -->",
-        "All of a section is of one run, which it names with all that was measured in it, so that ratios "
-        "hold though the machine may be slow or shared. Load, proxy and upstream run on the same machine, "
-        "over loopback, and share its cores.",
+        "Each section is from one run, which it names with the benchmarks that were measured in it, so that "
+        "ratios hold on a slow or shared machine. Load, proxy and upstream run on the same machine, over "
+        "loopback, and share its cores.",
     ]
     parts += [f"## {name}\n\n{found[name]}" for name in order if name in found]
     return "\n\n".join(parts) + "\n"

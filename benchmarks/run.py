@@ -17,12 +17,20 @@ from types import FrameType
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 
 from benchmarks import (
+    applications,
+    before,
     completion,
+    connect,
+    distance,
     engine,
     engines,
+    environment,
     issuing,
+    made,
+    personal,
     reachable,
     redeeming,
+    slow_clients,
     slurm,
     soak,
     start,
@@ -37,9 +45,13 @@ from benchmarks.report import Row, document, plain_table, read_sections, run_of,
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 BENCHMARKS = {
+    "before": before,
     "help": help_,
     "completion": completion,
     "start": start,
+    "environment": environment,
+    "made": made,
+    "personal": personal,
     "reachable": reachable,
     "issuing": issuing,
     "redeeming": redeeming,
@@ -49,8 +61,12 @@ BENCHMARKS = {
     "waiting": waiting,
     "websocket": websocket,
     "transfers": transfers,
+    "distance": distance,
+    "slow_clients": slow_clients,
     "soak": soak,
     "slurm": slurm,
+    "connect": connect,
+    "applications": applications,
 }
 
 

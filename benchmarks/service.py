@@ -1,4 +1,4 @@
-"""A Reverse Proxy Service for one benchmark, and a client that reaches it over verified TLS."""
+"""A Reverse Proxy Service for one benchmark, and its client over verified TLS."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import ADDRESS, FailedError, free_port, server
-from rps_proxy.authority import Authority
+from rps_proxy.tls.authority import Authority
 
 DOMAIN = "rps.localhost"
 # Nothing renews in a benchmark, so that what is measured is measured alone.
 _LEASE = ("lease.length=7200", "lease.renew_every=3600")
 _LIMITS_OFF = (
     "limits.issues_per_minute=0",
+    "limits.issues_per_minute_of_user=0",
     "limits.pending_per_source=0",
     "limits.pending_per_user=0",
 )
@@ -37,7 +38,7 @@ _CLIENTS = 8  # that issue and redeem at once
 
 
 class Connection(HTTPSConnection):
-    """A keep-alive connection to a host on loopback, whatever resolvers say of `*.localhost`."""
+    """A keep-alive connection to a host, resolved to loopback."""
 
     def __init__(self, host: str, port: int, trust: ssl.SSLContext) -> None:
         super().__init__(host, port, timeout=60, context=trust)
@@ -111,7 +112,7 @@ class Service:
         return Session(api, answer["name"], answer["host"], answer["claim"])
 
     def more_routes(self, count: int) -> None:
-        """So many that nobody asks, so nothing need listen there."""
+        """Routes that no client asks for, so nothing need listen there."""
 
         def some(number: int) -> None:
             api = self.connection()
@@ -124,11 +125,11 @@ class Service:
             list(pool.map(some, parts))
 
     def plain_route(self, port: int) -> str:
-        """The host of a session of the old dialect, whose notebook speaks plain HTTP on `port`."""
+        """The host of a satellite session, whose notebook speaks plain HTTP on `port`."""
         api = self.connection()
         found = re.search(r"\b[a-z]+-[a-z]+-[a-z]+\b", _said(api, "/getlink.cgi"))
         if found is None:
-            raise FailedError("no name of the old kind")
+            raise FailedError("no satellite name")
         said = _said(api, f"/redeemtoken.cgi?token={found[0]}&port={port}")
         if "Success" not in said:
             raise FailedError(said)
@@ -142,9 +143,9 @@ def _said(api: Connection, path: str) -> str:
 
 @contextmanager
 def service(scratch: Path, engine: str = "embedded", workers: int = 1) -> Iterator[Service]:
-    """`rps proxy serve` with a directory, a CA and a port of its own, its limits off, and its engine.
+    """Run `rps proxy serve` with its engine, without limits.
 
-    The embedded engine has so many workers; with 1, the service's process carries the traffic.
+    It has a directory, a CA and a port of its own.
     """
     scratch.mkdir()
     directory, ca, port = scratch / "service", scratch / "ca", free_port()
@@ -156,7 +157,7 @@ def service(scratch: Path, engine: str = "embedded", workers: int = 1) -> Iterat
         if engine != "embedded":
             settings += _engine_settings(stack, scratch, engine)
         options = [word for setting in settings for word in ("--set", setting)]
-        command = [sys.executable, "-P", "-m", "rps_core.cli", "proxy"]
+        command = [sys.executable, "-P", "-m", "rps_core.cli.main", "proxy"]
         serve, run = [*command, "serve", *options], [*command, "engine", "run", *options]
         if engine == "embedded":
             process = stack.enter_context(server(serve, port, scratch / "service.log"))
@@ -205,7 +206,7 @@ def _wait(log: Path, event: str) -> None:
 
 
 def localhost_certificate(scratch: Path) -> tuple[Path, Path]:
-    """For what is not ours to name: a certificate with its key for `localhost`, and the CA to trust."""
+    """Return a certificate with its key for `localhost`, and the CA to trust."""
     authority = Authority(scratch / "localhost", "rps benchmarks", "localhost")
     leaf = authority.issue(["localhost"], 2)
     file = scratch / "localhost.pem"

@@ -1,26 +1,25 @@
-"""On a login node of the tests' Comet, whose Slurm is a real one: root alone can bring that up, so
-it is left out for others. The default partition is down, so that no job that is submitted takes the
-cores from what is measured; each is cancelled before the next.
+"""On a login node of the tests' Comet, with a real Slurm: only root can start it, so other
+users skip it. The default partition is down, so that no submitted job takes CPU time from the measurement;
+each job is cancelled before the next.
 
 `rps start --no-wait` as `./rps` of a clone, warm (the default account and the merged configuration are
-remembered) and cold (neither is), beside a shell script that does what start-jupyter did
+remembered) and cold (neither is), beside a shell script with the steps of start-jupyter
 (`benchmarks/seed.sh`, which names its source: curl, openssl, `jupyter --config-dir`, sbatch, and awk, date,
 mktemp and the like between them); 7 of each, interleaved, medians, after one of each that does not count.
-The script asks our service, as the old one's dialect is not there: one request, as it had, where rps makes
-two over one connection. Beside it what no Python program that parses with click, speaks TLS and runs
-sbatch can go below: an interpreter that imports what that takes, and sbatch alone.
+The script calls this service, since there is no satellite: one request, as before, where rps makes two over
+one connection. Further rows are the lower bound of a Python program with click, TLS and sbatch: an
+interpreter that imports their modules, and sbatch alone.
 
-200 sessions that wait: 5 by `rps start`, the others by a script (`benchmarks/pending.py`) with a name of
-the service, a record, and a small job, held, in place of an agent's. Slurm's programs are counted by
-wrappers, first in the PATH, without which the time is taken. `rps list` also asks the service
-for each session.
+200 pending sessions: 5 by `rps start`, the others by a script (`benchmarks/pending.py`) with a name of
+the service, a record, and a small held job in place of an agent's. Wrappers first in the PATH count
+Slurm's programs; times are taken without them. `rps list` also queries the service for each session.
 A command follows one session: `rps start --wait`, for 40 s, with the 200 in the queue. And ten minutes of
-following one that waits, on a clock that does not sleep (`benchmarks/ten_minutes.py`): as many questions as
-in ten minutes, to the real Slurm and the real service, and as many drawings; the CPU is that of rps and of
-its children, and 0.6 s are 0.1% of a core.
+following a pending session, on a simulated clock (`benchmarks/ten_minutes.py`): as many queries as in ten
+minutes, to the real Slurm and the real service, and as many redraws; the CPU is that of rps and its
+children, and 0.6 s are 0.1% of a core.
 
-Detection is `Plugins.load().detect(this_host())` in a fresh interpreter, less an interpreter that
-only imported its module (which `rps` needs anyway), and less a bare one; medians of 15."""
+Detection is `Plugins.load().detect(this_host())` in a fresh interpreter, minus an interpreter that
+only imports its module (which `rps` needs anyway), and minus a bare one; medians of 15."""
 
 from __future__ import annotations
 
@@ -52,7 +51,7 @@ DETECTION_LIMIT = 0.05
 _START = ("start", "--no-wait", "--quiet")
 _BARE = "pass"
 _FLOOR = "import click, dataclasses, http.client, json, pathlib, sh, ssl"
-_IMPORT = "from rps_core.plugins import Plugins, this_host"
+_IMPORT = "from rps_core.hooks.manager import Plugins, this_host"
 _DETECT = f"{_IMPORT}; assert Plugins.load().detect(this_host()).cluster.name == 'comet'"
 _BATCH = "#!/bin/bash\nexec jupyter lab --config=$config\n"
 
@@ -119,6 +118,8 @@ def _many(alice: Login) -> list[Row]:
         alice.run(alice.rps, *_START)
     pending = str(alice.clone / "benchmarks" / "pending.py")
     alice.run(alice.python, "-I", pending, str(SESSIONS - STARTED))
+    # The first command that finds these programs asks which cluster they are of, once for all.
+    alice.run(alice.rps, "list", counted=True)
     listed = json.loads(alice.run(alice.rps, "list", "--json", counted=True))
     if [session["state"] for session in listed] != ["pending"] * SESSIONS:
         raise FailedError(f"`rps list` does not show {SESSIONS} sessions that wait: {listed}")

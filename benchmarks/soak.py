@@ -1,8 +1,8 @@
-"""10,000 routes and 2,000 open websockets through an engine, 100 to each of 20 notebooks, each saying 64
-bytes once a second and hearing them again, for 5 minutes; HAProxy and the embedded engine (in the service's
-process) at the same time, each from clients and to echo servers of its own, TLS on both sides. Memory is
+"""10,000 routes and 2,000 open websockets through an engine, 100 to each of 20 notebooks, each sending 64
+bytes once a second and receiving their echo, for 5 minutes; HAProxy and the embedded engine (in the service's
+process) at the same time, each with its own clients and echo servers, TLS on both sides. Memory is
 the engine's (VmRSS): with its routes, with all websockets open, and at the end. An error is a websocket
-that could not be opened, did not last, or echoed something else."""
+that could not be opened, ended early, or echoed other bytes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SECONDS = 300
 class _Held:
     """What one engine had to say; memory in MB, CPU in seconds."""
 
-    told: dict[str, Any]
+    figures: dict[str, Any]
     routes: float
     opened: float
     end: float
@@ -47,16 +47,16 @@ def measure(scratch: Path) -> list[Row]:
     rows: list[Row] = []
     for engine, each in zip(ENGINES, held, strict=True):
         rows += [
-            exactly(f"errors, {engine}", each.told["errors"], 0, ""),
-            beside(f"messages echoed, {engine}", each.told["messages"], ""),
-            beside(f"round trip, {engine}, p50", each.told["p50"] * 1e3, "ms"),
-            beside(f"round trip, {engine}, p99", each.told["p99"] * 1e3, "ms"),
-            beside(f"round trip, {engine}, worst", each.told["worst"] * 1e3, "ms"),
+            exactly(f"errors, {engine}", each.figures["errors"], 0, ""),
+            beside(f"messages echoed, {engine}", each.figures["messages"], ""),
+            beside(f"round trip, {engine}, p50", each.figures["p50"] * 1e3, "ms"),
+            beside(f"round trip, {engine}, p99", each.figures["p99"] * 1e3, "ms"),
+            beside(f"round trip, {engine}, worst", each.figures["worst"] * 1e3, "ms"),
             beside(f"memory, {engine}, {ROUTES:,} routes", each.routes, "MB"),
             beside(f"memory, {engine}, all websockets open", each.opened, "MB"),
             beside(f"memory, {engine}, at the end", each.end, "MB"),
             beside(
-                f"CPU for 1,000 messages, {engine}", each.cpu / each.told["messages"] * 1e3, "s"
+                f"CPU for 1,000 messages, {engine}", each.cpu / each.figures["messages"] * 1e3, "s"
             ),
         ]
     return rows

@@ -1,5 +1,5 @@
-"""CPU of `rps start --no-wait` while one's own service runs: of the command and the children that it
-waits for, not of the job that it leaves behind (a real JupyterLab, stopped before the next is started);
+"""CPU of `rps start --no-wait` while a personal service runs: of the command and the children that it
+waits for, not of the job that goes on (a real JupyterLab, stopped before the next start);
 median of 7."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.processes import run_measured
 from benchmarks.report import Row, at_most
-from rps_proxy.local import DIRECTORY_VARIABLE, RUNNING_FILE, process_start_time
+from rps_proxy.personal.find import DIRECTORY_VARIABLE, RUNNING_FILE, process_start_time
 
 NEEDS: tuple[str, ...] = ()
 LIMIT = 0.35
@@ -26,19 +26,20 @@ TIMES = 7
 
 def measure(scratch: Path) -> list[Row]:
     """The first start brings the service up, and is not counted."""
-    with _home(scratch / "start") as env:
-        command = [_script(), "start", "--no-wait", "--quiet"]
+    script = str(Path(sys.executable).with_name("rps"))
+    with own_home(scratch / "start", script) as env:
+        command = [script, "start", "--no-wait", "--quiet"]
         run_measured(command, env)
         cpu = []
         for _ in range(TIMES):
-            _stop(env)
+            stop_all(script, env)
             cpu.append(run_measured(command, env))
     return [at_most("`rps start --no-wait`", statistics.median(cpu), LIMIT, "s")]
 
 
 @contextmanager
-def _home(scratch: Path) -> Iterator[dict[str, str]]:
-    """The environment of a user who has nothing yet; sessions and service are ended at the end."""
+def own_home(scratch: Path, script: str) -> Iterator[dict[str, str]]:
+    """Return a new user's environment for `script`; end sessions and service at last."""
     home, directory = scratch / "home", scratch / "service"
     home.mkdir(parents=True)
     env = {key: value for key, value in os.environ.items() if not key.startswith(("RPS_", "XDG_"))}
@@ -46,26 +47,23 @@ def _home(scratch: Path) -> Iterator[dict[str, str]]:
         "HOME": str(home),
         DIRECTORY_VARIABLE: str(directory),
         "RPS_CLUSTER": "local",  # there may be a scheduler here, which is not to be asked
-        "PATH": f"{Path(sys.executable).parent}:{env['PATH']}",
+        "PATH": f"{Path(script).parent}:{env['PATH']}",
     }
     try:
         yield env
     finally:
-        _stop(env)
+        stop_all(script, env)
         _end_service(directory)
 
 
-def _script() -> str:
-    return str(Path(sys.executable).with_name("rps"))
-
-
-def _stop(env: Mapping[str, str]) -> None:
-    command = [_script(), "stop", "--all"]
+def stop_all(script: str, env: Mapping[str, str]) -> None:
+    """End the user's sessions."""
+    command = [script, "stop", "--all"]
     subprocess.run(command, env=env, cwd=env["HOME"], check=True, capture_output=True)
 
 
 def _end_service(directory: Path) -> None:
-    """It is nobody's child: ended by what it says of itself, if that is still the same process."""
+    """End the service by the pid in its file, if that is the same process."""
     try:
         running = json.loads((directory / RUNNING_FILE).read_text())
     except FileNotFoundError:

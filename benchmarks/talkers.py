@@ -71,14 +71,14 @@ async def main(seconds: float, each: int, ca: str, urls: list[str]) -> None:
         talk.begin.set()
         await asyncio.gather(*tasks)
     took = sorted(talk.took)
-    told = {
+    figures = {
         "messages": len(took),
         "p50": took[len(took) // 2],
         "p99": took[len(took) * 99 // 100],
         "worst": took[-1],
         "errors": talk.errors,
     }
-    print(json.dumps(told), flush=True)
+    print(json.dumps(figures), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
-"""Follow a session for ten minutes on a clock that does not sleep: `python ten_minutes.py NAME`.
+"""Follow a session for ten minutes on a simulated clock.
 
-Everything else is as `rps start` does it on a terminal: the scheduler is polled and the service asked as
-often as in ten minutes, and the lines are drawn (to nowhere). Prints the CPU of this process and of the
-children that it waited for, in seconds, as JSON, with how often anybody was asked; the start does not count.
+python ten_minutes.py NAME
 """
 
 from __future__ import annotations
@@ -14,17 +12,22 @@ import resource
 import sys
 from collections.abc import Callable
 
-from rps_core import cluster, follow, paths, sessions, shell, view
-from rps_core.follow import Poll, Sight
-from rps_core.models import JobStatus
-from rps_core.screen import Area
-from rps_core.store import Store
+from rps_core import cluster
+from rps_core.display import progress as view
+from rps_core.display.live import LiveRegion
+from rps_core.jobs import JobStatus
+from rps_core.sessions import follow
+from rps_core.sessions import status as sessions
+from rps_core.sessions.follow import Poll, Progress
+from rps_core.state import lookup
+from rps_core.state.store import Store
+from rps_core.system import paths
 
 LONG = 600.0  # seconds
 
 
 class Nowhere(io.StringIO):
-    """A terminal that nobody looks at."""
+    """A terminal without a reader."""
 
     def isatty(self) -> bool:
         """It is one."""
@@ -59,18 +62,18 @@ def main() -> None:
     os.environ.setdefault("TERM", "xterm")
     here = cluster.find(None)
     store = Store(paths.sessions_dir())
-    record = store.find(sys.argv[1])
-    area, hurried, looks = Area(Nowhere()), Hurried(), 0
+    record = lookup.find(store, sys.argv[1])
+    area, hurried, looks = LiveRegion(Nowhere()), Hurried(), 0
 
-    def show(sight: Sight) -> None:
+    def show(sight: Progress) -> None:
         nonlocal looks
         looks += 1
         area.draw(view.lines(sight, record.created + hurried.now))
 
-    sessions.survey([record], here, store, shell.run)  # connections and imports: of the start
+    sessions.survey([record], here, store)  # connections and imports: of the start
     begun = _cpu()
     follow.follow(
-        record, here, store, shell.run, show,
+        record, here, store, show,
         until_over=True, timeout=LONG, clock=lambda: hurried.now, poll=hurried,
     )  # fmt: skip
     print(json.dumps({"cpu": _cpu() - begun, "polls": hurried.polls, "looks": looks}))

@@ -1,5 +1,5 @@
 """A download and an upload of 1 GB (2**30 bytes) through the embedded engine, over verified TLS on both
-sides: how far the service's memory peaks (VmHWM) above what it held before (VmRSS)."""
+sides: the peak of the service's memory (VmHWM) above its size before (VmRSS)."""
 
 from __future__ import annotations
 

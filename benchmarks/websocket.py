@@ -1,9 +1,8 @@
 """Round trips of a 64-byte message over one websocket, opened through each proxy (and directly) to the
-same echo server: blocks of 500, 40 of each, interleaved; the p50 and p99 of each block, and of these the
-medians. The upstreams are as for the engines: plain for HAProxy, nginx (one static route) and CHP,
-verified TLS beside it. Apache hands websockets to the service, which always checks a session's
-certificate. That the echo server itself speaks TLS is part of the figure; the last two rows show how much
-that is."""
+same echo server: blocks of 500, 40 of each, interleaved; the medians of the blocks'
+p50 and p99. The upstreams are as for the engines: plain for HAProxy, nginx (one static route) and CHP,
+verified TLS beside it. Apache passes websockets to the service, which always verifies a session's
+certificate. The figures include the echo server's own TLS; the last two rows show its share."""
 
 from __future__ import annotations
 
@@ -95,7 +94,7 @@ def _ways(stack: ExitStack, scratch: Path) -> dict[str, _Way]:
         f"{port}:{sessions[engine].certificate(folder / f'{engine}.pem')}"
         for engine, port in ports.items()
     ]
-    # It opens its ports in this order, so the last tells that all are there.
+    # It opens its ports in this order, so the last one shows that all are there.
     stack.enter_context(server(command, ports["apache"], folder / "upstream.log"))
     ways = {}
     for engine, running in services.items():

@@ -2,10 +2,10 @@
 them, as under `engine` but with 64 connections; names issued a second, as under `issuing` with keep-alive
 connections, which reach the service through the workers. Interleaved, medians.
 
-Load, upstream and workers share this machine's cores, so requests a second do not show what a further core
-brings. What does is the CPU for a request: where it is the same in one process and in two, and each of
-the two has its half of the work, as many cores carry as many times the load. Memory is what a worker
-has for itself and its share of what it shares (PSS), with one route."""
+Load, upstream and workers share this machine's cores, so requests a second do not show the gain of a further
+core. The CPU for a request does: if it is the same in one process and in two, and each of the two does half
+of the work, the load grows with the number of cores. Memory is a worker's own and its share of shared pages
+(PSS), with one route."""
 
 from __future__ import annotations
 

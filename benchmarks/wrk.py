@@ -18,11 +18,7 @@ def load(
     seconds: int,
     options: Sequence[str] = (),
 ) -> tuple[int, float]:
-    """Requests answered, and requests a second, over HTTPS with keep-alive connections.
-
-    Raises:
-        FailedError: an answer was an error, or a connection broke.
-    """
+    """The requests answered, and their rate, over HTTPS with kept connections."""
     command = [
         "wrk", "-t1", f"-c{connections}", f"-d{seconds}", "-H", f"Host: {host}", *options,
         f"https://{ADDRESS}:{port}{path}",

@@ -1,4 +1,4 @@
-"""What rps says when something is wrong: one base class, one exit code for each kind.
+"""The errors of rps: one base class, and one exit code for each kind.
 
 A `RpsError` is an expected failure: the command line prints it in full, without a traceback, and
 exits with its `exit_code`. Anything else that escapes is a defect in rps (exit code 1).
@@ -12,9 +12,10 @@ EXIT_INTERRUPTED = 130
 
 
 class RpsError(Exception):
-    """An expected failure: what happened and why (`message`), and what to do about it (`hint`).
+    """An expected failure.
 
-    Neither text may hold a secret: both are printed and logged.
+    The `message` gives what failed and the cause, the `hint` what to do. Neither may hold a
+    secret: both are printed and logged.
     """
 
     exit_code = EXIT_DEFECT
@@ -58,8 +59,10 @@ class ServiceError(RpsError):
 
 
 class SchedulerError(RpsError):
-    """The scheduler refused, or could not be asked. `transient`: as for `ServiceError`; `cause`: the word
-    for it (`rps_core.causes.OVER`), empty where none is known."""
+    """The scheduler refused, or did not answer.
+
+    `transient`: as for `ServiceError`; `cause`: a `rps_core.protocol.Cause`, empty if none is known.
+    """
 
     exit_code = 5
 
@@ -71,8 +74,21 @@ class SchedulerError(RpsError):
         self.cause = cause
 
 
+class AnotherJobError(SchedulerError):
+    """The scheduler has another job with this id, which was not touched."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "That job was not touched.", cause="id-reused")
+
+
 class JobError(RpsError):
     """The job or the application in it failed."""
+
+    exit_code = 6
+
+
+class EnvironmentBuildError(RpsError):
+    """An environment could not be built (`--env`, `--with`); the message has the tool's last lines."""
 
     exit_code = 6
 
@@ -84,7 +100,7 @@ class StillWaitingError(RpsError):
 
 
 class InterruptedByUserError(RpsError):
-    """Ctrl-C at a moment when something goes on without us; the message says what, and how to end it."""
+    """Ctrl-C while something goes on; the message names it and how to end it."""
 
     exit_code = EXIT_INTERRUPTED
 
@@ -96,6 +112,31 @@ class NotFoundError(RpsError):
 
 
 class UnhealthyError(RpsError):
-    """`rps doctor` found something that fails."""
+    """`rps doctor` found something that fails, or a service is not ready."""
 
     exit_code = 9
+
+
+class PluginError(RpsError):
+    """A plugin of this cluster failed, or its answer is not of the declared type."""
+
+    exit_code = 10
+
+
+class RequestRefusedError(RpsError):
+    """The site's policy refuses a request; message and hint are the site's own words."""
+
+    exit_code = 11
+
+
+class ConnectError(RpsError):
+    """No ssh connection to a cluster, or none that can be used (`rps connect`).
+
+    `transient`: as for `ServiceError`.
+    """
+
+    exit_code = 12
+
+    def __init__(self, message: str, hint: str = "", *, transient: bool = False) -> None:
+        super().__init__(message, hint)
+        self.transient = transient

@@ -1,45 +1,59 @@
-"""Logs: structured events on stderr, never on stdout, never with a secret.
+"""Write structured events to stderr, never to stdout, and never a secret.
 
-The only module that imports structlog, and it does so when the first line is really written: a
-`rps start` that has nothing to warn of does not pay for it.
+The only module that imports structlog, and only when the first line is written: an `rps start` without a
+warning does not pay for the import.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections.abc import Callable, MutableMapping
 from typing import Any, TextIO
 
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+LEVELS = ("warning", "info", "debug")  # of the configuration; by the number of -v
+_NUMBERS = {"debug": 10, "info": 20, "warning": 30, "error": 40}  # as `logging` has them
 _SECRET_FIELDS = frozenset({"claim", "token", "key", "authorization", "password", "cookie"})
 _SECRET_TEXT = re.compile(r"(token=|Bearer |claim=)[^\s&\"']+")
 
-_threshold = _LEVELS["warning"]
+_threshold = _NUMBERS["warning"]
 _format = "text"
 _stream: TextIO | None = None
 _ready = False
 _LOST = "log-lines-lost"
-_lost = 0  # lines that could not be written since one could
+_lost = 0  # lines that could not be written since the last that was
 _before: Callable[[], None] | None = None
 
 
 def before_each_line(call: Callable[[], None] | None) -> None:
-    """What is called before a line is written: whoever draws on the terminal takes away what it drew."""
+    """Set what is called before each line, to erase what is drawn on the terminal."""
     global _before
     _before = call
 
 
 def configure(
-    *, verbosity: int = 0, log_format: str = "text", stream: TextIO | None = None
+    *, level: str = "warning", log_format: str = "text", stream: TextIO | None = None
 ) -> None:
-    """Set what is written: warnings, with `verbosity` 1 also what happens, with 2 the details.
+    """Set the level, the format and the destination of the log.
 
-    `log_format` is `text` or `json` (one object a line); `stream` defaults to stderr.
+    Args:
+        level: the lowest level that is written, one of `LEVELS`.
+        log_format: `text` (local times), or `json` (one object a line, times in UTC).
+        stream: the destination; None: stderr.
     """
     global _threshold, _format, _stream, _ready
-    _threshold = _LEVELS["warning" if verbosity <= 0 else "info" if verbosity == 1 else "debug"]
+    _threshold = _NUMBERS[level]
     _format, _stream, _ready = log_format, stream, False
+
+
+def notice(text: str) -> None:
+    """Write a line for the user to stderr, above what is drawn on the terminal."""
+    if _before is not None:
+        _before()
+    with contextlib.suppress(OSError):  # a full disk: the command goes on
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 class Logger:
@@ -50,31 +64,31 @@ class Logger:
         self._fields = fields
 
     def bind(self, **fields: object) -> Logger:
-        """A logger that adds these fields to every event."""
+        """Return a logger that adds these fields to every event."""
         return Logger(self._name, **self._fields, **fields)
 
     def debug(self, event: str, **fields: object) -> None:
-        """A detail, for somebody who looks for a fault."""
+        """Log a detail, for debugging."""
         self._write("debug", event, fields)
 
     def info(self, event: str, **fields: object) -> None:
-        """Something that happened as it should."""
+        """Log normal operation."""
         self._write("info", event, fields)
 
     def warning(self, event: str, **fields: object) -> None:
-        """Something that an administrator or user should know."""
+        """Log what an administrator or user should know."""
         self._write("warning", event, fields)
 
     def error(self, event: str, **fields: object) -> None:
-        """Something that failed."""
+        """Log a failure."""
         self._write("error", event, fields)
 
     def exception(self, event: str, **fields: object) -> None:
-        """A defect: as `error`, with the traceback of the exception being handled."""
+        """Log a defect: as `error`, with the traceback of the exception being handled."""
         self._write("error", event, {**fields, "exc_info": True})
 
     def _write(self, level: str, event: str, fields: dict[str, object]) -> None:
-        if _LEVELS[level] < _threshold:
+        if _NUMBERS[level] < _threshold:
             return
         _set_up()
         import structlog
@@ -85,23 +99,23 @@ class Logger:
         global _lost
         try:
             getattr(logger, level)(event, logger=self._name, **self._fields, **fields)
-        except OSError:  # a full disk, a reader that has gone: what is logged must not fail for it
+        except OSError:  # a full disk, a closed pipe: must not fail what is being logged
             _lost += 1
             return
         if _lost and event != _LOST:
             lost, _lost = _lost, 0
             self._write("warning", _LOST, {"number": lost})
-            if _lost:  # nor could this one
+            if _lost:  # this line could not be written either
                 _lost += lost - 1
 
 
 def get_logger(name: str) -> Logger:
-    """The logger of a module; costs nothing until it writes."""
+    """Return a module's logger; it costs nothing until it writes."""
     return Logger(name)
 
 
 def without_secrets(text: str) -> str:
-    """`text`, with what follows `token=` and the like withheld."""
+    """Replace what follows `token=`, `claim=` or `Bearer `."""
     return _SECRET_TEXT.sub(r"\1[withheld]", text)
 
 
@@ -113,12 +127,15 @@ def _set_up() -> None:
 
     import structlog
 
-    stream = _stream or sys.stderr
+    stream = _stream or getattr(sys.stderr, "strict", sys.stderr)
     shared: list[Any] = [
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.TimeStamper(fmt="iso", utc=True)
+        if _format == "json"
+        else structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H:%M:%S%z", utc=False),
         structlog.processors.format_exc_info,
         _without_secrets,
+        _printable,
     ]
     renderer: Any = (
         structlog.processors.JSONRenderer(default=str)
@@ -131,7 +148,7 @@ def _set_up() -> None:
         logger_factory=structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=False,
     )
-    # What libraries log (asyncio, aiohttp) takes the same way out; `sh` logs whole command lines.
+    # The log of libraries (asyncio, aiohttp) has the same format; `sh` logs whole command lines at info.
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -145,10 +162,26 @@ def _set_up() -> None:
     _ready = True
 
 
+def _printable(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Take control characters and line ends out of an event's values.
+
+    Events quote services, schedulers and requests, which must not move a terminal's cursor or forge lines
+    of the log.
+    """
+    from rps_core.node.agent.words import printable
+
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = printable(value, " ", keep="\n" if name == "exception" else "")
+    return event
+
+
 def _without_secrets(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """The last line of defence: nothing secret should have come this far."""
+    """Withhold secrets: the last defence, as no event should hold one."""
     for name, value in event.items():
         if name.lower() in _SECRET_FIELDS:
             event[name] = "[withheld]"

@@ -9,7 +9,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 
 @lru_cache(maxsize=4096)
 def plain(address: str) -> str:
-    """An address as one would write it: IPv4 that arrives as IPv6 becomes IPv4, a zone goes."""
+    """Return an address without a zone, and IPv4 that arrives as IPv6 as IPv4."""
     parsed = ip_address(address.partition("%")[0])
     if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
@@ -17,7 +17,7 @@ def plain(address: str) -> str:
 
 
 class AddressSet:
-    """A set of networks. It remembers its answers: few addresses ask, and they ask often."""
+    """A set of networks, with a cache of answers: few addresses ask, and often."""
 
     def __init__(self, networks: Iterable[str]) -> None:
         self._networks = [ip_network(network) for network in networks]

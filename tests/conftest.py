@@ -1,4 +1,4 @@
-"""Fixtures for everybody: isolation, an ordinary user, and rps installed as that user does it."""
+"""Fixtures for all tests: isolation, an ordinary user, an installed rps."""
 
 from __future__ import annotations
 
@@ -21,39 +21,69 @@ from xdist.scheduler import LoadScopeScheduling
 pytest.register_assert_rewrite("rps_core.testing")
 
 PROJECT = Path(__file__).resolve().parent.parent
-_SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 _SCHEDULER_COMMANDS = ("sbatch", "qsub")
+# The order in which several processes take up the tests. The longest go first: no process then has one of
+# them left when the others have nothing to do.
+_LONGEST_FIRST = (
+    "e2e", "browser", "applications", "cluster", "agent", "systemd", "kernels", "engines", "faults",
+    "bootstrap", "service", "programs", "contract", "unit",
+)  # fmt: skip
 
 
 def pytest_configure() -> None:
-    """A shell starts what it runs in the background (as .ci/run does) with SIGINT ignored, and who
-    inherits that cannot be interrupted: our own handler gives children the default again."""
+    """Restore SIGINT, which a shell has its background jobs ignore (as under .ci/run).
+
+    Children inherit an ignored signal and could not be interrupted; with a handler of ours they get the
+    default.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class ByFixture(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Several processes run the tests, and what shares something expensive is run by one of them: the
-    cluster, an installation, or what a file starts."""
+    """Give tests that share something expensive to one process of pytest-xdist.
+
+    That is the cluster, an installation, or what a file starts.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         folder = file.split("/")[1]
-        return {"cluster": "cluster", "browser": "installed", "e2e": "installed"}.get(folder, file)
+        if file == "tests/bootstrap/test_both_commands.py":
+            return "installed"
+        return {
+            "cluster": "cluster",
+            "browser": "installed",
+            "e2e": "installed",
+            "applications": "installed",
+        }.get(folder, file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFixture:
-    """Asked by pytest-xdist where there are several (`--numprocesses`)."""
+    """Return pytest-xdist's scheduler, with several processes (`--numprocesses`)."""
+    config.option.loadscopereorder = (
+        False  # by the number of tests, which says nothing of their time
+    )
     return ByFixture(config, log)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest tests first where a process of pytest-xdist collects."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _LONGEST_FIRST.index(item.nodeid.split("/")[1]))
+
+
 def path_without_schedulers(directory: Path) -> str:
-    """A PATH as on a bare machine: tests of clusters install Slurm here, and `local` is for machines
-    without. Where there is one, `directory` is filled with links to everything else."""
-    if not any(shutil.which(name, path=":".join(_SYSTEM_PATH)) for name in _SCHEDULER_COMMANDS):
-        return ":".join(_SYSTEM_PATH)
+    """Return a PATH without sbatch and qsub, as before `make test` installed Slurm.
+
+    `directory` is filled with links to all other programs. Needed only where these programs would be found:
+    without a cluster, both PATHs lead to `local`.
+    """
+    if not any(shutil.which(name, path=SYSTEM_PATH) for name in _SCHEDULER_COMMANDS):
+        return SYSTEM_PATH
     directory.mkdir(exist_ok=True)
-    for place in map(Path, _SYSTEM_PATH):
+    for place in map(Path, SYSTEM_PATH.split(":")):
         for program in place.iterdir():
             link = directory / program.name
             if program.name not in _SCHEDULER_COMMANDS and not link.is_symlink():
@@ -62,23 +92,26 @@ def path_without_schedulers(directory: Path) -> str:
 
 
 def environment_of(home: Path) -> dict[str, str]:
-    """What an ordinary user's programs see: nothing of the developer's, and one home for all."""
+    """Return an ordinary user's environment, without the developer's variables."""
     environment = {
         "HOME": str(home),
-        "PATH": str(home / ".path") if (home / ".path").exists() else ":".join(_SYSTEM_PATH),
+        "PATH": SYSTEM_PATH,
         "LANG": "C.UTF-8",
         "XDG_CACHE_HOME": str(home / ".cache"),
         "XDG_CONFIG_HOME": str(home / ".config"),
         "XDG_DATA_HOME": str(home / ".local" / "share"),
         "XDG_STATE_HOME": str(home / ".local" / "state"),
     }
-    if "CI_RUN_MARK" in os.environ:  # by which .ci/run finds what is left over
+    if "CI_RUN_MARK" in os.environ:  # .ci/run finds leftover processes by it
         environment["CI_RUN_MARK"] = os.environ["CI_RUN_MARK"]
     return environment
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Names each test that was left out: pytest's own list gives only the place that said so."""
+    """Print the name of each skipped test.
+
+    Pytest's own list shows only the place of the call to `skip`.
+    """
     for report in terminalreporter.getreports("skipped"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         terminalreporter.write_line(f"left out: {report.nodeid}: {reason}")
@@ -86,7 +119,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(autouse=True)
 def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keeps a test from the developer's own configuration, sessions and service."""
+    """Isolate a test from the developer's own configuration, sessions and service."""
     for name in os.environ.copy():
         if name.startswith(("RPS_", "XDG_")):
             monkeypatch.delenv(name)
@@ -100,7 +133,10 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def need() -> Callable[[str], str]:
-    """Gives the path of a program that a test cannot do without; in CI it must be there."""
+    """Return a function that finds a required program.
+
+    Without the program the test is skipped; in CI it fails.
+    """
 
     def path_of(program: str) -> str:
         path = shutil.which(program)
@@ -114,9 +150,19 @@ def need() -> Callable[[str], str]:
     return path_of
 
 
+@pytest.fixture
+def ground() -> Iterator[Path]:
+    """Make a directory that every user can enter; pytest's own are private."""
+    place = Path("/tmp") / f"rps-test-{os.urandom(8).hex()}"
+    place.mkdir()
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place)
+
+
 @dataclass(frozen=True)
 class OrdinaryUser:
-    """Somebody without privileges, with a home of their own that lasts as long as the test run."""
+    """A user without privileges, with a home directory for this test run."""
 
     name: str
     uid: int
@@ -126,7 +172,7 @@ class OrdinaryUser:
     def run(
         self, command: list[str], *, env: Mapping[str, str] | None = None, **options: Any
     ) -> subprocess.CompletedProcess[str]:
-        """Like `subprocess.run`, as this user; `env` is added to the clean environment."""
+        """Run like `subprocess.run`, as this user; `env` extends the clean environment."""
         if "input" not in options:
             options.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.run(command, **self._options(env) | options)
@@ -134,7 +180,7 @@ class OrdinaryUser:
     def popen(
         self, command: list[str], *, env: Mapping[str, str] | None = None, **options: Any
     ) -> subprocess.Popen[str]:
-        """Like `subprocess.Popen`, as this user; `env` is added to the clean environment."""
+        """Start like `subprocess.Popen`, as this user, with `env` in the environment."""
         options.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.Popen(command, **self._options(env) | options)
 
@@ -149,13 +195,13 @@ class OrdinaryUser:
         return options
 
     def make(self, directory: Path) -> Path:
-        """Makes a directory that belongs to this user."""
+        """Make a directory that belongs to this user."""
         directory.mkdir()
         os.chown(directory, self.uid, self.gid)
         return directory
 
     def processes(self) -> list[int]:
-        """What runs for this user: as root, all that has the uid; else what has this home."""
+        """Return the pids of this user: as root by uid, else by HOME."""
         home = f"HOME={self.home}".encode()
         found = []
         for process in Path("/proc").glob("[0-9]*"):
@@ -168,11 +214,11 @@ class OrdinaryUser:
                 if os.getuid() == 0 or home in (process / "environ").read_bytes().split(b"\0"):
                     found.append(int(process.name))
             except (FileNotFoundError, ProcessLookupError, PermissionError):
-                continue  # it ended as we looked, or is not ours
+                continue  # it has ended since, or belongs to another user
         return found
 
     def end_processes(self) -> None:
-        """Ends them: 5 s after a TERM with a KILL."""
+        """End the user's processes: TERM, and KILL after 5 s."""
         for number, grace in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
             for pid in self.processes():
                 try:
@@ -185,7 +231,7 @@ class OrdinaryUser:
 
 
 def _lend_account() -> tuple[str, IO[str]]:
-    """An account that no other test run on this machine uses as long as the file is open."""
+    """Return an account that no other test run uses while the returned file is open."""
     for name in ("rps-tester", *(f"rps-tester-{number}" for number in range(2, 20))):
         lock = (Path(tempfile.gettempdir()) / f"{name}.lock").open("w")
         try:
@@ -205,9 +251,8 @@ def _lend_account() -> tuple[str, IO[str]]:
 
 @pytest.fixture(scope="session")
 def ordinary_user() -> Iterator[OrdinaryUser]:
-    """As root an account made for it, else whoever runs the tests, with a home of their own."""
+    """Provide the tests' user: as root a separate account, else the current user."""
     home = Path(tempfile.mkdtemp(prefix="rps-tester-"))
-    path_without_schedulers(home / ".path")
     if os.getuid() != 0:
         user = OrdinaryUser(pwd.getpwuid(os.getuid()).pw_name, os.getuid(), os.getgid(), home)
         yield user
@@ -218,7 +263,7 @@ def ordinary_user() -> Iterator[OrdinaryUser]:
     with lock:
         account = pwd.getpwnam(name)
         user = OrdinaryUser(name, account.pw_uid, account.pw_gid, home)
-        served = Path(f"/var/tmp/rps-{user.uid}")  # there is one if it serves
+        served = Path(f"/var/tmp/rps-{user.uid}")  # the runtime directory of a personal service
         user.end_processes()  # of a run that was killed
         shutil.rmtree(served, ignore_errors=True)
         subprocess.run(["usermod", "--home", str(home), name], check=True)
@@ -230,8 +275,25 @@ def ordinary_user() -> Iterator[OrdinaryUser]:
 
 
 @pytest.fixture(scope="session")
+def stranger(ordinary_user: OrdinaryUser) -> Iterator[OrdinaryUser]:
+    """Provide another ordinary user of the same machine."""
+    if os.getuid() != 0:
+        pytest.skip("only root can run programs as two users")
+    name, lock = _lend_account()
+    with lock:
+        account = pwd.getpwnam(name)
+        assert account.pw_uid != ordinary_user.uid
+        home = Path(tempfile.mkdtemp(prefix="rps-stranger-"))
+        user = OrdinaryUser(name, account.pw_uid, account.pw_gid, home)
+        os.chown(home, user.uid, user.gid)
+        yield user
+        user.end_processes()
+        shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
 def clone_project(ordinary_user: OrdinaryUser) -> Callable[[Path], Path]:
-    """Copies the working tree, uncommitted work included, to a new directory of the user's."""
+    """Return a function that copies the working tree, uncommitted changes included."""
 
     def clone(directory: Path) -> Path:
         listed = subprocess.run(
@@ -242,7 +304,7 @@ def clone_project(ordinary_user: OrdinaryUser) -> Callable[[Path], Path]:
             text=True,
         )
         for name in listed.stdout.split("\0"):
-            if name and (PROJECT / name).is_file():  # also listed once it is deleted
+            if name and (PROJECT / name).is_file():  # git also lists deleted files
                 (directory / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(PROJECT / name, directory / name)
         for path in (directory, *directory.rglob("*")):
@@ -254,7 +316,7 @@ def clone_project(ordinary_user: OrdinaryUser) -> Callable[[Path], Path]:
 
 @dataclass(frozen=True)
 class Installed:
-    """A clone of the project that was set up by its own `./rps`."""
+    """A clone of the project that its own `./rps` has set up."""
 
     directory: Path
     user: OrdinaryUser
@@ -267,7 +329,7 @@ class Installed:
         check: bool = True,
         **options: Any,
     ) -> subprocess.CompletedProcess[str]:
-        """Runs `./rps` as the user; with `check`, an exit code but 0 fails the test."""
+        """Run `./rps` as the user; with `check`, an exit code other than 0 fails the test."""
         done = self.user.run(
             [str(self.directory / "rps"), *arguments],
             env=env,
@@ -282,7 +344,7 @@ class Installed:
 
 @pytest.fixture(scope="session")
 def installed(ordinary_user: OrdinaryUser, clone_project: Callable[[Path], Path]) -> Installed:
-    """Rps as `git clone` and `./rps` give it to an ordinary user, JupyterLab included."""
+    """Install rps as the ordinary user with `./rps`, JupyterLab included."""
     clone = Installed(clone_project(ordinary_user.home / "rps"), ordinary_user)
     done = clone.rps("--version", timeout=900)
     assert done.stdout.startswith("rps "), done.stdout + done.stderr

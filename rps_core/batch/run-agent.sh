@@ -7,9 +7,27 @@
 # exec all the way down, because under cgroups the scheduler's SIGTERM reaches this process alone.
 session=$(cd -P -- "$(dirname -- "$0")" && pwd) || exit 1
 
+# As in prepare.sh, which a script of the user's own may leave out.
+if [ ! -e "$session/script-began" ] && [ -f "$session/environment" ]; then
+    cat "$session/environment"
+fi
+(umask 077 && true >"$session/script-began") 2>/dev/null
+
+# What the agent imports (test_archive.py compares): a Python without ssl, as one whose OpenSSL is gone, is none.
+needs='import sys
+sys.exit("too old: %d.%d" % sys.version_info[:2]) if sys.version_info < (3, 6) else None
+import argparse, array, fcntl, glob, grp, hashlib, hmac, http.client, ipaddress, json, pwd, random, select, socket, ssl, struct, subprocess, threading
+import unicodedata, zlib'
+
+rejected=
 # -I: PYTHONPATH, PYTHONHOME and the user's site-packages are meant for another Python.
 usable() {
-    [ -x "$1" ] && "$1" -I -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null
+    [ -x "$1" ] || return 1
+    said=$("$1" -I -c "$needs" 2>&1 </dev/null) && return 0
+    rejected="$rejected
+    $1: ${said##*
+}"
+    return 1
 }
 
 python=
@@ -36,7 +54,7 @@ fi
 
 if [ -z "$python" ]; then
     echo "rps: this node has no Python 3.6 or newer: none of those in $session/interpreters," \
-        "nor jupyter's, nor python3 on PATH=$PATH" >&2
+        "nor jupyter's, nor python3 on PATH=$PATH$rejected" >&2
     exit 1
 fi
 

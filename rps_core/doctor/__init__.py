@@ -1,2 +1,4 @@
-"""`rps doctor`: what a support person would check, in the order of a start. Each check is a generator of
-findings; `page` runs them, each for itself."""
+"""`rps doctor`: the checks of a support person, in the order of a start.
+
+Each check is a generator of findings; `page` runs the checks, isolated from each other.
+"""

@@ -1,4 +1,4 @@
-"""The page of `rps doctor`: every check in the order of a start, each for itself and none for too long."""
+"""The output of `rps doctor`: every check, isolated and with a time limit."""
 
 from __future__ import annotations
 
@@ -6,23 +6,26 @@ import json
 import os
 import queue
 import shutil
+import sys
 import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeAlias
 
 import click
 
-from rps_core.doctor import home, job, leftovers, machine, scheduler, service
-from rps_core.doctor.case import Case, Finding, NotChecked, Verdict, failed, warned
+from rps_core.display.colour import GREEN, RED, YELLOW, Colours
+from rps_core.doctor import home, job, leftovers, machine, personal, scheduler, service
+from rps_core.doctor.checkup import Checkup, Finding, NotChecked, Verdict, failed, warned
 from rps_core.errors import RpsError, UnhealthyError
+from rps_core.support import with_contact
+from rps_core.text import plain
+from rps_core.values import dataclass
 from rps_core.version import __version__
-from rps_core.wording import plain
 
-Check: TypeAlias = Callable[[Case], Iterator[Finding]]
+Check: TypeAlias = Callable[[Checkup], Iterator[Finding]]
 
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("launcher", job.launcher),
@@ -31,17 +34,22 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("configuration", machine.configuration),
     ("allocation", job.allocation),
     ("plan", job.plan),
+    ("login shell", job.login_shell),
     ("jupyter", job.jupyter),
     ("home", home.home),
     ("sessions", home.state),
+    ("paths", home.safe_paths),
     ("service", service.service),
     ("clock", service.clock),
+    ("browsers", personal.browsers),
+    ("file calls", personal.file_calls),
     ("scheduler", scheduler.scheduler),
     ("leftovers", leftovers.leftovers),
+    ("plugins", machine.broken_plugins),
 )
-_CHECK_TIME = 30.0  # seconds; a check's own calls are given up before
-_COLUMNS = 100  # where nobody tells the width of the terminal
-_COLOURS = {Verdict.PASS: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
+_CHECK_TIME = 30.0  # seconds; a check's own calls have shorter timeouts
+_COLUMNS = 80  # if the terminal's width is unknown
+_COLOURS = {Verdict.PASS: GREEN, Verdict.WARN: YELLOW, Verdict.FAIL: RED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +60,17 @@ class Line:
     finding: Finding
 
 
-def examine(case: Case, checks: tuple[tuple[str, Check], ...]) -> Iterator[Line]:
-    """Run the checks, one after the other. One that raises is a failed line, and so is one that does not
-    come to an end (a file system that hangs): it is left behind."""
+def examine(case: Checkup, checks: tuple[tuple[str, Check], ...]) -> Iterator[Line]:
+    """Run the checks, one after the other.
+
+    A check that raises is a failed line. So is one that hangs (in a file system): its thread is abandoned.
+    """
     for name, check in checks:
         for finding in _findings(check, case):
             yield Line(name, finding)
 
 
-def _findings(check: Check, case: Case) -> Iterator[Finding]:
+def _findings(check: Check, case: Checkup) -> Iterator[Finding]:
     found: queue.SimpleQueue[Finding | None] = queue.SimpleQueue()
 
     def work() -> None:
@@ -68,17 +78,21 @@ def _findings(check: Check, case: Case) -> Iterator[Finding]:
             for finding in check(case):
                 found.put(finding)
         except NotChecked as missing:
-            found.put(warned(f"not checked: {missing}", "Mend what fails above first."))
+            found.put(warned(f"not checked: {missing}", "Fix the failed checks above first."))
         except RpsError as error:
-            found.put(failed(error.message, error.hint or "Mend that, and run this again."))
+            found.put(failed(error.message, error.hint or "Fix this, then run `rps doctor` again."))
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            found.put(failed(f"{where}{error.strerror or error}", "Mend that, and run this again."))
-        except Exception as error:  # noqa: BLE001 - a defect here must cost this line alone
-            # Not the error's text: nobody knows what it quotes.
             found.put(
                 failed(
-                    f"a defect in this check: {type(error).__name__}",
+                    f"{where}{error.strerror or error}", "Fix this, then run `rps doctor` again."
+                )
+            )
+        except Exception as error:  # noqa: BLE001 - a bug here must not stop the other checks
+            # Without the error's text, which may quote a secret.
+            found.put(
+                failed(
+                    f"bug in this check: {type(error).__name__}",
                     "Please report it, with the output of `rps doctor --json`.",
                 )
             )
@@ -91,18 +105,18 @@ def _findings(check: Check, case: Case) -> Iterator[Finding]:
         try:
             finding = found.get(timeout=max(0.0, until - time.monotonic()))
         except queue.Empty:
-            yield failed("it does not come to an end", "A file system or a name server that hangs?")
+            yield failed("timeout", "Check for a hanging file system or name server.")
             return
         if finding is None:
             return
         yield finding
 
 
-def print_page(case: Case, *, as_json: bool) -> None:
-    """Each line as it is found; with `as_json` all of it at the end.
+def print_page(case: Checkup, *, as_json: bool) -> None:
+    """Print each finding as it is made; with `as_json` all of them at the end.
 
     Raises:
-        UnhealthyError: something fails.
+        UnhealthyError: a check failed.
     """
     lines = []
     for line in examine(case, CHECKS):
@@ -110,37 +124,40 @@ def print_page(case: Case, *, as_json: bool) -> None:
         if not as_json:
             _print_line(line, first=len(lines) < 2 or lines[-2].check != line.check)
     count = {verdict: sum(one.finding.verdict is verdict for one in lines) for verdict in Verdict}
+    passes, warns, fails = (count[verdict] for verdict in Verdict)
     if as_json:
         click.echo(json.dumps(_as_json(case, lines), indent=1))
     else:
-        passes, warns, fails = (count[verdict] for verdict in Verdict)
         click.echo(f"\n{passes} passed, {warns} warned, {fails} failed.")
-    if count[Verdict.FAIL]:
+    if fails:
         raise UnhealthyError(
-            "A session cannot be started, or is not safe: see what failed.",
-            "" if as_json else "What to do stands below each line.",
+            f"Checks failed: {fails}. Sessions cannot start, or are not safe",
+            "" if as_json else "Follow the advice (->) below each failed check.",
         )
 
 
 def _print_line(line: Line, *, first: bool) -> None:
     finding = line.finding
     label = line.check if first else ""
-    word = click.style(f"{finding.verdict:4}", fg=_COLOURS[finding.verdict])
+    colours = Colours(sys.stdout)
+    word = colours.paint(f"{finding.verdict:4}", _COLOURS[finding.verdict])
     for number, text in enumerate(_wrapped(finding.text)):
-        click.echo(f"{'' if number else label:13} {'    ' if number else word}  {text}")
-    for note, more in (("fixed:", finding.fixed), ("->", finding.hint)):
+        click.echo(
+            f"{'' if number else label:13} {'    ' if number else word}  {text}", color=colours.on
+        )
+    for note, more in (("fixed:", finding.fixed), ("->", with_contact(finding.hint))):
         for text in _wrapped(f"{note} {more}") if more else ():
             click.echo(f"{'':20}{text}")
 
 
 def _wrapped(text: str) -> list[str]:
-    """In the column beside the verdicts; paths and commands stay whole, to be copied."""
-    width = max(40, shutil.get_terminal_size((_COLUMNS, 24)).columns - 20)
+    """Wrap text beside the verdicts, without breaking paths and commands."""
+    width = max(20, shutil.get_terminal_size((_COLUMNS, 24)).columns - 20)
     return textwrap.wrap(plain(text), width, break_long_words=False, break_on_hyphens=False)
 
 
-def _as_json(case: Case, lines: list[Line]) -> dict[str, object]:
-    """For a ticket. Nothing in it is a secret: no check reads one but to see that it is there."""
+def _as_json(case: Checkup, lines: list[Line]) -> dict[str, object]:
+    """Return the findings for a support ticket; no check reads a secret's content."""
     return {
         "version": __version__,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -152,7 +169,7 @@ def _as_json(case: Case, lines: list[Line]) -> dict[str, object]:
                 "check": line.check,
                 "verdict": str(line.finding.verdict),
                 "text": line.finding.text,
-                "hint": line.finding.hint or None,
+                "hint": with_contact(line.finding.hint) or None,
                 "fixed": line.finding.fixed or None,
             }
             for line in lines

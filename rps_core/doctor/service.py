@@ -1,21 +1,19 @@
-"""The Reverse Proxy Service as it is reached from here, step by step, and its clock beside ours."""
+"""Check the proxy service step by step from this host, and its clock against ours."""
 
 from __future__ import annotations
 
-import json
 import socket
 import ssl
 import time
 from collections.abc import Generator, Iterator
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPResponse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rps_core.client import configured_endpoint
-from rps_core.doctor.case import (
+from rps_core.doctor.checkup import (
     CALL_TIME,
     Answer,
-    Case,
+    Checkup,
     Finding,
     NotChecked,
     failed,
@@ -23,88 +21,103 @@ from rps_core.doctor.case import (
     warned,
 )
 from rps_core.errors import ServiceError, UsageError
-from rps_core.node.agent.satellite import Satellite
-from rps_core.node.agent.service import ServiceAway, ServiceRefused, tls_context
-from rps_core.record import Endpoint
+from rps_core.node.agent.exchange import Incoming, TimeLimit
+from rps_core.node.agent.protocol import HEALTH, Malformed, read_object
+from rps_core.node.agent.service import tls_context
+from rps_core.node.agent.words import quoted
+from rps_core.proxy_client.client import possible_clients
+from rps_core.proxy_client.endpoint import configured_endpoint
+from rps_core.proxy_client.tls_failure import tls_failure
+from rps_core.state.record import Endpoint
 
+if TYPE_CHECKING:
+    from rps_core.config.settings import ProxySettings
+
+_LONGEST_ANSWER = 1 << 16  # bytes
 _EXPIRES_SOON = 7  # days
 _SKEW_SEEN, _SKEW_BAD = 10.0, 120.0  # seconds; MUNGE and certificates fail from some minutes on
 _DAY = 86400.0
-_EXPIRED, _NOT_YET = 10, 9  # OpenSSL's codes of what is wrong with a certificate
-_OTHER_NAME = 62
 
 
-def service(case: Case) -> Iterator[Finding]:
-    """Its name, its port, its certificate, and what it says of itself."""
-    own = case.the_settings().settings.proxy.own
+def service(case: Checkup) -> Iterator[Finding]:
+    """Check the service's name, port, certificate and health."""
+    proxy = case.the_settings().settings.proxy
+    own = proxy.personal
     try:
-        endpoint = _own_endpoint() if own else configured_endpoint(case.the_settings())
+        endpoint = _own_endpoint(proxy) if own else configured_endpoint(case.the_settings())
     except (UsageError, ServiceError) as error:
         yield failed(error.message, error.hint)
         return
     if endpoint is None:
-        yield passed("your own service does not run now; `rps start` starts it")
+        yield passed("your personal service is not running; `rps start` starts it")
         return
     case.endpoint = endpoint
-    support = "Is it down, or is there a firewall? The cluster's support knows."
+    support = "Ask the cluster's support whether the service is down or behind a firewall."
     try:
         addresses = _addresses(endpoint)
     except OSError as error:
         yield failed(
-            f"the name {endpoint.host} is not known here: {error.strerror}",
-            f"Is `proxy.domain` right ({case.the_settings().where('proxy.domain')})? Else the "
-            "cluster's name server lacks it.",
+            f"cannot resolve {endpoint.host}: {error.strerror}",
+            f"Check `proxy.domain` ({case.the_settings().where('proxy.domain')}). If it is right, the "
+            "cluster's name server lacks the name.",
         )
         return
     began = time.monotonic()
     try:
         address = _reached(addresses, endpoint.port)
     except OSError as error:
-        told = error.strerror or str(error)
+        reason = error.strerror or str(error)
         yield failed(
-            f"{endpoint.host} ({', '.join(addresses)}), port {endpoint.port}: {told}",
-            "`rps start` starts your own service." if own else support,
+            f"cannot connect to {endpoint.host} ({', '.join(addresses)}), port {endpoint.port}: {reason}",
+            "`rps start` starts your personal service." if own else support,
         )
         return
     took = time.monotonic() - began
-    yield passed(f"{endpoint.host} ({address}), port {endpoint.port}: connected in {took:.3f} s")
+    yield passed(f"connected to {endpoint.host} ({address}), port {endpoint.port}, in {took:.3f} s")
     trusted = yield from _certificate(endpoint, address, own=own)
+    key = _own_key() if trusted and own and proxy.tunnelled else None
     try:
-        case.answer = _ask(endpoint, address, trusted=trusted)
+        case.answer = _ask(endpoint, address, trusted=trusted, key=key)
     except (OSError, HTTPException) as error:
-        yield failed(f"it does not answer over HTTPS: {error}", support)
+        yield failed(f"no answer over HTTPS: {error}", support)
         return
     if trusted:
         yield from _api(case, endpoint, case.answer)
 
 
-def clock(case: Case) -> Iterator[Finding]:
-    """Ours beside the service's: certificates, leases and MUNGE's credentials depend on it."""
+def clock(case: Checkup) -> Iterator[Finding]:
+    """Compare this host's clock with the service's: TLS, leases and MUNGE need it."""
     answer = case.answer
     if answer is None or answer.date is None:
-        raise NotChecked("no service told the time")
-    # The header has whole seconds, of which half has passed on the average.
+        raise NotChecked("the service did not report its time")
+    # The header has whole seconds: on average half a second has passed.
     skew = answer.received - answer.took / 2 - (answer.date + 0.5)
-    told = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the service's"
-    hint = "Time synchronisation (chrony, ntpd) is the administrator's: tell the cluster's support."
+    text = f"this host's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the service's"
+    hint = "Ask the cluster's support to check time synchronization (chrony, ntpd)."
     if abs(skew) > _SKEW_BAD:
-        yield failed(f"this host's clock is {told}", hint)
+        yield failed(text, hint)
     elif abs(skew) > _SKEW_SEEN:
-        yield warned(f"this host's clock is {told}", hint)
+        yield warned(text, hint)
     else:
-        yield passed("this host's clock and the service's agree to some seconds")
+        yield passed("this host's clock and the service's agree within seconds")
 
 
-def _own_endpoint() -> Endpoint | None:
-    from rps_proxy import local
-    from rps_proxy.launch import require_libraries
+def _own_endpoint(proxy: ProxySettings) -> Endpoint | None:
+    from rps_proxy.personal import find as local
+    from rps_proxy.server.libraries import require_libraries
 
     require_libraries("local")
-    running = local.find(local.service_directory())
+    running = local.find(local.service_directory(on_cluster=proxy.tunnelled))
     if running is None:
         return None
     host = f"manage.{local.DOMAIN}"
-    return Endpoint(host=host, port=running.port, connect=local.ADDRESS, ca_file=running.ca_file)
+    return Endpoint(host=host, port=running.port, connect=running.address, ca_file=running.ca_file)
+
+
+def _own_key() -> str:
+    from rps_proxy.personal.find import issue_key, service_directory
+
+    return issue_key(service_directory(on_cluster=True))
 
 
 def _addresses(endpoint: Endpoint) -> list[str]:
@@ -115,7 +128,11 @@ def _addresses(endpoint: Endpoint) -> list[str]:
 
 
 def _reached(addresses: list[str], port: int) -> str:
-    """The first that takes a connection, as the launcher tries them (OSError: what became of the last)."""
+    """Return the first address that accepts a connection, in the launcher's order.
+
+    Raises:
+        OSError: the failure of the last address.
+    """
     for address in addresses:
         try:
             socket.create_connection((address, port), CALL_TIME).close()
@@ -124,56 +141,36 @@ def _reached(addresses: list[str], port: int) -> str:
                 raise
         else:
             return address
-    raise OSError("it has no address")
+    raise OSError("the name has no address")
 
 
 def _certificate(endpoint: Endpoint, address: str, *, own: bool) -> Generator[Finding, None, bool]:
-    """Answers (as a generator's value) whether it is the service's, for all that can be seen."""
+    """Check the certificate. The generator returns whether it is trusted."""
     try:
         with _connected(endpoint, address, tls_context(endpoint.ca_file)) as secure:
             found: Any = secure.getpeercert()
             protocol = secure.version()
-    except ssl.SSLCertVerificationError as error:
-        yield _distrusted(endpoint, error)
-        return False
     except (OSError, ValueError) as error:
+        failure = tls_failure(endpoint, error)
         yield failed(
-            f"no TLS with {endpoint.host}: {error}", "Is another program on the service's port?"
+            failure.text if failure else f"TLS with {endpoint.host} failed: {error}",
+            failure.advice if failure else "Check whether another program uses the service's port.",
         )
         return False
     days = (ssl.cert_time_to_seconds(found["notAfter"]) - time.time()) / _DAY
     names = [name for kind, name in found.get("subjectAltName", ()) if kind == "DNS"]
     domain = endpoint.host.removeprefix("manage.")
-    told = f"{protocol}, its certificate is good for {days:.0f} more days"
+    text = f"{protocol}, certificate valid for {days:.0f} more days"
     if f"*.{domain}" not in names:
         yield failed(
-            f"{told}, but names no *.{domain} (it names {', '.join(names)})",
-            "Browsers refuse the sessions' hosts: the service needs a wildcard certificate.",
+            f"{text}, but not for *.{domain} (only for {', '.join(names)})",
+            "Browsers reject the sessions' host names: the service needs a wildcard certificate.",
         )
     elif days < _EXPIRES_SOON and not own:
-        yield warned(told, "The service's operator has to renew it, or to see why nothing does.")
+        yield warned(text, "Ask the service's operator to renew it.")
     else:
-        yield passed(f"{told}, and names *.{domain}")
+        yield passed(f"{text}, for *.{domain}")
     return True
-
-
-def _distrusted(endpoint: Endpoint, error: ssl.SSLCertVerificationError) -> Finding:
-    if error.verify_code in (_EXPIRED, _NOT_YET):
-        when = "has expired" if error.verify_code == _EXPIRED else "is not valid yet"
-        return failed(
-            f"the certificate of {endpoint.host} {when}, by this host's clock",
-            "If the clock is right (see below), the service's operator has to renew it.",
-        )
-    if error.verify_code == _OTHER_NAME:
-        return failed(
-            f"the certificate is not for {endpoint.host}",
-            "`proxy.domain` names another service, or something else answers at its address.",
-        )
-    store = f"the CA in {endpoint.ca_file}" if endpoint.ca_file else "this host's store of CAs"
-    return failed(
-        f"the certificate of {endpoint.host} is not from {store}: {error.verify_message}",
-        "`proxy.ca_file` names the CA of the service; its operator or the cluster's support has it.",
-    )
 
 
 def _connected(endpoint: Endpoint, address: str, context: ssl.SSLContext) -> ssl.SSLSocket:
@@ -185,9 +182,14 @@ def _connected(endpoint: Endpoint, address: str, context: ssl.SSLContext) -> ssl
         raise
 
 
-def _ask(endpoint: Endpoint, address: str, *, trusted: bool) -> Answer:
-    """*health*, which takes no secret: so it can be asked of a service whose certificate is bad too, for
-    the time that it tells."""
+def _ask(endpoint: Endpoint, address: str, *, trusted: bool, key: str | None) -> Answer:
+    """Call *health*, which needs no secret: even of an untrusted service.
+
+    `key`: the issue key of a personal service on a cluster, which answers nothing without it.
+    """
+    headers = "Accept: application/json\r\nConnection: close\r\n"
+    if key is not None:
+        headers += f"Authorization: Bearer {key}\r\n"
     context = tls_context(endpoint.ca_file)
     if not trusted:
         context.check_hostname = False
@@ -196,8 +198,9 @@ def _ask(endpoint: Endpoint, address: str, *, trusted: bool) -> Answer:
         secure.settimeout(CALL_TIME)
         request = f"GET /api/v1/health HTTP/1.1\r\nHost: {endpoint.host}:{endpoint.port}\r\n"
         began = time.monotonic()
-        secure.sendall(f"{request}Accept: application/json\r\nConnection: close\r\n\r\n".encode())
-        response = HTTPResponse(secure)
+        secure.sendall(f"{request}{headers}\r\n".encode())
+        limit = TimeLimit(CALL_TIME)
+        response = HTTPResponse(Incoming(secure, limit, _LONGEST_ANSWER))  # type: ignore[arg-type]
         response.begin()
         received, took = time.time(), time.monotonic() - began
         body = response.read(1 << 16)
@@ -205,59 +208,59 @@ def _ask(endpoint: Endpoint, address: str, *, trusted: bool) -> Answer:
     date = response.getheader("Date")
     text = body.decode("utf-8", "replace")
     try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
+        found = read_object(body)
+    except Malformed:
+        found = {}
     try:
-        told = parsedate_to_datetime(date).timestamp() if date else None
-    except ValueError:
-        told = None
-    known = found if isinstance(found, dict) else {}
-    return Answer(response.status, told, known, text, received, took)
+        sent = parsedate_to_datetime(date).timestamp() if date else None
+    except (ValueError, TypeError, IndexError, OverflowError):
+        sent = None
+    return Answer(response.status, sent, found, text, received, took)
 
 
-def _api(case: Case, endpoint: Endpoint, answer: Answer) -> Iterator[Finding]:
+def _api(case: Checkup, endpoint: Endpoint, answer: Answer) -> Iterator[Finding]:
     found = answer.found
     if found.get("error") == "outside-networks":
         yield failed(
-            "it answers the cluster's own hosts, and this one is not among them",
-            "Run rps on a login node, or have the service's operator add this host's network.",
+            "the service rejects this host: it is not in the cluster's networks",
+            "Run rps on a login node, or ask the service's operator to add this host's network.",
         )
-    elif answer.status != 200 or found.get("status") != "ok":
-        yield from _older(case, endpoint, answer)
+        return
+    try:
+        found = HEALTH(found) if answer.status == 200 else {}
+    except Malformed:
+        found = {}
+    if not found:
+        yield from _otherwise(case, endpoint, answer)
     elif f"manage.{found.get('domain')}" != endpoint.host:
         yield warned(
-            f"it says that its domain is {found.get('domain')}, and is called {endpoint.host} here",
-            "`proxy.domain` should be the service's own.",
+            f"the service's domain is {found.get('domain')}, but its host name here is {endpoint.host}",
+            "Set `proxy.domain` to the service's domain.",
         )
     elif found.get("draining"):
         yield warned(
-            "it is draining: it issues no new names for now, and sessions go on",
-            "Try later; its operator ends that with `rps proxy drain --off`.",
+            "the service is draining: it issues no new names; existing sessions continue",
+            "Try again later; its operator ends the drain with `rps proxy drain --off`.",
         )
     else:
         version = f"rps {found.get('version')}"
-        yield passed(f"it is ready ({version}), and answers in {answer.took:.3f} s")
+        yield passed(f"ready ({version}), answers in {answer.took:.3f} s")
 
 
-def _older(case: Case, endpoint: Endpoint, answer: Answer) -> Iterator[Finding]:
-    """The service that rps succeeds, with its CGI calls; a name that nobody has is asked for."""
-    if case.the_settings().settings.proxy.protocol != "rps":
-        older = Satellite(
-            endpoint.host, endpoint.port, endpoint.connect, endpoint.ca_file, CALL_TIME
-        )
+def _otherwise(case: Checkup, endpoint: Endpoint, answer: Answer) -> Iterator[Finding]:
+    """Check for each protocol that the service may speak, if *health* did not answer."""
+    protocol = case.the_settings().settings.proxy.protocol
+    for client in possible_clients(endpoint, protocol, CALL_TIME):
         try:
-            older.state("rps-doctor-asks")
-        except (ServiceAway, ServiceRefused):
-            pass
-        else:
-            yield passed(
-                f"it is ready (the older service), and answers in {answer.took:.3f} s; "
-                "docs/sessions.md tells what it cannot do"
-            )
+            what = client.identify()
+        except ServiceError as error:
+            yield failed(error.message, error.hint)
             return
-    words = " ".join(answer.text.split())[:80]
+        if what:
+            yield passed(f"ready ({what}), answers in {answer.took:.3f} s")
+            return
+    words = quoted(answer.text[:80])
     yield failed(
-        f"what answers at {endpoint.host} is no Reverse Proxy Service: status {answer.status}, {words}",
-        "Another web server has its name, or a proxy in front of it has lost it.",
+        f"{endpoint.host} is not a Reverse Proxy Service: status {answer.status}, {words}",
+        "Check `proxy.domain`. If it is right, another web server or a proxy answers under this name.",
     )

@@ -1,4 +1,4 @@
-"""The agent as one file, as it is copied into a session's directory: a zip archive that Python runs."""
+"""Pack the agent into the zip archive that is copied into a session's directory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _HERE = Path(__file__).parent
 
 
 def build() -> bytes:
-    """All of `agent/`, under the names that it has here; the same bytes for the same files.
+    """Return the archive of `agent/` and `builder/`; the same bytes for the same files.
 
     It is not compressed: the node's Python may have no zlib.
     """
@@ -19,8 +19,10 @@ def build() -> bytes:
     with zipfile.ZipFile(content, "w") as archive:
         for package in ("rps_core", "rps_core/node"):
             archive.writestr(zipfile.ZipInfo(f"{package}/__init__.py"), b"")
-        for path in sorted((_HERE / "agent").iterdir()):
+        files = [*(_HERE / "agent").iterdir(), *(_HERE / "builder").iterdir()]
+        for path in sorted(files):
             if path.suffix in (".py", ".js"):
-                directory = "" if path.name == "__main__.py" else "rps_core/node/agent/"
+                directory = f"rps_core/node/{path.parent.name}/"
+                directory = "" if path.name == "__main__.py" else directory
                 archive.writestr(zipfile.ZipInfo(directory + path.name), path.read_bytes())
     return content.getvalue()

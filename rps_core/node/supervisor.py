@@ -1,8 +1,8 @@
-"""The local scheduler's daemon for one job: it runs the batch script, and stays until all is over.
+"""Run one job of the local scheduler.
 
     python -m rps_core.node.supervisor SESSION_DIR --walltime SECONDS [--handshake FD]
 
-It puts itself into a session of its own, as a child of nobody, so a job outlives the terminal and the
+It puts itself into a session of its own, as a child of init, so a job outlives the terminal and the
 launcher. Whatever the job leaves behind is reparented to it and ended. At the end it writes
 `exit.json`: `outcome` (completed, failed, cancelled, timeout), `exit_code`, `signal`, `time`.
 
@@ -28,17 +28,17 @@ GRACE = 10.0  # seconds between TERM and KILL: the agent needs eight
 
 
 def job_id(pid: int) -> str:
-    """What finds this very process again: `PID.TICKS.BOOT@HOST`."""
+    """Return the id that identifies a process for good: `PID.TICKS.BOOT@HOST`."""
     return f"{pid}.{start_ticks(pid)}.{boot()}@{os.uname().nodename}"
 
 
 def boot() -> str:
-    """Eight hexadecimal digits that are others after a reboot."""
+    """Return eight hexadecimal digits that differ after each boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text("ascii")[:8]
 
 
 def main() -> int:
-    """Leave the launcher behind, and run the job."""
+    """Detach from the launcher, and run the job."""
     import argparse
 
     parser = argparse.ArgumentParser(description="Run one job of rps's local scheduler.")
@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def agreed(handshake: int) -> bool:
-    """Tell the launcher our id, and wait for its word; false where it is no longer there."""
+    """Send the launcher the job's id; return whether it answers with its go-ahead."""
     import socket
 
     with socket.socket(fileno=handshake) as launcher:
@@ -74,13 +74,12 @@ def agreed(handshake: int) -> bool:
 
 
 def run(session: Path, walltime: float, umask: int, wake: Wake) -> None:
-    """One job, from its start to `exit.json`. `umask` is the user's, for the job."""
+    """Run one job, from its start to `exit.json`, with the user's `umask`."""
     processes = Processes()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RPS_")}
     environment["RPS_JOB_ID"] = job_id(os.getpid())
     shell = shutil.which("bash") or "/bin/sh"
     deadline = time.monotonic() + walltime
-    log(f"job {environment['RPS_JOB_ID']}, walltime {walltime:.0f} s")
     batch = processes.start(
         [shell, str(session / "batch.sh")], umask=umask, env=environment, stdin=subprocess.DEVNULL
     )
@@ -94,10 +93,10 @@ def run(session: Path, walltime: float, umask: int, wake: Wake) -> None:
             outcome = "cancelled"
         elif time.monotonic() >= deadline:
             outcome = "timeout"
-            log("the walltime is over")
+            log("the job has reached its walltime limit")
     survivors = processes.end(batch, GRACE, wake.hurry)
     if survivors:
-        log(f"these processes could not be ended: {', '.join(map(str, survivors))}")
+        log(f"could not end these processes: {', '.join(map(str, survivors))}")
     remove_sockets_directory(str(session / "run"))  # of an agent that was killed
     code = processes.exit_code(batch)
     log(f"job {outcome}" + ("" if code is None else f": {how(code)}"))
@@ -105,7 +104,7 @@ def run(session: Path, walltime: float, umask: int, wake: Wake) -> None:
 
 
 def write_exit(session: Path, outcome: str, code: int | None) -> None:
-    """Leave exit.json, in one piece. `code` is negative for a signal."""
+    """Write exit.json atomically; `code` is negative for a signal."""
     record = {
         "outcome": outcome,
         "exit_code": code if code is None or code >= 0 else None,
@@ -116,7 +115,10 @@ def write_exit(session: Path, outcome: str, code: int | None) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file that is not there before it is complete."""
+    """Write a file atomically.
+
+    Not by `rps_core.state`, which this package may not import: it is below all others.
+    """
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, "utf-8")  # a host's name is in the job's id
     partial.replace(path)

@@ -1,1 +1,1 @@
-"""Schedulers: each module here is a plugin, registered like any third party's."""
+"""Schedulers: each package is a plugin, registered like a third party's."""

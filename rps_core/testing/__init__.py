@@ -1,4 +1,4 @@
-"""Contract tests: what every site and every scheduler must hold, for whoever writes one.
+"""Contract tests for the authors of sites and schedulers.
 
     # test_expanse.py, run by pytest
     from rps_core.testing import SiteContract
@@ -8,13 +8,13 @@
         login_hosts = ("login01", "login02")
         other_hosts = ("login", "login01b", "exp-1-01")
 
-A contract is a class to inherit from. It holds class attributes that say what is to be tested, and
-tests that use them; a contract that needs more than its attributes can say has methods to override.
-The plugin is found as rps finds it, by its entry point, so it must be installed (`pip install -e .`).
+A contract is a base class: its class attributes describe the plugin, its tests use them, and its methods can
+be overridden. The plugin is loaded by its entry point, as by rps, so it must be installed
+(`pip install -e .`). A mistake that rps would report in a command fails the test.
 
-`RecordedShell` stands in for the scheduler: it replays what a real one was seen to answer, and fails
-on a command that it does not know. pytest is needed where contracts run, and not imported here; put
-`pytest.register_assert_rewrite("rps_core.testing")` into your conftest.py to see why one fails.
+`RecordedShell` replaces the scheduler: it replays recorded output of a real one, and fails on an unknown
+command. Contracts need pytest, which is not imported here. With
+`pytest.register_assert_rewrite("rps_core.testing")` in conftest.py, a failed assertion shows its values.
 """
 
 from rps_core.testing.hostile import HOSTILE
@@ -25,6 +25,7 @@ from rps_core.testing.recorded import (
     RecordedShell,
     Replies,
     Reply,
+    by_program,
     every_command,
 )
 from rps_core.testing.scheduler import SchedulerContract
@@ -40,5 +41,6 @@ __all__ = [
     "Reply",
     "SchedulerContract",
     "SiteContract",
+    "by_program",
     "every_command",
 ]

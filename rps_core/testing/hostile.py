@@ -1,4 +1,4 @@
-"""Values that must not reach a shell as code, nor make a directive of their own."""
+"""Values that must neither reach a shell as code nor become another directive."""
 
 HOSTILE = (
     "two words",

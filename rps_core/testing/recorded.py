@@ -1,4 +1,4 @@
-"""A shell that replays what a real scheduler was seen to answer."""
+"""A shell that replays recorded output of a real scheduler."""
 # ruff: noqa: S101 - these are tests
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from rps_core.errors import SchedulerError
-from rps_core.shell import Finished
+from rps_core.system.shell import Finished
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a command printed, and its exit code."""
+    """A command's output and exit code."""
 
     code: int = 0
     stdout: str = ""
@@ -34,14 +34,14 @@ Replies: TypeAlias = Reply | Sequence[Reply]
 
 
 class RecordedShell:
-    """A `Shell` that replays recorded answers, and fails on any command it has none for.
+    """A `Shell` that replays recorded answers and fails on any other command.
 
-    `answers` maps a command, as one types it (`"qstat -x 12"`) or as a tuple of arguments, to its
-    answer; a sequence of answers is given one after the other, the last one for good. `TIMEOUT` and
-    `MISSING` are answers too: the program hangs, or is not there. A key that is a program's name and
-    nothing else, `"qstat"`, answers only that program without arguments; `every_command` answers all.
+    `answers` maps a command line (`"qstat -x 12"`) or a tuple of arguments to its answer. A sequence of
+    answers is used in order, its last one repeatedly. The answers `TIMEOUT` and `MISSING` are a program that
+    hangs and one that is not installed. The key `"qstat"` answers that program without arguments;
+    `every_command` answers all.
 
-    `calls` holds the argument lists in the order they came, `inputs` what each was given on stdin.
+    `calls` has the argument lists in their order, `inputs` the stdin of each.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class RecordedShell:
         self.inputs: list[str] = []
 
     def __call__(self, *argv: str, stdin: str = "", timeout: float = 30.0) -> Finished:
-        """Answer as recorded; `timeout` counts for nothing here."""
+        """Return the recorded answer; `timeout` is ignored."""
         del timeout
         self.calls.append(argv)
         self.inputs.append(stdin)
@@ -76,5 +76,21 @@ class RecordedShell:
 
 
 def every_command(reply: Reply) -> RecordedShell:
-    """A shell that gives the same answer to whatever it is asked."""
+    """Return a shell that gives the same answer to every command."""
     return RecordedShell({}, default=reply)
+
+
+def by_program(replies: Mapping[str, Reply]) -> RecordedShell:
+    """Return a shell that gives each program one answer, whatever its arguments; others are missing."""
+    return _ByProgram(replies)
+
+
+class _ByProgram(RecordedShell):
+    def __init__(self, replies: Mapping[str, Reply]) -> None:
+        super().__init__({})
+        self._replies = replies
+
+    def __call__(self, *argv: str, stdin: str = "", timeout: float = 30.0) -> Finished:
+        """Return the program's answer."""
+        self._default = self._replies.get(argv[0], MISSING)
+        return super().__call__(*argv, stdin=stdin, timeout=timeout)

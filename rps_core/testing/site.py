@@ -1,4 +1,4 @@
-"""What holds of every site."""
+"""The contract of every site."""
 # ruff: noqa: S101 - these are tests
 
 from __future__ import annotations
@@ -9,23 +9,27 @@ from datetime import timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from rps_core import planning, settings
-from rps_core.cluster import Here
+from rps_core.cluster import ClusterContext
+from rps_core.config import settings
 from rps_core.errors import UsageError
-from rps_core.launch import session_spec
+from rps_core.hooks.manager import GROUP, Plugins
+from rps_core.hooks.site_files import SiteFilePoint
+from rps_core.launch import plan as planning
+from rps_core.launch.spec import session_spec
 from rps_core.models import Host
-from rps_core.plugins import GROUP, Plugins
-from rps_core.quantities import format_walltime, parse_memory, parse_walltime
-from rps_core.testing.recorded import MISSING, Answer, RecordedShell, Replies, every_command
+from rps_core.testing.mistakes import fail
+from rps_core.testing.recorded import MISSING, RecordedShell, Replies, every_command
+from rps_core.units import format_walltime, parse_gpu_limit, parse_memory, parse_walltime
 
 
 class SiteContract:
-    """What holds of every site. Inherit, and say in class attributes what is yours.
+    """Tests of a site. Inherit, and describe yours in the class attributes.
 
     `cluster`: the name of the cluster. `login_hosts`: host names, as `hostname -s` prints them, that
-    the site must claim. `other_hosts`: its compute nodes, its neighbours' login nodes and whatever
-    else looks alike; none may be claimed. `commands`: the scheduler's commands on a login host.
-    `detection`: answers, where the site runs a command to tell clusters apart.
+    the site must claim. `other_hosts`: its compute nodes, other clusters' login nodes and similar
+    names; none may be claimed. `commands`: the scheduler's commands on a login host.
+    `detection`: answers, if the site runs a command to distinguish clusters.
+    `site_file`: the site file that describes the cluster, instead of a plugin.
     """
 
     cluster: str
@@ -33,27 +37,29 @@ class SiteContract:
     other_hosts: tuple[str, ...] = ()
     commands: tuple[str, ...] = ("sbatch",)
     detection: Mapping[str | tuple[str, ...], Replies] = {}
+    site_file: Path | None = None
 
     def plugins(self) -> Plugins:
-        """All that is installed, with the answers of `detection` for a shell.
+        """Load every installed plugin; `detection` answers the commands that they run.
 
-        `generic` asks `qstat` whose it is, where no site claims a host that has it.
+        A mistake that rps finds in a plugin, then or later, fails the test.
         """
-        answers = {"qstat --version": Answer(stdout="Version: 6.1.3\n"), **self.detection}
-        return Plugins(list(entry_points(group=GROUP)), shell=RecordedShell(answers))
+        shell = RecordedShell(self.detection)
+        files = [SiteFilePoint(self.site_file)] if self.site_file else []
+        return Plugins(list(entry_points(group=GROUP)), shell=shell, report=fail, files=files)
 
     def host(self, hostname: str) -> Host:
-        """A host of this name with the scheduler's commands."""
+        """Return a host of this name with the scheduler's commands."""
         return Host(
             hostname=hostname,
             fqdn=hostname,
             commands={name: f"/usr/bin/{name}" for name in self.commands},
         )
 
-    def here(self, options: Mapping[str, object] | None = None) -> Here:
-        """The cluster with its configuration, as on a login host without any configuration files.
+    def here(self, options: Mapping[str, object] | None = None) -> ClusterContext:
+        """Return the cluster, as on a login host without configuration files.
 
-        An account is named, so that no scheduler need be asked for the default.
+        The account is set, so that the scheduler is not queried for the default.
         """
         plugins = self.plugins()
         found = next(c for c in plugins.clusters() if c.name == self.cluster)
@@ -63,17 +69,23 @@ class SiteContract:
             site.scheduler_config(),
             site.site_config(),
             environment={},
-            given=settings.Given(options={"job.account": "abc123", **(options or {})}),
+            given=settings.Overrides(options={"job.account": "abc123", **(options or {})}),
         )
-        return Here(site, (), loaded)
+        return ClusterContext(site, (), loaded, shell=every_command(MISSING))
 
     def test_the_site_serves_its_cluster(self) -> None:
-        """Once, and with a scheduler that is there."""
+        """Once, and with an installed scheduler."""
         plugins = self.plugins()
         assert plugins.broken == []
         served = [found for found in plugins.clusters() if found.name == self.cluster]
         assert len(served) == 1
         assert plugins.site(served[0]).cluster == served[0]
+
+    def test_the_interface_is_declared(self) -> None:
+        """`RPS_INTERFACE` says which version of the plugin interface it was written for."""
+        plugins = self.plugins()
+        site = next(c.site for c in plugins.clusters() if c.name == self.cluster)
+        assert plugins.declares_interface(site)
 
     def test_each_login_host_is_claimed_with_reasons(self) -> None:
         """By this site alone."""
@@ -87,7 +99,7 @@ class SiteContract:
             assert all(detection.reasons)
 
     def test_no_other_host_is_claimed(self) -> None:
-        """Neither neighbours, nor names that only begin or end like one of ours."""
+        """Neither other clusters, nor names that only begin or end like one of the site's."""
         alike = {"", "localhost", *self.other_hosts}
         for name in self.login_hosts:
             alike |= {f"x{name}", f"{name}x", f"{name}.evil", f"{name}\n", name.upper()}
@@ -100,9 +112,12 @@ class SiteContract:
             assert plugins.broken == []
 
     def test_the_configuration_is_valid_and_complete(self) -> None:
-        """The merged layers have a service, a partition that has limits, and limits that can be read."""
+        """The merged layers have a partition with limits, and valid limits.
+
+        Without `proxy.domain` users have personal services, if the site allows them.
+        """
         loaded = self.here().loaded.settings
-        assert loaded.proxy.own or loaded.proxy.domain
+        assert loaded.proxy.domain or loaded.limits.personal
         assert parse_walltime(loaded.job.walltime)
         if loaded.limits.walltime:
             assert parse_walltime(loaded.limits.walltime)
@@ -113,7 +128,7 @@ class SiteContract:
             assert loaded.job.partition in loaded.limits.partitions
 
     def test_a_dry_run_shows_a_batch_script(self, tmp_path: Path) -> None:
-        """For each application, without a question to the scheduler."""
+        """For each application, without a command of the scheduler."""
         for app in planning.APPS:
             here = self.here({"notebook.app": app, "notebook.directory": str(tmp_path)})
             script = _rendered(here, tmp_path / "session")
@@ -122,7 +137,7 @@ class SiteContract:
             assert script.rstrip().endswith(f'run-agent.sh" --app {app}')
 
     def test_what_is_above_a_limit_is_refused(self, tmp_path: Path) -> None:
-        """Each limit of each partition: the most is taken, more is not."""
+        """For each limit of each partition: its value is accepted, more is not."""
         for partition, most in self.here().loaded.settings.limits.partitions.items():
             for key, allowed, above in _at_the_limit(most):
                 base: dict[str, object] = {
@@ -135,11 +150,11 @@ class SiteContract:
                 assert _is_refused(self.here({**base, key: above})), f"{partition}: {key}={above}"
 
 
-def _plan(here: Here) -> planning.Plan:
-    return planning.plan(here, every_command(MISSING), dry_run=True)
+def _plan(here: ClusterContext) -> planning.Plan:
+    return planning.plan(here, dry_run=True)
 
 
-def _is_refused(here: Here) -> bool:
+def _is_refused(here: ClusterContext) -> bool:
     try:
         _plan(here)
     except UsageError as error:
@@ -147,14 +162,14 @@ def _is_refused(here: Here) -> bool:
     return False
 
 
-def _rendered(here: Here, session_dir: Path) -> str:
+def _rendered(here: ClusterContext, session_dir: Path) -> str:
     name = "one-two-three"
     spec = session_spec(here, _plan(here), name, f"rps:{name}:0a0b0c0d", session_dir)
     return here.site.render_batch(spec)
 
 
 def _at_the_limit(most: settings.PartitionLimits) -> list[tuple[str, object, object]]:
-    """For each limit the key, the most that is allowed (None: nothing is) and what is above it."""
+    """Return for each limit its key, its value (None: zero) and a value above it."""
     found: list[tuple[str, object, object]] = []
     if most.walltime is not None:
         longest = parse_walltime(most.walltime)
@@ -163,7 +178,12 @@ def _at_the_limit(most: settings.PartitionLimits) -> list[tuple[str, object, obj
     if most.cpus is not None:
         found.append(("job.cpus", most.cpus or None, most.cpus + 1))
     if most.gpus is not None:
-        found.append(("job.gpus", most.gpus or None, most.gpus + 1))
+        for kind, number in parse_gpu_limit(most.gpus).items():
+            found.append(("job.gpus", _gpus(kind, number), _gpus(kind, number + 1)))
     if most.memory is not None:
         found.append(("job.memory", most.memory, f"{parse_memory(most.memory) + 1}M"))
     return found
+
+
+def _gpus(kind: str | None, number: int) -> str:
+    return str(number) if kind is None else f"{kind}:{number}"

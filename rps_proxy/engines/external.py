@@ -1,28 +1,39 @@
-"""What the engines with a life of their own have in common: where they and the service meet."""
+"""Shared code of the external engines: their directory, socket and lock."""
 
 from __future__ import annotations
 
 import contextlib
 import grp
+import json
 import os
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rps_core.errors import ServiceError
-from rps_proxy.engines import Engine, apache, haproxy
-from rps_proxy.holding import take
-from rps_proxy.settings import Settings
+from rps_core.system import paths
+from rps_proxy.engine import Engine
+from rps_proxy.engines.apache import engine as apache
+from rps_proxy.engines.haproxy import engine as haproxy
+from rps_proxy.lock import take
+from rps_proxy.private_files import check_way, write_for_group
+from rps_proxy.settings.loading import load
+from rps_proxy.settings.model import Settings
+
+if TYPE_CHECKING:
+    from rps_proxy.pages.render import Pages
 
 SOCKET_FILE = "service.sock"
+START_FILE = "engine.json"  # which engine, by which program
 
 
 def external(
-    settings: Settings, certificate: bytes, upstream_ca: bytes, embedded: Engine
+    settings: Settings, certificate: bytes, upstream_ca: bytes, embedded: Engine, pages: Pages
 ) -> Engine:
-    """The configured engine's side in the service, and all that the engine starts from.
+    """Write the files that the configured engine starts from; return its controller.
 
-    It need not run yet. `certificate` is the front's, with its key; both are PEM. `embedded` is for what
-    the engine leaves to the service.
+    The engine need not run yet. `certificate` is the front certificate with its key; both are PEM.
+    `embedded` carries what the engine leaves to the service; of `pages` the engine shows some itself.
 
     Raises:
         ServiceError: the engine's directory cannot be used.
@@ -34,39 +45,62 @@ def external(
         run.mkdir(exist_ok=True)
         os.chown(run, -1, directory.stat().st_gid)
         run.chmod(0o2770)
+        start = {"engine": settings.engine_kind, "program": _program(settings)}
+        write_for_group(directory / START_FILE, json.dumps(start).encode())
         if settings.engine_kind == "apache":
-            return apache.prepare(settings, directory, certificate, upstream_ca, embedded)
-        return haproxy.prepare(settings, directory, certificate, upstream_ca)
+            return apache.prepare(settings, directory, certificate, upstream_ca, embedded, pages)
+        return haproxy.prepare(settings, directory, certificate, upstream_ca, pages)
     except OSError as error:
         raise ServiceError(
-            f"The engine's directory {directory} cannot be written: {error.strerror or error}",
-            "Make it the service's own, and see that its disk is not full (`engine_directory`).",
+            f"Cannot write to the engine's directory {directory}: {error.strerror or error}",
+            "Give it to the service's account and free space on its disk (`engine_directory`).",
         ) from error
 
 
+def settings_of_last_start(directory: Path) -> Settings | None:
+    """Return the settings of the engine's last start; None: the directory has none.
+
+    Only the engine, its program and this directory are the service's; the rest are defaults.
+    """
+    try:
+        start = json.loads((directory / START_FILE).read_bytes())
+        engine, program = start["engine"], start["program"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    options = (f"engine={engine}", f"{engine}.program={program}", f"engine_directory={directory}")
+    return load(Path(os.devnull), options)
+
+
+def _program(settings: Settings) -> str:
+    apache = settings.engine_kind == "apache"
+    return settings.apache.program if apache else settings.haproxy.program
+
+
 def engine_directory(settings: Settings) -> Path:
-    """Where service and engine meet: the socket, the engine's configuration and its routes.
+    """Open the directory that service and engine share: socket, configuration, routes.
 
     Raises:
-        ServiceError: it cannot be made, or is somebody else's.
+        ServiceError: it cannot be created, or belongs to another account.
     """
     directory = settings.engine_path
+    check_way(directory)
     try:
-        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        paths.make_directory(directory.parent, 0o755)
+        directory.mkdir(mode=0o750, exist_ok=True)
         handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         raise ServiceError(
-            f"The engine's directory {directory} cannot be used: {error.strerror}",
-            "Make it, for the service's account (`engine_directory`).",
+            f"Cannot open the engine's directory {directory}: {error.strerror}",
+            "Create it for the service's account, or set another `engine_directory`.",
         ) from error
     try:
         status = os.fstat(handle)
         if status.st_uid != os.geteuid() or status.st_mode & 0o022:
             raise ServiceError(
-                f"The engine's directory {directory} can be changed by others than the service.",
-                f"Make it the service's own: chown it, and chmod 750 {directory}",
+                f"Refused the engine's directory {directory}: other accounts can write to it.",
+                f"Make it the service's: `chown {os.geteuid()} {directory} && chmod 750 {directory}`",
             )
-        # The engine's account comes in by its group; a former one's is to read no keys there.
+        # The engine's account has access by its group; a previous group must not read the keys.
         if status.st_gid != (group := _group(settings)):
             os.fchown(handle, -1, group)
         os.fchmod(handle, 0o750)
@@ -76,13 +110,13 @@ def engine_directory(settings: Settings) -> Path:
 
 
 def hold_engine(settings: Settings) -> None:
-    """Keep another engine from this directory for as long as this process, and what it becomes, lives.
+    """Lock the engine's directory until this process, or what it executes, ends.
 
-    HAProxy would share the port with a second one and leave its control socket to that. Then it would carry
-    the routes of that moment for ever, revoked ones too.
+    A second HAProxy would share the port and take over the control socket. The first would then keep all its
+    routes, revoked ones too.
 
     Raises:
-        ServiceError: one runs already, or this is root where the service is not.
+        ServiceError: an engine runs already, or this is root and the service is not.
     """
     directory = settings.engine_path / "run"
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -90,15 +124,15 @@ def hold_engine(settings: Settings) -> None:
     if os.geteuid() == 0 and owner != 0 and settings.engine_kind == "haproxy":
         os.close(handle)
         raise ServiceError(
-            "HAProxy would stay root, and leave files that are in the way of its own account.",
-            "Start it by its unit (`systemctl start rps-proxy-engine`), or as the service's account.",
+            "Did not start HAProxy: it would run as root, and the service could not replace its files.",
+            "Start its unit (`systemctl start rps-proxy-engine`), or run it as the service's account.",
         )
     try:
         take(
             handle,
             ServiceError(
-                f"An engine is running on {settings.engine_path} already.",
-                "Stop it first: `systemctl stop rps-proxy-engine`, where its unit started it.",
+                f"Did not start the engine: another engine runs on {settings.engine_path}.",
+                "Stop that first: `systemctl stop rps-proxy-engine` if its unit started it.",
             ),
         )
     except ServiceError:
@@ -108,7 +142,7 @@ def hold_engine(settings: Settings) -> None:
 
 
 def engine_socket(settings: Settings) -> socket.socket:
-    """The bound Unix socket on which the engine reaches the service; nobody but it and we can."""
+    """Bind the Unix socket for the engine; only its group and the service can connect."""
     path = engine_directory(settings) / SOCKET_FILE
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -119,15 +153,18 @@ def engine_socket(settings: Settings) -> socket.socket:
         os.chown(path, -1, _group(settings))
     except OSError as error:
         bound.close()
+        too_long = error.errno is None  # Python raises it before the call of the kernel
         raise ServiceError(
-            f"The service cannot listen on {path}: {error.strerror}",
-            "The path of a Unix socket has at most 107 characters; see `engine_directory`.",
+            f"The service cannot listen on {path}: {error.strerror or error}",
+            "The path of a Unix socket has at most 107 characters: set a shorter `engine_directory`."
+            if too_long
+            else "Give its directory to the service's account and free space on its disk.",
         ) from error
     return bound
 
 
 def _group(settings: Settings) -> int:
-    """The engine's group, which is ours where it runs as we do.
+    """Return the id of the engine's group; default: this process's.
 
     Raises:
         ServiceError: there is no such group.
@@ -139,6 +176,6 @@ def _group(settings: Settings) -> int:
         return grp.getgrnam(name).gr_gid
     except KeyError:
         raise ServiceError(
-            f"There is no group {name} on this machine.",
-            f"Install the engine's package, or name its group (`{settings.engine_kind}.group`).",
+            f"Cannot share files with the engine: this machine has no group {name}.",
+            f"Install the engine's package, or set its group (`{settings.engine_kind}.group`).",
         ) from None

@@ -1,26 +1,28 @@
-// Hears how the session stands. What is waited for shows here; with anything else the page is loaded
-// anew: the same address, with the token in it, now shows the notebook, or another page.
+// Follows the session's state. Changes between waiting states show here; any other state reloads the page, whose
+// address, token included, then shows the notebook or another page.
 "use strict";
 
 const WAITING = ["pending", "queued", "starting"];
-const FIRST_WORD = 5000; // milliseconds that a stream may take; something in between holds it back
-const POLLS = 20; // after so many, a stream is tried again
+const FIRST_EVENT = 5000; // milliseconds; later, a proxy in between buffers the stream
+const POLLS = 20; // polls before the next attempt to open a stream
 
 const root = document.documentElement;
 const shown = root.dataset.state;
 const waits = WAITING.includes(shown);
-let known = null; // what was heard last
-let ahead = 0; // milliseconds by which the service's clock is ahead of ours
+let known = null; // the state received last
+let ahead = 0; // milliseconds that the service's clock is ahead of the browser's
 let stream = null;
 let timer = 0;
 let polls = 0;
 let pause = 1000;
+// The browser's own form of the page's language, such as `de-AT` for a page in German.
+const locale = navigator.languages.find((one) => one.toLowerCase().split("-")[0] === root.lang.split("-")[0]) ?? root.lang;
 
 function element(id) {
   return document.getElementById(id);
 }
 
-function hear(found) {
+function receive(found) {
   known = found;
   ahead = found.now * 1000 - Date.now();
   if (found.phase === "ready") {
@@ -37,8 +39,8 @@ function hear(found) {
 
 function show() {
   root.dataset.state = known.phase;
-  document.title = known.title;
-  // Set only where it changed: a screen reader says it again.
+  document.title = known.tab;
+  // Only if it changed: screen readers announce every assignment.
   for (const id of ["title", "text"]) {
     if (element(id).textContent !== known[id]) {
       element(id).textContent = known[id];
@@ -54,33 +56,33 @@ function row(id, seconds, words) {
   element(id).textContent = there ? words(seconds * 1000) : "";
 }
 
-// A moment in the time zone of whoever looks: the time of today, else with its day.
+// Format a time in the user's time zone and the page's language, with the date unless it is today.
 function clock(moment) {
   const day = new Date(moment).toDateString() === new Date().toDateString();
   const date = day ? {} : { weekday: "short", day: "numeric", month: "short" };
   const format = { hour: "2-digit", minute: "2-digit", ...date };
-  return new Intl.DateTimeFormat(undefined, format).format(moment);
+  return new Intl.DateTimeFormat(locale, format).format(moment);
 }
 
 function away(moment) {
   const seconds = (moment - Date.now() - ahead) / 1000;
   if (Math.abs(seconds) < 60) {
-    return seconds > 0 ? "in less than a minute" : "less than a minute ago";
+    return seconds > 0 ? root.dataset.soon : root.dataset.recent;
   }
   const units = [["day", 86400], ["hour", 3600], ["minute", 60]];
   const [unit, length] = units.find(([, long]) => Math.abs(seconds) >= 2 * long) ?? units[2];
-  return new Intl.RelativeTimeFormat("en").format(Math.round(seconds / length), unit);
+  return new Intl.RelativeTimeFormat(locale).format(Math.round(seconds / length), unit);
 }
 
 function listen() {
   stream = new EventSource("/.rps/events");
-  timer = setTimeout(giveUp, FIRST_WORD);
+  timer = setTimeout(giveUp, FIRST_EVENT);
   stream.onmessage = (event) => {
     clearTimeout(timer);
-    hear(JSON.parse(event.data));
+    receive(JSON.parse(event.data));
   };
   stream.onerror = () => {
-    // Else it comes back by itself.
+    // In other states the browser reconnects.
     if (stream.readyState === EventSource.CLOSED) {
       giveUp();
     }
@@ -103,18 +105,18 @@ async function look() {
   try {
     const found = await ask();
     if (found.phase !== "ready" || shown !== "not-answering" || (await answers())) {
-      hear(found);
+      receive(found);
     }
     pause = waits ? 3000 : 1000;
   } catch {
-    // The service is away for a moment, or this machine is offline: ask less often.
+    // The service is unavailable, or the browser is offline: poll less often.
     pause = Math.min(pause * 2, 15000);
   }
   polls += 1;
   timer = setTimeout(waits && polls % POLLS === 0 ? listen : look, pause);
 }
 
-// The route is there, but did the notebook not answer? Ask it for something small and public.
+// Check whether the notebook answers, by a small public resource.
 async function answers() {
   const answer = await fetch("/favicon.ico", { cache: "no-store", method: "HEAD" });
   return answer.status !== 502;
@@ -126,9 +128,9 @@ if (waits && "EventSource" in window) {
   timer = setTimeout(look, pause);
 }
 if (waits) {
-  setInterval(() => known && show(), 10000); // "2 minutes ago" does not stay true
-  // After a sleep, or on another network, a stream may be dead without a word.
-  const back = () => document.visibilityState === "visible" && ask().then(hear, () => {});
+  setInterval(() => known && show(), 10000); // "2 minutes ago" must be updated
+  // After suspend or a change of network a stream may be dead without an error.
+  const back = () => document.visibilityState === "visible" && ask().then(receive, () => {});
   document.addEventListener("visibilitychange", back);
   window.addEventListener("online", back);
 }

@@ -1,4 +1,4 @@
-"""The first run of `./rps`: which Python it takes, what it makes, and what it says when it cannot."""
+"""The first run of `./rps`: its choice of a Python, its result, its errors."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.stands.waiting import until
 
 if TYPE_CHECKING:
     from tests.conftest import OrdinaryUser
@@ -46,9 +47,9 @@ def names(directory: Path) -> set[str]:
 
 
 def stand_in(user: OrdinaryUser, path: Path, version: str) -> None:
-    """A program that answers as a Python of that version would, and refuses to make a venv.
+    """Make a Python of that version that cannot make a venv.
 
-    The answers come from the real one, told that it is another.
+    Its answers come from the real Python, run with another version in `sys.version_info`.
     """
     release = tuple(int(part) for part in version.split("."))
     number = release[0] << 24 | release[1] << 16 | release[2] << 8 | 0xF0
@@ -92,7 +93,7 @@ def test_the_newest_python_is_taken_wherever_it_is_on_the_path(
 def test_the_newest_of_the_real_pythons_of_this_machine_is_taken(
     clone: Path, tmp_path: Path
 ) -> None:
-    """As whoever runs the tests: theirs may be out of reach for the ordinary user."""
+    """Run as the current user: the ordinary user may not reach that user's Pythons."""
     home = Path(pwd.getpwuid(os.getuid()).pw_dir)
     places = [*home.glob(".pyenv/versions/*/bin"), *(Path(p) for p in SYSTEM.split(":"))]
     releases = []
@@ -106,7 +107,7 @@ def test_the_newest_of_the_real_pythons_of_this_machine_is_taken(
     environment = {"HOME": str(tmp_path), "PATH": ":".join(map(str, places)), **NO_INDEX}
     done = subprocess.run([clone / "rps"], env=environment, capture_output=True, text=True)
     assert f"with Python {'.'.join(map(str, newest))}," in done.stderr
-    # And no further, for want of an index.
+    # The installation stops there, without an index.
     assert done.returncode == 2
     assert "pip install" in done.stderr
 
@@ -146,7 +147,7 @@ def test_no_python_at_all(ordinary_user: OrdinaryUser, clone: Path) -> None:
 
 
 def test_a_python_without_ensurepip(ordinary_user: OrdinaryUser, clone: Path) -> None:
-    """Debian's Python, really run, in a tree of links that lacks what python3-venv brings."""
+    """Test Debian's real Python, through links, without the files of python3-venv."""
     real = Path("/usr/bin/python3").resolve()
     place = ordinary_user.make(ordinary_user.home / "no ensurepip")
     library = place / "lib" / real.name
@@ -188,7 +189,7 @@ def test_pip_that_fails_leaves_its_log_and_nothing_else(
 
 
 def test_an_odd_environment(ordinary_user: OrdinaryUser, clone: Path) -> None:
-    """What modules and profiles on clusters set: none of it may end up in rps, or slow it down."""
+    """Test the variables of modules and profiles: none reaches rps or slows it down."""
     modules = ordinary_user.make(ordinary_user.home / "modules of another python")
     for name in ("click", "pip", "hatchling", "venv"):
         (modules / f"{name}.py").write_text("raise SystemExit('the wrong module was imported')\n")
@@ -206,7 +207,11 @@ def test_an_odd_environment(ordinary_user: OrdinaryUser, clone: Path) -> None:
     done = run(ordinary_user, clone, **BARE, **odd)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("rps "), "and nothing else is on stdout"
-    assert [line.split()[1] for line in done.stderr.splitlines()] == ["installing", "installed"]
+    assert [line.split()[1] for line in done.stderr.splitlines()] == [
+        "installing",
+        "installed",
+        "to",
+    ]
     for directory in (
         clone / "rps_core" / "schedulers",
         *clone.glob(".venv/lib/python3*/site-packages/click"),
@@ -218,20 +223,13 @@ def test_two_at_once(ordinary_user: OrdinaryUser, clone: Path) -> None:
     command = [str(clone / "rps"), "--version"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     first = ordinary_user.popen(command, env=BARE, **pipes)
-    wait_for(clone / ".venv")
+    until((clone / ".venv").exists, "the environment")
     second = ordinary_user.popen(command, env=BARE, **pipes)
     answers = [process.communicate(timeout=600) for process in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], answers
     assert answers[0][0] == answers[1][0] != ""
     assert "installing into" in answers[0][1]
     assert answers[1][1] == "rps: another start is installing rps; waiting for it\n"
-
-
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} did not appear"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -245,23 +243,16 @@ def test_interrupted_and_run_again(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    wait_for(clone / ".venv" / "rps-stamp.toml")  # pip runs next
+    until((clone / ".venv" / "rps-stamp.toml").exists, "the stamp")  # pip runs next
     os.killpg(first.pid, number)
     stdout, _ = first.communicate(timeout=60)
     assert first.returncode != 0
     assert stdout == ""
     if number != signal.SIGKILL:
-        wait_until_gone(clone / ".venv")
+        until(lambda: not (clone / ".venv").exists(), "its removal")
     done = run(ordinary_user, clone, **BARE)
     assert done.returncode == 0, done.stderr
     assert "installing into" in done.stderr
-
-
-def wait_until_gone(path: Path) -> None:
-    deadline = time.monotonic() + 60
-    while path.exists():
-        assert time.monotonic() < deadline, f"{path} is still there"
-        time.sleep(0.02)
 
 
 def test_a_clone_that_cannot_be_written(ordinary_user: OrdinaryUser, clone: Path) -> None:

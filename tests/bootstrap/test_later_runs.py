@@ -1,4 +1,4 @@
-"""Later runs of `./rps`: straight to rps while nothing changed, and put right where something did."""
+"""Later runs of `./rps`: nothing to do without a change, and repair after one."""
 
 from __future__ import annotations
 
@@ -138,7 +138,10 @@ def test_a_clone_that_was_moved_or_lost_its_python(
 
 
 def test_the_link_in_venv_names_a_release(ordinary_user: OrdinaryUser, clone: Path) -> None:
-    """Else it would outlive an upgrade from 3.11 to 3.13, and find no packages."""
+    """Test the links of .venv: one without a release would survive an upgrade.
+
+    It would then find no packages of its own.
+    """
     links = [path for path in clone.glob(".venv/bin/python*") if path.readlink().is_absolute()]
     assert links
     assert all(link.readlink() == link.resolve() for link in links)

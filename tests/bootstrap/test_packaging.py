@@ -1,4 +1,4 @@
-"""The wheel, and rps installed from it in the ways that docs/installation.md names."""
+"""The wheel, and rps installed from it by the methods of docs/installation.md."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parents[2]
 SITES = sorted(path.parent.name for path in PROJECT.glob("sites/*/pyproject.toml"))
-PYTHON = "/usr/bin/python3"  # the developers' own may be out of the ordinary user's reach
+PYTHON = "/usr/bin/python3"  # the ordinary user may not have access to the developer's
 
-# Opens all that a wheel brought, as the programs do it: by importlib.resources.
+# Opens all files of a wheel as the programs do: by importlib.resources.
 READ_ALL = """
 import sys
 from importlib.resources import files
@@ -52,7 +52,7 @@ def manifest(directory: Path) -> dict[str, Any]:
 
 
 def files_of(package: Path) -> set[str]:
-    """As a wheel names them."""
+    """Return the files of a package as a wheel names them."""
     return {
         str(path.relative_to(package.parent))
         for path in package.rglob("*")
@@ -62,7 +62,7 @@ def files_of(package: Path) -> set[str]:
 
 @dataclass(frozen=True)
 class Tools:
-    """What a user has who builds and installs things: pip, pipx and uv."""
+    """The user's tools to build and install: pip, pipx and uv."""
 
     user: OrdinaryUser
     directory: Path
@@ -74,6 +74,14 @@ class Tools:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def advice(self, *command: str | Path) -> str:
+        """Return the advice of a command that needs what is not installed."""
+        path = f"{self.directory}/bin:{self.user.home}/.local/bin:/usr/bin:/bin"
+        done = self.user.run(list(map(str, command)), env={"PATH": path}, capture_output=True)
+        assert done.returncode != 0
+        assert "not installed here: aiohttp" in done.stderr
+        return " ".join(done.stderr.split())
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +99,12 @@ def project(tools: Tools, clone_project: Callable[[Path], Path]) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(tools: Tools, project: Path) -> Path:
-    """It lies among the wheels that it needs, so that no index has to be asked."""
+    """Build the wheel into a directory with all wheels that it needs.
+
+    No index is needed to install it.
+    """
     wheels = tools.user.home / "wheels"
-    tools.run("pip", "wheel", "--quiet", "--wheel-dir", wheels, project)
+    tools.run("pip", "wheel", "--quiet", "--wheel-dir", wheels, project, "ipykernel")
     (wheel,) = wheels.glob("rps_launcher-*.whl")
     return wheel
 
@@ -131,26 +142,79 @@ def test_every_bundled_site_is_registered() -> None:
     assert {site: registered.get(site) for site in SITES} == {site: f"rps_{site}" for site in SITES}
 
 
+def assert_notebooks_are_apart(
+    tools: Tools, wheel: Path, python: Path | str, program: Path
+) -> None:
+    """Check that pip of rps's own notebooks works, and keeps away from the launcher's packages."""
+    session = tools.user.home / "session"
+    session.mkdir(exist_ok=True)
+    shutil.chown(session, tools.user.uid, tools.user.gid)
+    code = (
+        "import sys; from pathlib import Path; from rps_core.environment import own\n"
+        "print(own.prepare('local', Path(sys.argv[1]), [sys.argv[2]]).path)"
+    )
+    place = tools.run(python, "-c", code, session, program).strip()
+    shown = "import importlib.metadata, ipykernel; print(importlib.metadata.version('click'))"
+    before = tools.run(f"{place}/bin/python", "-c", shown)
+    assert before == tools.run(python, "-c", shown)
+    (click,) = wheel.parent.glob("click-*.whl")
+    tools.run(f"{place}/bin/pip", "install", "--no-index", "--ignore-installed", click)
+    where = "import click; print(click.__file__)"
+    assert tools.run(f"{place}/bin/python", "-c", where).startswith(place)
+    assert not tools.run(python, "-c", where).startswith(place)
+    shutil.rmtree(place)
+
+
 def test_pipx(tools: Tools, wheel: Path) -> None:
     index = f"--pip-args=--no-index --find-links='{wheel.parent}'"
     tools.run("pipx", "install", "--python", PYTHON, index, wheel)
     assert tools.run("rps", "--version").startswith("rps ")
+    advice = tools.advice("rps", "proxy", "ca")
+    assert f"Install it with: pipx install --force '{wheel}[proxy]'" in advice
+    tools.run("pipx", "inject", "rps-launcher", index, "ipykernel")
+    (binaries,) = tools.user.home.glob(".local/*/pipx/venvs/rps-launcher/bin")
+    assert_notebooks_are_apart(tools, wheel, binaries / "python", binaries / "jupyter")
     tools.run("pipx", "uninstall", "rps-launcher")
 
 
 def test_uv_tool(tools: Tools, wheel: Path) -> None:
     index = ["--offline", "--no-index", "--find-links", str(wheel.parent)]
     bytecode = "--compile-bytecode"
-    tools.run("uv", "tool", "install", bytecode, *index, "--python", PYTHON, "rps-launcher")
+    own = ("--with", "ipykernel")
+    tools.run("uv", "tool", "install", bytecode, *index, *own, "--python", PYTHON, "rps-launcher")
     assert tools.run("rps", "--version").startswith("rps ")
     package = next(tools.user.home.glob(".local/share/uv/tools/rps-launcher/lib/*/*/rps_core"))
     assert list(package.glob("__pycache__/*.pyc"))
+    advice = tools.advice("rps", "proxy", "ca")
+    command = "uv tool install --force --compile-bytecode 'rps-launcher[proxy]'"
+    assert f"Install it with: {command}" in advice
+    binaries = package.parents[3] / "bin"
+    assert_notebooks_are_apart(tools, wheel, binaries / "python", binaries / "jupyter")
     tools.run("uv", "tool", "uninstall", "rps-launcher")
+
+
+def test_a_python_that_refuses_pip(tools: Tools, wheel: Path) -> None:
+    """Test Debian's own Python, which is marked so (PEP 668), with rps below ~/.local."""
+    answer = tools.run(PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('stdlib'))")
+    if not (Path(answer.strip()) / "EXTERNALLY-MANAGED").exists():
+        pytest.skip("this Python is not marked as the distribution's")
+    index = ["--no-index", "--find-links", str(wheel.parent), "--quiet"]
+    forced = ["--user", "--break-system-packages"]
+    tools.run("pip", "--python", PYTHON, "install", *forced, *index, wheel, "ipykernel")
+    program = tools.user.home / ".local" / "bin" / "rps"
+    assert program.read_text().startswith(f"#!{PYTHON}\n")
+    advice = tools.advice(program, "proxy", "ca")
+    assert "/usr refuses pip (PEP 668). Install rps elsewhere: " in advice
+    assert advice.endswith(f"uv tool install --compile-bytecode '{wheel}[proxy]'")
+    assert_notebooks_are_apart(tools, wheel, PYTHON, program.with_name("jupyter"))
+    tools.run(
+        "pip", "--python", PYTHON, "uninstall", "--yes", *forced[1:], "rps-launcher", "--quiet"
+    )
 
 
 @pytest.fixture(scope="module")
 def shared(tools: Tools, wheel: Path) -> Iterator[Path]:
-    """An installation for all, made by an administrator: root, where the tests run as root."""
+    """Make a shared installation, as an administrator: root, if root runs the tests."""
     directory = Path(tempfile.mkdtemp(prefix="rps-shared-"))
     directory.chmod(0o755)
     pip = [str(directory / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-index"]
@@ -166,11 +230,16 @@ def shared(tools: Tools, wheel: Path) -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
-def test_a_shared_installation_that_nobody_can_write(
+def test_a_shared_installation_that_no_user_can_write(
     tools: Tools, project: Path, shared: Path
 ) -> None:
     assert tools.run(shared / "bin" / "rps", "--version").startswith("rps ")
     assert "local" in tools.run(shared / "bin" / "rps", "cluster")
+    if os.getuid() == 0:
+        python = shared / "bin" / "python"
+        advice = tools.advice(shared / "bin" / "rps", "proxy", "ca")
+        assert f"This rps ({shared}) is not yours to change: ask the cluster's support" in advice
+        assert advice.endswith(f"{python} -m pip install 'rps-launcher[proxy]'")
     names = [package.name for package in packages_of(project)]
     read = tools.run(shared / "bin" / "python", "-I", "-c", READ_ALL, *names).split()
     expected = [

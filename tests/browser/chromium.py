@@ -12,7 +12,7 @@ from typing import Any
 
 from selenium.webdriver import ChromeOptions, Remote
 
-from tests.faults.service_stand import free_port
+from tests.stands.service import free_port
 
 
 def trust(user: Any, home: Path, ca_file: str, need: Callable[[str], str]) -> None:
@@ -31,10 +31,12 @@ def trust(user: Any, home: Path, ca_file: str, need: Callable[[str], str]) -> No
 
 @contextmanager
 def chromium(
-    user: Any, home: Path, need: Callable[[str], str], page_load: str = "normal"
+    user: Any, home: Path, need: Callable[[str], str], page_load: str = "normal", *flags: str
 ) -> Iterator[Remote]:
-    """A Chromium of the user's with a fresh profile. `page_load`: whether commands wait for pages that
-    load (normal) or not (none)."""
+    """Start a Chromium of the user with a fresh profile.
+
+    `page_load`: commands wait for a page to load (normal) or do not (none); `flags` are further ones.
+    """
     program, driver = need("chromium"), need("chromedriver")
     port = free_port()
     profile = home / "chromium-profile"
@@ -49,6 +51,7 @@ def chromium(
         "--disable-component-update", "--disable-sync", "--disable-quic", "--disable-dev-shm-usage",
         "--no-sandbox",  # a container may have no user namespaces; certificates are checked all the same
         "--window-size=1200,800", f"--user-data-dir={profile}",
+        *flags,
     ):  # fmt: skip
         options.add_argument(flag)
     try:

@@ -14,22 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
+from selenium.common.exceptions import (
+    StaleElementReferenceException,
+)
 from selenium.webdriver import Remote
-from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.browser.chromium import chromium, trust
-from tests.faults.agent_stand import Squeue
+from tests.browser.notebook import run_a_cell, type_into_the_first_cell
+from tests.stands.agent import Squeue, job_of
 
 ARTEFACTS = Path(__file__).resolve().parent.parent.parent / "artefacts"
 
 
 @pytest.fixture
 def browser(installed: Any, need: Callable[[str], str]) -> Iterator[Remote]:
-    """A Chromium with a fresh profile that trusts the CA whose path `rps proxy ca` prints."""
+    """Start a Chromium that trusts the CA whose path `rps proxy ca` prints."""
     user, home = installed.user, Path(installed.user.home)
     trust(user, home, installed.rps("proxy", "ca").stdout.strip(), need)
     try:
@@ -70,24 +71,14 @@ def test_from_the_waiting_page_to_a_cell_that_ran(installed: Any, browser: Remot
     picture(browser, "waiting")
     seen.touch()
 
-    # By itself: nobody reloads.
-    wait = WebDriverWait(
+    # Without a reload.
+    output = run_a_cell(
         browser,
-        120,
-        ignored_exceptions=(StaleElementReferenceException, WebDriverException),
+        "import os; print(os.getuid(), 6 * 7)",
+        once_there=lambda: picture(browser, "jupyterlab"),
     )
-    wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, ".jp-LauncherCard"))
     assert browser.current_url.startswith(found["url"].partition("/?")[0] + "/lab")
-    picture(browser, "jupyterlab")
-
-    card = '.jp-LauncherCard[data-category="Notebook"]'
-    wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, card))[0].click()
-    idle = ".jp-Notebook-ExecutionIndicator[data-status=idle]"
-    wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, idle))
-    type_into_the_first_cell(browser, wait, "import os; print(os.getuid(), 6 * 7)")
-    ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.ENTER).key_up(Keys.SHIFT).perform()
-    output = wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, ".jp-OutputArea-output pre"))
-    assert output[0].text == f"{installed.user.uid} 42"
+    assert output == f"{installed.user.uid} 42"
     picture(browser, "cell")
 
     installed.rps("stop", found["name"])
@@ -97,33 +88,15 @@ def test_from_the_waiting_page_to_a_cell_that_ran(installed: Any, browser: Remot
     picture(browser, "ended")
 
 
-def type_into_the_first_cell(browser: Remote, wait: WebDriverWait[Any], text: str) -> None:
-    """What is there before is replaced. On a slow machine JupyterLab moves the focus after it has drawn, and
-    what is typed before is lost, or half of it: then it is typed again."""
-    editor = ".jp-Notebook .jp-CodeCell .cm-content"
-    focused = ".jp-Notebook .jp-CodeCell .cm-focused"
-
-    def typed(_: object) -> bool:
-        try:
-            browser.find_element(By.CSS_SELECTOR, editor).click()
-            if not browser.find_elements(By.CSS_SELECTOR, focused):
-                return False
-            keys = ActionChains(browser).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL)
-            keys.send_keys(text).perform()
-            return browser.find_element(By.CSS_SELECTOR, editor).text.strip() == text
-        except WebDriverException:  # not on the screen yet, or drawn anew
-            return False
-
-    wait.until(typed)
-
-
 def toasts(browser: Remote) -> str:
     return " ".join(e.text for e in browser.find_elements(By.CSS_SELECTOR, ".Toastify__toast"))
 
 
 def test_the_last_minutes_in_jupyterlab_and_in_notebook(installed: Any, browser: Remote) -> None:
-    """Both tabs are told how long the session lives, and what is unsaved in them is in its files when the
-    walltime is over; one of them is in the background then. When that is, the test says in Slurm's place."""
+    """Test two tabs, one in the background: both show the time left and are saved.
+
+    The test sends the signal at the walltime limit in Slurm's place.
+    """
     home = Path(installed.user.home)
     notebook = {
         "cells": [{"cell_type": "code", "id": "a", "metadata": {}, "outputs": [], "source": "",
@@ -137,9 +110,16 @@ def test_the_last_minutes_in_jupyterlab_and_in_notebook(installed: Any, browser:
         os.chown(directory / name, installed.user.uid, installed.user.gid)
     squeue = Squeue(installed.user.make(home / "scheduler"))
     prologue = home / "scheduler" / "prologue.sh"
+    job = json.dumps(job_of("slurm"))
+    # In place of what the local scheduler's plugin says of its jobs.
     prologue.write_text(
         f"export PATH={prologue.parent}:{installed.directory}/.venv/bin:$PATH SLURM_JOB_ID=99\n"
-        "unset RPS_JOB_ID\n"
+        f"job='{job}' python3 - \"$RPS_SESSION/launch.json\" <<'END'\n"
+        "import json, os, pathlib, sys\n"
+        "file = pathlib.Path(sys.argv[1])\n"
+        "launch = json.loads(file.read_text())\n"
+        "file.write_text(json.dumps({**launch, 'job': json.loads(os.environ['job'])}))\n"
+        "END\n"
     )
     started = installed.rps(
         "start", "--wait", "--json", "-t", "10", "-d", str(directory), "--prologue", str(prologue),

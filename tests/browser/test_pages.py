@@ -1,6 +1,8 @@
-"""The pages in Chromium, at a service of the test's own: what they show, and that they go on by themselves.
+"""The service's pages in Chromium.
 
-`make pictures` (RPS_PICTURES=1) puts those that the documents show into docs/pictures.
+What they show, and their changes without a reload.
+
+`make pictures` (RPS_PICTURES=1) writes the pictures of the documents to docs/pictures.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.browser.chromium import chromium, trust
 from tests.engines.stand import Stand, running
-from tests.faults.service_stand import DOMAIN, Notebook, Service, Session, running_service
+from tests.stands.service import DOMAIN, Notebook, Service, Session, running_service
 
 PROJECT = Path(__file__).resolve().parents[2]
 PICTURES = PROJECT / "docs" / "pictures"
@@ -31,13 +33,25 @@ SHOWN = (
     "queued-phone",
     "starting-light",
     "ready-light",
+    "queued-de-light",
+    "home-light",
     "ended-light",
 )
-FOR_THE_DOCUMENTS = os.environ.get("RPS_PICTURES") == "1"  # of now: a test sees none of these
-LARGEST = 60_000  # bytes of a picture in the documents
+FOR_THE_DOCUMENTS = os.environ.get("RPS_PICTURES") == "1"  # current ones, which no test sees
+LARGEST = 70_000  # bytes of a picture in the documents
 ARTEFACTS = PROJECT / "artefacts"
-REASON = "its account has used up what all its jobs together may use"
+REASON, WORDS = "queue-limit", "a limit of the queue or the account is reached"
 DESKTOP, PHONE = (1000, 640), (390, 780)
+LOGO = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 40" width="40" height="40">
+<circle cx="20" cy="20" r="18" fill="#b44"/></svg>"""
+ARABIC = """\
+direction: rtl
+headings: {queued: في قائمة الانتظار}
+texts: {queued-why: "مهمتك تنتظر: {why}."}
+steps: {queued: في الانتظار, starting: يبدأ, ready: جاهز}
+labels: {estimate: وقت البدء المتوقع, seen: آخر تقرير من المجدول}
+causes: {queue-limit: بلغت حدود القائمة أو الحساب}
+"""
 TOKEN = "?token=0123456789abcdef"
 
 
@@ -49,7 +63,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def browser(service: Service, ordinary_user: Any, need: Callable[[str], str]) -> Iterator[Remote]:
-    """One for all of them, with a home of its own, in which it trusts this service's CA."""
+    """Start one browser for all tests; its home has this service's CA."""
     home = ordinary_user.make(Path(ordinary_user.home) / "pages")
     ca_file = home / "ca.pem"  # the service's own directory is closed
     ca_file.write_bytes((service.directory / "ca" / "ca.pem").read_bytes())
@@ -69,6 +83,26 @@ def engine(
     shutil.copytree(service.directory / "ca", tmp_path / "ca")
     with running(tmp_path, request.param, need) as stand:
         yield stand
+
+
+@pytest.fixture(scope="module")
+def site(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with a site's name, logo, message and a language from right to left."""
+    directory = tmp_path_factory.mktemp("site")
+    shutil.copytree(service.directory / "ca", directory / "ca")
+    (directory / "logo.svg").write_text(LOGO)
+    (directory / "texts").mkdir()
+    (directory / "texts" / "ar.yaml").write_text(ARABIC)
+    settings: dict[str, Any] = {
+        "pages.title": "Comet at SDSC",
+        "pages.logo": directory / "logo.svg",
+        "pages.message": "Maintenance on Monday, 8:00 to 12:00: sessions end then.",
+        "pages.texts": directory / "texts",
+        "support.name": "the HPC team",
+        "support.url": "https://help.example.org/",
+    }
+    with running_service(directory, **settings) as site:
+        yield site
 
 
 def linked(service: Service) -> Session:
@@ -92,13 +126,13 @@ def shows(browser: Remote, phase: str) -> None:
 
 
 def until(browser: Remote, holds: Callable[[Remote], object]) -> None:
-    """Wait; a page that is just being replaced by another may have no element yet, or none any more."""
+    """Wait; a page that is being replaced may lack the element for a moment."""
     errors = (JavascriptException, StaleElementReferenceException)
     WebDriverWait(browser, 60, 0.1, ignored_exceptions=errors).until(holds)
 
 
 def asks_its_own_host_alone_and_without_the_token(browser: Remote, session: Session) -> bool:
-    """Of all that the page has loaded and asked for."""
+    """Check all that the page has loaded and requested."""
     script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
     asked = browser.execute_script(script)
     ours = f"https://{session.host}/.rps/"
@@ -114,21 +148,24 @@ def text(browser: Remote) -> str:
 def dress(browser: Remote, size: tuple[int, int], scheme: str) -> None:
     emulate(browser, "Emulation.setDeviceMetricsOverride", width=size[0], height=size[1],
             deviceScaleFactor=1, mobile=size == PHONE)  # fmt: skip
-    features = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
+    forced = "active" if scheme == "forced" else "none"
+    features = {"prefers-color-scheme": "light" if scheme == "forced" else scheme,
+                "prefers-reduced-motion": "reduce", "forced-colors": forced}  # fmt: skip
     emulate(browser, "Emulation.setEmulatedMedia",
             features=[{"name": name, "value": value} for name, value in features.items()])  # fmt: skip
 
 
 def emulate(browser: Remote, command: str, **parameters: Any) -> None:
-    """One command of Chromium's own protocol."""
+    """Run one command of Chromium's DevTools protocol."""
     browser.execute("executeCdpCommand", {"cmd": command, "params": parameters})
 
 
 def pictures(browser: Remote, name: str) -> None:
-    """The page as it is, on a desktop, in the dark and on a phone. Nothing may stick out to the side."""
+    """Take pictures on a desktop, in dark mode and on a phone; check for overflow."""
     ARTEFACTS.mkdir(exist_ok=True)
     for kind, size, scheme in (
-        ("light", DESKTOP, "light"), ("dark", DESKTOP, "dark"), ("phone", PHONE, "light"),
+        ("light", DESKTOP, "light"), ("dark", DESKTOP, "dark"), ("forced", DESKTOP, "forced"),
+        ("phone", PHONE, "light"),
     ):  # fmt: skip
         dress(browser, size, scheme)
         wide = browser.execute_script("return document.documentElement.scrollWidth")
@@ -141,8 +178,23 @@ def pictures(browser: Remote, name: str) -> None:
             shutil.copy(taken, PICTURES)
 
 
+def speak(browser: Remote, accepted: str) -> None:
+    """Set the languages that the browser's user prefers."""
+    agent = browser.execute_script("return navigator.userAgent")
+    emulate(browser, "Emulation.setUserAgentOverride", userAgent=agent, acceptLanguage=accepted)
+
+
+def style(browser: Remote, selector: str, pseudo: str, name: str) -> str:
+    """Return the computed style of a pseudo-element."""
+    script = (
+        "return getComputedStyle(document.querySelector(arguments[0]), arguments[1])[arguments[2]]"
+    )
+    found: str = browser.execute_script(script, selector, pseudo, name)
+    return found
+
+
 def enters(browser: Remote, service: Service, session: Session, notebook: Notebook) -> None:
-    """The notebook is there, and the page goes to it by itself: to the very address, its token included."""
+    """Start the notebook; check that the page opens its exact address with the token."""
     assert service.redeem(session, notebook.port)[0] == 200
     until(browser, lambda _: notebook.requests)
     assert notebook.requests[0] == f"GET /lab{TOKEN} HTTP/1.1"
@@ -159,7 +211,7 @@ def test_from_issue_to_notebook_without_a_reload_by_hand(
     pictures(browser, "pending")
     say(service, session, state="queued", reason=REASON, estimate=time.time() + 5400)
     shows(browser, "queued")
-    assert f"Why your job waits: {REASON}." in text(browser)
+    assert f"Your job is waiting: {WORDS}." in text(browser)
     assert "(in 90 minutes)" in text(browser)
     assert "less than a minute ago" in text(browser)
     pictures(browser, "queued")
@@ -191,12 +243,12 @@ def test_through_an_engine_too(engine: Stand, browser: Remote, tmp_path: Path) -
     assert "0123456789abcdef" not in engine.log() + engine.engine_log()
 
 
-def test_ready_is_said_while_the_notebook_opens(service: Service, browser: Remote) -> None:
+def test_ready_is_shown_while_the_notebook_opens(service: Service, browser: Remote) -> None:
     session = linked(service)
     service.certificate(session)
     browser.get(f"https://{session.host}/{TOKEN}")
     shows(browser, "starting")
-    with socket.create_server(("127.0.0.1", 0)) as slow:  # takes the connection, and says nothing
+    with socket.create_server(("127.0.0.1", 0)) as slow:  # accepts, does not answer
         assert service.redeem(session, slow.getsockname()[1])[0] == 200
         shows(browser, "ready")
         emulate(browser, "Page.stopLoading")  # of the notebook, else each picture waits for it
@@ -207,7 +259,7 @@ def test_the_end_of_a_job_that_waited(service: Service, browser: Remote) -> None
     session = linked(service)
     browser.get(f"https://{session.host}/{TOKEN}")
     shows(browser, "pending")
-    say(service, session, state="gone", reason="the job was cancelled")
+    say(service, session, state="gone", reason="cancelled")
     shows(browser, "ended")
     assert "The job was cancelled." in text(browser)
     pictures(browser, "ended")
@@ -238,7 +290,7 @@ def test_without_javascript_the_page_says_the_same_and_opens_the_notebook(
     emulate(browser, "Emulation.setScriptExecutionDisabled", value=True)
     try:
         browser.get(f"https://{session.host}/lab{TOKEN}")
-        until(browser, lambda b: f"Why your job waits: {REASON}." in text(b))
+        until(browser, lambda b: f"Your job is waiting: {WORDS}." in text(b))
         until(browser, lambda b: "in about 90 minutes" in text(b))
         say(service, session, state="running")
         until(browser, lambda b: "Your notebook is starting" in b.title)
@@ -249,7 +301,10 @@ def test_without_javascript_the_page_says_the_same_and_opens_the_notebook(
 
 
 def test_a_page_takes_no_login_of_another_session_away(service: Service, browser: Remote) -> None:
-    """By the name of its cookie: others a page can set for the domain that all sessions share."""
+    """Test a login cookie's name.
+
+    Pages can set others for the sessions' common domain.
+    """
     mine, other = linked(service), linked(service)
     browser.get(f"https://{mine.host}/")
     shows(browser, "pending")
@@ -262,7 +317,7 @@ def test_a_page_takes_no_login_of_another_session_away(service: Service, browser
     browser.delete_all_cookies()
 
 
-def test_pages_that_nobody_waits_on(service: Service, browser: Remote) -> None:
+def test_pages_that_no_visitor_waits_on(service: Service, browser: Remote) -> None:
     browser.get(f"https://never-issued-name.{DOMAIN}:{service.port}/")
     shows(browser, "unknown")
     assert "never-issued-name" not in text(browser)
@@ -274,3 +329,78 @@ def test_pages_that_nobody_waits_on(service: Service, browser: Remote) -> None:
     pictures(browser, "not-answering")
     service.revoke(session)
     shows(browser, "ended")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "tag", "words"),
+    [
+        (
+            "de-AT,de",
+            "de",
+            ("In der Warteschlange", "(in 90 Minuten)", "weniger"),
+        ),
+        (
+            "es-MX,es",
+            "es",
+            ("En la cola de espera", "(dentro de 90 minutos)", "menos de un minuto"),
+        ),
+        (
+            "fr-CA,fr",
+            "fr",
+            ("Dans la file d'attente", "(dans 90 minutes)", "il y a moins d'une minute"),
+        ),
+        ("ar", "ar", ("في قائمة الانتظار", "وقت البدء المتوقع")),
+    ],
+)
+def test_in_the_language_of_its_user(
+    site: Service, browser: Remote, accepted: str, tag: str, words: tuple[str, ...]
+) -> None:
+    """Test the page and what its script writes."""
+    session = linked(site)
+    speak(browser, accepted)
+    try:
+        browser.get(f"https://{session.host}/{TOKEN}")
+        shows(browser, "pending")
+        say(site, session, state="queued", reason=REASON, estimate=time.time() + 5400)
+        shows(browser, "queued")
+        for word in (*words, session.name, "comet", "Comet at SDSC", "Maintenance on Monday"):
+            assert word in text(browser)
+        root = "return document.documentElement"
+        direction = "rtl" if tag == "ar" else "ltr"
+        assert browser.execute_script(f"{root}.lang + {root[7:]}.dir") == tag + direction
+        assert browser.title == f"{words[0]} · {session.name} · comet"
+        assert (
+            browser.execute_script("return document.querySelector('.site img').naturalWidth") == 40
+        )
+        # The line between the steps begins at the step before it.
+        start = "right" if direction == "rtl" else "left"
+        assert style(browser, ".steps li + li", "::after", start).startswith("-")
+        pictures(browser, f"queued-{tag}")
+    finally:
+        speak(browser, "en-US,en")
+
+
+def test_forced_colors_leave_the_steps_apart(site: Service, browser: Remote) -> None:
+    """Test the modes of Windows that replace colors: no background of ours is shown."""
+    session = linked(site)
+    say(site, session, state="queued", reason=REASON)
+    browser.get(f"https://{session.host}/")
+    shows(browser, "queued")
+    dress(browser, DESKTOP, "forced")
+    filled = style(browser, ".steps li:first-child", "::before", "backgroundColor")
+    assert filled != style(browser, ".steps li:last-child", "::before", "backgroundColor")
+    assert style(browser, ".steps li + li", "::after", "borderTopWidth") == "2px"
+
+
+def test_the_page_of_the_domain(site: Service, browser: Remote) -> None:
+    browser.get(f"https://{DOMAIN}:{site.port}/")
+    shows(browser, "home")
+    for words in ("Notebooks on compute nodes", "Comet at SDSC", "the HPC team"):
+        assert words in text(browser)
+    assert browser.title == "Comet at SDSC"
+    icon = browser.find_element(By.CSS_SELECTOR, "link[rel=icon]").get_attribute("href")
+    # Loaded as the browser loads it, under the page's policy.
+    script = """const [url, done] = arguments; const image = new Image(); image.src = url;
+        image.onload = () => done(image.naturalWidth > 0); image.onerror = () => done(false);"""
+    assert browser.execute_async_script(script, icon) is True
+    pictures(browser, "home")

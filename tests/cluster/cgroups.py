@@ -1,6 +1,6 @@
-"""Control groups (version 1) for a host, so that its Slurm can hold jobs to their memory.
+"""Control groups (version 1) of a host, by which Slurm limits a job's memory.
 
-They hang below those of this process, so limits that are set from outside go on holding.
+They are children of this process's groups, so limits that are set from outside stay in force.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ CONTROLLERS = ("freezer", "memory", "cpuacct")
 
 
 def usable() -> bool:
-    """Whether this machine has what Slurm needs; with version 2 alone, Slurm needs systemd too."""
+    """Return whether Slurm can use cgroups here: version 2 alone would need systemd."""
     return all(_own(controller) for controller in CONTROLLERS)
 
 
 def _own(controller: str) -> Path | None:
-    """The directory of the group that this process is in."""
+    """Return the directory of this process's group."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, names, path = line.split(":", 2)
         if controller in names.split(","):
@@ -57,13 +57,15 @@ class Cgroups:
             (directory / "cgroup.procs").write_text("0")
 
     def remove(self) -> None:
-        """Remove the groups, and those that Slurm made in them, once their processes are gone: one that is
-        frozen, in a suspended job, goes when it is let on."""
+        """Remove the groups and Slurm's groups in them, once they have no processes.
+
+        Those of a suspended job are frozen, and end once they are thawed.
+        """
         for directory in self.directories:
             nested = [path for path in directory.rglob("*") if path.is_dir()]
             for group in [*sorted(nested, reverse=True), directory]:
                 _end_processes(group)
-                for attempt in range(50):  # the kernel lets go of a killed process in its own time
+                for attempt in range(50):  # the kernel removes killed processes asynchronously
                     try:
                         group.rmdir()
                         break
@@ -74,7 +76,7 @@ class Cgroups:
 
 
 def _end_processes(group: Path) -> None:
-    """Kill what is in a group, and thaw it, since frozen processes do not die."""
+    """Kill the processes of a group, and thaw it: frozen processes do not die."""
     for pid in (group / "cgroup.procs").read_text().split():
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(pid), signal.SIGKILL)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.cluster.hosts import Host
+from tests.stands.waiting import until
 
 # The shell ends at once, so the daemon becomes a child of the host's first process.
 _DETACH = """
@@ -20,24 +20,25 @@ echo $! >"/srv/$name.pid"
 
 @dataclass(frozen=True)
 class Daemon:
-    """One daemon; `argv` keeps it in the foreground, `account` is whom it runs as."""
+    """One daemon; `argv` keeps it in the foreground, `account` is the user it runs as."""
 
     host: Host
     name: str
     argv: tuple[str, ...]
     account: str = "root"
-    question: tuple[str, ...] = ("true",)  # a command that succeeds, on its host, once it answers
+    # a command that succeeds, on its host, once the daemon answers
+    question: tuple[str, ...] = ("true",)
 
     def start(self) -> None:
-        """Start it; `await_answer` waits until that has come to something."""
+        """Start it; `await_answer` waits until it works."""
         become = ["setpriv", f"--reuid={self.account}", f"--regid={self.account}", "--init-groups"]
         self.host.run(["sh", "-c", _DETACH, "sh", self.name, *become, *self.argv], check=True)
 
     def await_answer(self) -> None:
-        """Wait until it does its work.
+        """Wait until it works.
 
         Raises:
-            RuntimeError: it ended at once; says what it wrote.
+            RuntimeError: it exited at once; the message has its output.
         """
 
         def answers() -> bool:
@@ -46,11 +47,11 @@ class Daemon:
                 raise RuntimeError(f"{self.name} ended at once: {self.log}")
             return done.returncode == 0
 
-        wait_for(f"{self.name} on {self.host.name}", answers, 60)
+        until(answers, f"{self.name} on {self.host.name}")
 
     @property
     def pid(self) -> int:
-        """As its host numbers it."""
+        """Return its pid on its host."""
         return int((self.host.directory / f"{self.name}.pid").read_text())
 
     @property
@@ -67,7 +68,7 @@ class Daemon:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """It holds its connections and answers nothing."""
+        """Freeze it within the block: it keeps its connections and answers nothing."""
         self.send(signal.SIGSTOP)
         try:
             yield
@@ -76,7 +77,7 @@ class Daemon:
 
     @contextmanager
     def down(self) -> Iterator[None]:
-        """It is not there."""
+        """Stop it for the length of the block."""
         self.end()
         try:
             yield
@@ -87,17 +88,4 @@ class Daemon:
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Send the signal and wait until it has ended."""
         self.send(number)
-        wait_for(f"the end of {self.name} on {self.host.name}", lambda: not self.runs)
-
-
-def wait_for(what: str, condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait until the condition holds.
-
-    Raises:
-        TimeoutError: it did not; says what was waited for.
-    """
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {seconds:.0f} s")
-        time.sleep(0.1)
+        until(lambda: not self.runs, f"the end of {self.name} on {self.host.name}")

@@ -23,6 +23,13 @@ for controller in $CGROUPS; do
   mount -t cgroup -o "$controller" cgroup "/sys/fs/cgroup/$controller"
 done
 mount -t proc proc /proc
+cat /proc/sys/kernel/random/uuid >/run/boot_id # a host that is started again has another
+mount --bind /run/boot_id /proc/sys/kernel/random/boot_id
+for program in node nodejs npm; do # JupyterLab runs them at each start where a host has them; a cluster's have not
+  if path=$(command -v "$program"); then
+    mount --bind /dev/null "$path"
+  fi
+done
 cd /
 echo "$pid"
 exec >/dev/null

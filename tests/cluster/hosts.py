@@ -1,7 +1,7 @@
-"""Hosts on one machine: each has namespaces of its own for its network, name, mounts and processes.
+"""Hosts on one machine: namespaces for network, host name, mounts and processes.
 
-Nothing on the machine is changed, and all of it ends with the first process of each host, which
-ends, by the kernel's doing, with the process that started it.
+Nothing on the machine is changed. A host ends with its first process, and that (by unshare --kill-child)
+with the process that started it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CLONE_NEWNET = 0x40000000
 
 @dataclass(frozen=True)
 class Account:
-    """Somebody who exists on the hosts, and nowhere else on this machine."""
+    """A user who exists on the hosts, and nowhere else on this machine."""
 
     name: str
     uid: int
@@ -38,7 +38,7 @@ class Account:
 
     @property
     def passwd(self) -> str:
-        """The line in /etc/passwd; with `*` for a password, no entry in /etc/shadow is needed."""
+        """Return the line of /etc/passwd; `*` as password needs no /etc/shadow."""
         return f"{self.name}:*:{self.uid}:{self.uid}::{self.home}:/bin/bash\n"
 
     @property
@@ -48,22 +48,25 @@ class Account:
 
 @dataclass
 class Host:
-    """One host. `directory` is its own disk, which it sees as /srv; `mounts` are (source, target)."""
+    """One host; `directory` is its disk (/srv), `mounts` are (source, target)."""
 
     name: str
     directory: Path
     mounts: Sequence[tuple[Path, str]] = ()
     cgroups: Cgroups | None = None
-    pid: int = field(default=0, init=False)  # of its first process, as the machine numbers it
+    pid: int = field(default=0, init=False)  # of its first process, on the machine
     _unshare: subprocess.Popen[str] | None = field(default=None, init=False)
 
     def start(self, shared: Iterable[Path] = ()) -> None:
-        """Begin to bring it up; it has a /tmp of its own, but for `shared` directories below it."""
+        """Begin to start it; /tmp and /var/tmp are its own, except for `shared` directories."""
         machine_tmp = Path(tempfile.gettempdir())
         own_tmp = self.directory / "tmp"
         own_tmp.mkdir(parents=True, exist_ok=True)
         own_tmp.chmod(0o1777)
-        mounts = [(self.directory, "/srv"), *self.mounts]
+        kept_tmp = self.directory / "var-tmp"  # on the host's disk, kept when it is started again
+        kept_tmp.mkdir(exist_ok=True)
+        kept_tmp.chmod(0o1777)
+        mounts = [(self.directory, "/srv"), (kept_tmp, "/var/tmp"), *self.mounts]
         for path in shared:
             if path.is_relative_to(machine_tmp):
                 seen = own_tmp / path.relative_to(machine_tmp)
@@ -82,7 +85,7 @@ class Host:
         )  # fmt: skip
 
     def await_start(self) -> None:
-        """Wait until it is up, but for its network."""
+        """Wait until it has started, except for its network."""
         assert self._unshare is not None
         assert self._unshare.stdout is not None
         with self._unshare.stdout as output:
@@ -92,11 +95,11 @@ class Host:
         self.pid = int(line)
 
     def end(self) -> None:
-        """Pull the plug: every process on it is killed at once."""
+        """Kill every process on it at once, as a loss of power does."""
         if self._unshare is None:
             return
         if self.pid and self._unshare.poll() is None:
-            # `unshare` then ends too, once the kernel has cleared the host of all its processes.
+            # `unshare` then ends too, once the kernel has ended all processes of the host.
             os.kill(self.pid, signal.SIGTERM)
         else:
             self._unshare.kill()
@@ -109,7 +112,7 @@ class Host:
         self, argv: Sequence[str], user: Account | None = None, *,
         env: Mapping[str, str] | None = None, **options: Any,
     ) -> subprocess.CompletedProcess[str]:  # fmt: skip
-        """Like `subprocess.run`, on this host, in the user's home; without a user as root."""
+        """Run like `subprocess.run`, on this host, in the user's home, or as root."""
         if "input" not in options:
             options.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.run(self._enter(argv, user), **self._options(user, env), **options)
@@ -118,12 +121,12 @@ class Host:
         self, argv: Sequence[str], user: Account | None = None, *,
         env: Mapping[str, str] | None = None, **options: Any,
     ) -> subprocess.Popen[str]:  # fmt: skip
-        """Like `subprocess.Popen`, on this host."""
+        """Start like `subprocess.Popen`, on this host."""
         options.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.Popen(self._enter(argv, user), **self._options(user, env), **options)
 
     def in_its_network(self, call: Callable[[], Answer]) -> Answer:
-        """What `call` answers, in a thread whose sockets are this host's."""
+        """Return the result of `call`, in a thread whose sockets are this host's."""
 
         def enter_and_call() -> Answer:
             libc = ctypes.CDLL(None, use_errno=True)
@@ -140,7 +143,7 @@ class Host:
         enter = ["nsenter", f"--target={self.pid}", "--net", "--uts", "--mount", "--pid"]
         enter += ["--cgroup"] if self.cgroups else []
         become = ["--init-groups", f"--reuid={user.uid}", f"--regid={user.uid}"] if user else []
-        # With nsenter killed (a time limit), what it started must not stay behind.
+        # When nsenter is killed (by a timeout), what it started must not be left behind.
         become.append("--pdeathsig=KILL")
         return [*enter, f"--wdns={user.home if user else '/'}", "--", "setpriv", *become, *argv]
 
@@ -154,5 +157,5 @@ class Host:
 
 
 def _mark() -> dict[str, str]:
-    """By which .ci/run finds what is left over."""
+    """Set the variable by which .ci/run finds leftover processes."""
     return {key: os.environ[key] for key in ("CI_RUN_MARK",) if key in os.environ}

@@ -2,7 +2,7 @@
 
     python -m tests.cluster.lab
 
-brings it up and keeps it until Ctrl-C, and says how to get onto its hosts.
+starts it, keeps it until Ctrl-C, and prints how to log in on its hosts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from types import TracebackType
 from tests.cluster import cgroups, network, services, slurm
 from tests.cluster.cgroups import Cgroups
 from tests.cluster.hosts import PATH, Account, Host
-from tests.cluster.network import ADDRESSES, NODES, SITES
+from tests.cluster.network import ADDRESSES, LAPTOP, NODES, SITES
 from tests.cluster.services import Service
 from tests.cluster.slurm import Slurm
 
@@ -32,12 +32,12 @@ ALICE = Account("alice", 47101)
 BOB = Account("bob", 47102)
 PROXY = Account("rpsproxy", 47103)
 _PREFIX = "rps-cluster-"
-_LOCK = "in-use"  # held as long as somebody uses the cluster
+_LOCK = "in-use"  # held while the cluster is in use
 _NEEDED = (*slurm.PROGRAMS, "unshare", "nsenter", "setpriv", "ip", "nft", "tmux")
 
 
 def missing() -> str | None:
-    """Why there can be no cluster here; None where there can."""
+    """Return why no cluster can run here; None: one can."""
     if os.getuid() != 0:
         return "only root can make hosts of namespaces"
     absent = [program for program in _NEEDED if not shutil.which(program, path=PATH)]
@@ -51,10 +51,10 @@ def missing() -> str | None:
 
 
 class Cluster:
-    """Hosts, network and Slurm; a context manager, so that nothing of it stays behind."""
+    """Hosts, network and Slurm; a context manager, so that all of it ends."""
 
     def __init__(self, shared: Iterable[Path] = ()) -> None:
-        """`shared` directories (an installation) are seen on all hosts, if they are in /tmp."""
+        """Show `shared` directories (an installation) of /tmp on all hosts."""
         _sweep()
         self.shared = tuple(shared)
         self.state = Path(tempfile.mkdtemp(prefix=_PREFIX))
@@ -62,8 +62,9 @@ class Cluster:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.state.chmod(0o755)
         self.home = self.state / "home"
-        # A copy as a whole: what is mounted over a single file of /etc is lost when the machine
-        # replaces that file (useradd does).
+        self.laptop_home = self.state / "laptop-home"
+        # A copy as a whole: a mount over a single file of /etc is lost when the machine replaces that
+        # file (as useradd does).
         self.etc = self.state / "etc"
         self.router = self._host("router")
         self.hosts = {name: self._host(name) for name in ADDRESSES}
@@ -86,7 +87,7 @@ class Cluster:
         self.stop()
 
     def stop(self) -> None:
-        """End every process of it and remove its files; a second time, nothing."""
+        """End all its processes and remove its files; a second call does nothing."""
         for host in (*self.hosts.values(), self.router):
             host.end()
         if self.state.exists():
@@ -94,18 +95,24 @@ class Cluster:
         self._lock.close()
 
     def admin(self, *argv: str) -> str:
-        """What a command prints that Slurm's administrator gives.
+        """Return the output of a command of Slurm's administrator.
 
         Raises:
-            RuntimeError: it failed.
+            RuntimeError: the command failed.
         """
         done = self.hosts[slurm.MANAGER].run(argv, capture_output=True, timeout=60)
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(argv)}: {done.stdout}{done.stderr}")
         return done.stdout
 
+    def resume_drained_nodes(self) -> None:
+        """Resume nodes that slurmd drained: it gave up on a job that was cancelled while it started."""
+        drained = self.admin("sinfo", "--noheader", "--Node", "--states=drain", "--format=%N")
+        for node in set(drained.split()):
+            self.admin("scontrol", "update", f"NodeName={node}", "State=RESUME")
+
     def reaches(self, host: str, address: str, port: int) -> bool:
-        """Whether a TCP connection from the host is accepted there."""
+        """Return whether a TCP connection from the host is accepted there."""
 
         def connect() -> bool:
             try:
@@ -118,7 +125,7 @@ class Cluster:
 
     @contextmanager
     def node_timeout(self, seconds: int) -> Iterator[None]:
-        """For a while, Slurm gives up a node that was silent for so long."""
+        """Set Slurm's SlurmdTimeout, in seconds, for the length of the block."""
         slurm.configure(self.etc / "slurm", node_timeout=seconds)
         self.admin("scontrol", "reconfigure")
         try:
@@ -128,16 +135,17 @@ class Cluster:
             self.admin("scontrol", "reconfigure")
 
     def revive(self, name: str) -> None:
-        """Bring a compute node that was ended up again."""
+        """Restart a login node or a compute node that was ended."""
         host = self.hosts[name]
         self._switch_on(host)
         host.await_start()
         network.connect(host, self.router)
         self.slurm.start_munge(name)
-        self.slurm.start_node(name)
+        if name in NODES:
+            self.slurm.start_node(name)
 
     def start_services(self, rps: Path) -> dict[str, Service]:
-        """Start the Reverse Proxy Services, and tell the launcher of their CAs, as a site would."""
+        """Start the Reverse Proxy Services; configure their CAs for rps as a site does."""
         found = services.start(self.hosts["proxy"], PROXY, rps)
         directory = self.etc / "rps"
         lines = ["sites:"]
@@ -148,7 +156,8 @@ class Cluster:
         return found
 
     def _host(self, name: str) -> Host:
-        return Host(name, self.state / name, [(self.home, "/home"), (self.etc, "/etc")])
+        home = self.laptop_home if name == LAPTOP else self.home
+        return Host(name, self.state / name, [(home, "/home"), (self.etc, "/etc")])
 
     def _start(self) -> None:
         self._write_files()
@@ -172,36 +181,36 @@ class Cluster:
         accounts = (ALICE, BOB, PROXY)
         for file in ("passwd", "group"):
             ours = "".join(getattr(one, file) for one in accounts)
-            # First: the machine may have an alice of its own.
+            # Before the machine's own accounts: it may have an alice too.
             (self.etc / file).write_text(ours + Path(f"/etc/{file}").read_text())
         for file, text in (("hosts", network.hosts_file()), ("resolv.conf", "")):
-            (self.etc / file).unlink(missing_ok=True)  # it may be a link
+            (self.etc / file).unlink(missing_ok=True)  # may be a link
             (self.etc / file).write_text(text)
         for directory in ("slurm", "rps"):
             shutil.rmtree(self.etc / directory, ignore_errors=True)
             (self.etc / directory).mkdir()
         slurm.configure(self.etc / "slurm")
         for one in accounts:
-            home = self.home / one.name
-            home.mkdir(parents=True, mode=0o700)
-            os.chown(home, one.uid, one.uid)
+            for home in (self.home / one.name, self.laptop_home / one.name):
+                home.mkdir(parents=True, mode=0o700)
+                os.chown(home, one.uid, one.uid)
 
 
 def _sweep() -> None:
-    """Remove what is left on disk of clusters whose test run was killed; the rest died with it."""
+    """Remove the files of clusters whose test run was killed."""
     for lock in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"):
         with lock.open() as held:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                continue  # it is in use
+                continue  # in use
             for name in NODES if cgroups.usable() else ():
                 Cgroups.make(f"{lock.parent.name}-{name}").remove()
             shutil.rmtree(lock.parent)
 
 
 def _private(directory: str, names: list[str]) -> list[str]:
-    """What in a directory is not for everybody to read: no host needs it."""
+    """Return a directory's entries that not all users may read: no host needs them."""
     return [name for name in names if not (Path(directory) / name).lstat().st_mode & stat.S_IROTH]
 
 

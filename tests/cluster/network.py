@@ -1,8 +1,10 @@
-"""The cluster's network, all of it inside the router's namespace, with a firewall to the outside."""
+"""The cluster's network inside the router's namespace, with its firewall."""
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.cluster.hosts import Host
@@ -12,21 +14,24 @@ CLUSTER = "10.77.0."
 ADDRESSES = {
     "comet-mgr": ("10.77.0.2",),
     "comet-ln2": ("10.77.0.10",),
+    "comet-ln3": ("10.77.0.13",),
     "tscc-stratus": ("10.77.0.11",),
     "tscc-login1": ("10.77.0.12",),
     "proxy": ("10.77.0.20", "10.77.0.21"),  # of Comet, and of Stratus and TSCC
     "comet-14-01": ("10.77.0.101",),
     "comet-14-02": ("10.77.0.102",),
     "outside": ("203.0.113.50",),
+    "laptop": ("203.0.113.60",),  # of alice, with a home directory of its own
 }
-LOGINS = ("comet-ln2", "tscc-stratus", "tscc-login1")
+LAPTOP = "laptop"
+LOGINS = ("comet-ln2", "comet-ln3", "tscc-stratus", "tscc-login1")
 NODES = ("comet-14-01", "comet-14-02")
 SITES = {
     "comet": "comet-user-content.sdsc.edu",
     "stratus": "tscc-user-content.sdsc.edu",
     "tscc": "tscc-user-content.sdsc.edu",
 }
-# The services' domains, and the proxy's address that serves each.
+# The services' domains, and the proxy's address for each.
 DOMAINS = {
     SITES["comet"]: ADDRESSES["proxy"][0],
     SITES["tscc"]: ADDRESSES["proxy"][1],
@@ -34,7 +39,7 @@ DOMAINS = {
 
 
 def hosts_file() -> str:
-    """/etc/hosts of all, in place of a name server."""
+    """Return /etc/hosts of all hosts, in place of a name server."""
     lines = ["127.0.0.1 localhost"]
     lines += [f"{addresses[0]} {name}.local {name}" for name, addresses in ADDRESSES.items()]
     lines += [f"{address} manage.{domain}" for domain, address in DOMAINS.items()]
@@ -42,7 +47,7 @@ def hosts_file() -> str:
 
 
 def set_up_router(router: Host, firewall: Path) -> None:
-    """Two switches, each with an address of the router's, and the firewall between them."""
+    """Set up two switches and the router's addresses, and the firewall between."""
     commands = ["link set lo up"]
     for switch, network in (("cluster", CLUSTER), ("outside", OUTSIDE)):
         commands += [
@@ -55,8 +60,19 @@ def set_up_router(router: Host, firewall: Path) -> None:
     router.run(["nft", "--file", "-"], input=firewall.read_text(), check=True)
 
 
+@contextmanager
+def cut(router: Host, address: str) -> Iterator[None]:
+    """Drop all packets from and to an address outside, for the length of the block."""
+    element = ["inet", "cluster", "cut", f"{{ {address} }}"]
+    router.run(["nft", "add", "element", *element], check=True)
+    try:
+        yield
+    finally:
+        router.run(["nft", "delete", "element", *element], check=True)
+
+
 def connect(host: Host, router: Host) -> None:
-    """A cable from the host to its switch."""
+    """Connect the host to its switch by a veth pair."""
     addresses = ADDRESSES[host.name]
     index = list(ADDRESSES).index(host.name)
     inside = addresses[0].startswith(CLUSTER)
@@ -74,7 +90,7 @@ def connect(host: Host, router: Host) -> None:
 
 
 def _ip(host: Host, commands: list[str]) -> None:
-    # The network alone is entered: on the host, the process ids of the machine mean nothing.
+    # Enter the network namespace alone: the machine's process ids are not valid on the host.
     subprocess.run(
         ["nsenter", f"--target={host.pid}", "--net", "ip", "-batch", "-"],
         input="".join(f"{line}\n" for line in commands), text=True, check=True,

@@ -1,4 +1,4 @@
-"""The real Reverse Proxy Services on the proxy host, one for each domain, as an ordinary account."""
+"""The real Reverse Proxy Services on the proxy host, one per domain, unprivileged."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster.daemons import Daemon, wait_for
+from tests.cluster.daemons import Daemon
 from tests.cluster.hosts import Account, Host
 from tests.cluster.network import ADDRESSES, DOMAINS, LOGINS, NODES
+from tests.stands.waiting import until
 
 _CONFIGURATION = """\
 domain: {domain}
@@ -28,7 +29,7 @@ FEED_KEY = "0123456789abcdef" * 3
 
 @dataclass(frozen=True)
 class Service:
-    """One of them; `ca_file` is where this process, too, can read its CA's certificate."""
+    """One service; `ca_file` is its CA certificate's path for this process too."""
 
     domain: str
     address: str
@@ -37,11 +38,11 @@ class Service:
 
 
 def start(proxy: Host, account: Account, rps: Path) -> dict[str, Service]:
-    """Start them, by domain. `rps` is the command as an installation has it."""
-    # No privilege is needed for port 443 on this host.
+    """Start them, by domain. `rps` is the command of an installation."""
+    # On this host port 443 needs no privilege.
     proxy.run(["sysctl", "--quiet", "net.ipv4.ip_unprivileged_port_start=443"], check=True)
     services = {domain: _start(proxy, account, rps, domain) for domain in DOMAINS}
-    wait_for("the services", lambda: all(map(_listens, services.values())), 60)
+    until(lambda: all(map(_listens, services.values())), "the services")
     return services
 
 

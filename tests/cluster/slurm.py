@@ -10,9 +10,10 @@ from pathlib import Path
 from string import Template
 
 from tests.cluster import cgroups
-from tests.cluster.daemons import Daemon, wait_for
+from tests.cluster.daemons import Daemon
 from tests.cluster.hosts import Host
 from tests.cluster.network import LOGINS, NODES
+from tests.stands.waiting import until
 
 ETC = Path(__file__).parent / "etc"
 MANAGER = "comet-mgr"
@@ -25,7 +26,7 @@ _MUNGED = (
 _MARIADBD = (
     "mariadbd", "--no-defaults", "--datadir=/srv/database", "--socket=/run/mysqld/mysqld.sock",
     "--bind-address=127.0.0.1", "--skip-name-resolve", "--init-file=/srv/database.sql",
-    # Fast to start, and small; what it holds need not survive anything.
+    # Small and fast to start; the database need not survive a crash.
     "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M", "--skip-log-bin",
     "--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--innodb-doublewrite=0",
     "--innodb-lock-wait-timeout=900", "--performance-schema=OFF",
@@ -37,7 +38,7 @@ _ASK_DATABASE = (
 
 
 def configure(directory: Path, *, node_timeout: int = 300) -> None:
-    """Write /etc/slurm; `node_timeout` is after how many silent seconds a node is given up."""
+    """Write /etc/slurm; after `node_timeout` seconds of silence a node is DOWN."""
     values = {"NODE_TIMEOUT": str(node_timeout)}
     if cgroups.usable():
         values |= {"PROCTRACK": "proctrack/cgroup", "TASK": "task/cgroup", "CONSTRAIN": "yes"}
@@ -47,6 +48,7 @@ def configure(directory: Path, *, node_timeout: int = 300) -> None:
         values |= {"GATHER": "jobacct_gather/linux", "GATHER_PARAMS": "OverMemoryKill"}
     for name in ("slurm.conf", "cgroup.conf", "gres.conf"):
         (directory / name).write_text(Template((ETC / name).read_text()).substitute(values))
+    shutil.copyfile(ETC / "job_submit.lua", directory / "job_submit.lua")
     secret = directory / "slurmdbd.conf"
     shutil.copyfile(ETC / secret.name, secret)
     secret.chmod(0o600)
@@ -74,7 +76,7 @@ class Slurm:
         }
 
     def make_database(self) -> subprocess.Popen[str]:
-        """Begin to make an empty one."""
+        """Begin to create an empty database."""
         manager = self.hosts[MANAGER]
         for name, account in (("database", "mysql"), ("slurmctld", "slurm")):
             (manager.directory / name).mkdir()
@@ -88,7 +90,7 @@ class Slurm:
         )  # fmt: skip
 
     def start(self, making: subprocess.Popen[str]) -> None:
-        """Start everything, in the order that it needs; `making` is the database's."""
+        """Start all daemons, in their order of dependence; `making` creates the database."""
         for name in self.munge:
             self.start_munge(name)
         if making.wait() != 0:
@@ -107,10 +109,10 @@ class Slurm:
         for name in self.nodes:
             self.start_node(name)
         self.controller.await_answer()
-        wait_for("idle nodes", lambda: self.idle_nodes() == set(NODES), 60)
+        until(lambda: self.idle_nodes() == set(NODES), "idle nodes")
 
     def start_munge(self, name: str) -> None:
-        """Start it on one host, with the key that all share."""
+        """Start munged on a host, with the key that all hosts share."""
         disk = self.hosts[name].directory / "munge"
         disk.mkdir(exist_ok=True)
         (disk / "key").write_bytes(self._munge_key)
@@ -121,7 +123,7 @@ class Slurm:
         self.munge[name].start()
 
     def start_node(self, name: str) -> None:
-        """Start slurmd on a node, with a place for its spool and what stands for its GPUs."""
+        """Start slurmd on a node, with a spool directory and device files for its GPUs."""
         disk = self.hosts[name].directory
         (disk / "slurmd").mkdir(exist_ok=True)
         for gpu in (0, 1):
@@ -129,7 +131,7 @@ class Slurm:
         self.nodes[name].start()
 
     def idle_nodes(self) -> set[str]:
-        """As the controller sees it."""
+        """Return the idle nodes, from the controller's view."""
         done = self.hosts[MANAGER].run(
             ["sinfo", "--noheader", "--Node", "--states=idle", "--format=%n"], capture_output=True
         )

@@ -1,4 +1,4 @@
-"""A terminal of its own on a host of the cluster: tmux, driven by keys, whose screen is read."""
+"""A terminal on a host of the cluster: tmux, driven by keys, whose screen is read."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.cluster.hosts import Account, Host
 
 
 class Terminal:
-    """A context manager; the shell in it and what runs there is ended with it."""
+    """A context manager; at its end the shell and the programs in it are ended."""
 
     def __init__(self, host: Host, account: Account, clone: Path, columns: int, rows: int) -> None:
         self._host, self._account = host, account
         self._socket = f"rps-{columns}-{time.monotonic_ns()}"
         self._prompt = f"{account.name}@{host.name}:~$ "
-        # `rps` is typed as its user would.
+        # `rps` is typed as a user types it.
         shell = [
             "env", f"PS1={self._prompt}", f"PATH={clone}:/usr/bin:/bin", "bash", "--norc", "--noprofile",
         ]  # fmt: skip
@@ -53,12 +53,18 @@ class Terminal:
         self._tmux("send-keys", key)
 
     def screen(self) -> str:
-        """What is on it now."""
+        """Return what is on the screen."""
         return self._tmux("capture-pane", "-p").rstrip("\n")
 
+    def coloured(self) -> str:
+        """Return what is on the screen, with ANSI's codes of colours."""
+        return self._tmux("capture-pane", "-p", "-e").rstrip("\n")
+
     def until(self, pattern: str, seconds: float = 60, *, without: str | None = None) -> str:
-        """The screen, once its text (broken lines joined, others by blanks) has the pattern, and `without`
-        has gone."""
+        """Wait until the screen has the pattern, and `without` has gone; return its text.
+
+        Broken lines are joined, and others are joined by blanks.
+        """
         deadline = time.monotonic() + seconds
         while True:
             text = " ".join(self._tmux("capture-pane", "-p", "-J").split())

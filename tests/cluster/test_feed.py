@@ -1,4 +1,4 @@
-"""How a job stands in a real Slurm's queue, on the page that waits for it."""
+"""A job's place in a real Slurm's queue, on the page that waits for it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 
 from tests.cluster.conftest import Login
-from tests.cluster.daemons import wait_for
 from tests.cluster.lab import Cluster
 from tests.cluster.services import FEED_KEY
 from tests.cluster.visitor import OutsideVisitor
+from tests.stands.waiting import until
 
 Visit = Callable[[str], OutsideVisitor]
 HELD = ("--set", 'job.directives=["--hold"]')
 
 
 def shown(visitor: OutsideVisitor) -> dict[str, Any]:
-    """What the page says, to somebody without the token."""
+    """Return what the page shows to a visitor without the token."""
     status, text = visitor.get("/.rps/state", token=False)
     assert status == 200
     found: dict[str, Any] = json.loads(text)
@@ -30,7 +30,7 @@ def shown(visitor: OutsideVisitor) -> dict[str, Any]:
 
 @pytest.fixture
 def feed(cluster: Cluster, bob: Login) -> Callable[[], str]:
-    """`rps proxy feed` on a login node, as cron runs it there for an account that has the key."""
+    """Run `rps proxy feed` on a login node as cron does, for a user with the key."""
     key_file = cluster.home / bob.account.name / "feed.key"
     key_file.write_text(FEED_KEY)
     key_file.chmod(0o600)
@@ -48,7 +48,7 @@ def test_a_strangers_job_from_the_queue_to_its_end(
     assert "1 queued" in feed()
     found = shown(visitor)
     assert found["phase"] == "queued"
-    assert "hold it back" in found["text"], found
+    assert "it is held" in found["text"], found
     assert visitor.get("/")[0] == 503
     job = started["job_id"]
     cluster.admin("scancel", job)
@@ -58,15 +58,15 @@ def test_a_strangers_job_from_the_queue_to_its_end(
     assert status == 410
     for secret in ("alice", job):
         assert secret not in page
-    assert "gone" not in feed()  # it is asked for no more
+    assert "gone" not in feed()  # the service asks for it no more
 
 
 _LINK = """
 import json, sys
-from rps_core.client import configured_client
+from rps_core.proxy_client.client import configured_client
 from rps_core.cluster import find
 
-client = configured_client(find(None).loaded)
+client = configured_client(find(None))
 for job_id in json.load(sys.stdin):
     issued = client.issue(cluster="comet", scheduler="slurm", user="bob")
     client.link(issued.name, issued.claim, job_id)
@@ -74,10 +74,10 @@ for job_id in json.load(sys.stdin):
 """
 _REVOKE = """
 import json, sys
-from rps_core.client import configured_client
+from rps_core.proxy_client.client import configured_client
 from rps_core.cluster import find
 
-client = configured_client(find(None).loaded)
+client = configured_client(find(None))
 for _, name, claim in map(json.loads, sys.stdin):
     client.revoke(name, claim, "the test is over", "stopped")
 """
@@ -85,7 +85,7 @@ for _, name, claim in map(json.loads, sys.stdin):
 
 @pytest.fixture
 def link(bob: Login) -> Iterator[Callable[..., list[str]]]:
-    """Has bob take names, say of each which job it is, and tells their URLs."""
+    """Return a function: bob takes names and links each to a job; the URLs."""
     python = str(bob.clone / ".venv/bin/python")
     taken: list[str] = []
 
@@ -105,7 +105,7 @@ def link(bob: Login) -> Iterator[Callable[..., list[str]]]:
     ask(_REVOKE, "".join(f"{line}\n" for line in taken))
 
 
-def test_a_job_that_is_somebody_elses_is_unknown(
+def test_another_users_job_is_unknown(
     cluster: Cluster,
     comet: Login,
     bob: Login,
@@ -113,8 +113,10 @@ def test_a_job_that_is_somebody_elses_is_unknown(
     visit: Visit,
     link: Callable[..., list[str]],
 ) -> None:
-    """bob links a session of his to alice's job, and names jobs of his own so that they might be read as
-    records of hers: neither is believed, whichever squeue shows first."""
+    """Test that bob can neither link to alice's job nor forge records by job names.
+
+    Whichever of the jobs squeue lists first.
+    """
     named = bob.run("sbatch", "--parsable", "--hold", "--wrap=true").stdout.strip()
     started = json.loads(comet.rps("start", "--no-wait", "--json", *HELD).stdout)
     job = started["job_id"]
@@ -123,7 +125,7 @@ def test_a_job_that_is_somebody_elses_is_unknown(
     bob.run("scontrol", "update", f"jobid={named}", f"jobname={forged}")
     bob.run("sbatch", "--hold", f"--job-name={forged}", "--wrap=true")
     shown_name = bob.run("squeue", "--noheader", f"--jobs={named}", "--format=%j").stdout
-    assert f"{job}\x1fCANCELLED" in shown_name  # Slurm took it
+    assert f"{job}\x1fCANCELLED" in shown_name  # Slurm accepted it
     (url,) = link(job)
     alices, bobs = visit(started["url"]), visit(url)
     try:
@@ -139,18 +141,22 @@ def test_a_job_that_is_somebody_elses_is_unknown(
         cluster.admin("scancel", "--user=bob")
 
 
-def test_a_script_of_ones_own_does_not_rename_the_job(
+def test_a_users_script_does_not_rename_the_job(
     comet: Login, feed: Callable[[], str], visit: Visit
 ) -> None:
-    template = comet.run("cat", str(comet.clone / "rps_core/batch/slurm/notebook.sh")).stdout
+    template = comet.run(
+        "cat", str(comet.clone / "rps_core/schedulers/slurm/batch/notebook.sh")
+    ).stdout
     first, _, rest = template.partition("\n")
     script = comet.sessions.parent.parent.parent.parent / "mine.sh"
-    script.write_text(f"{first}\n#SBATCH --job-name=mine\n{rest}")
+    script.write_text(f"{first}\n#SBATCH --job-name=mine\n#PBS -t 0-1\n{rest}")
     script.chmod(0o755)
     own = f"{comet.account.home}/{script.name}"
     started = json.loads(comet.rps("start", "--no-wait", "--json", "-b", own, *HELD).stdout)
-    named = comet.run("squeue", "--noheader", f"--jobs={started['job_id']}", "--format=%j").stdout
-    assert named.strip() == f"rps-{started['name']}"
+    named = comet.run(
+        "squeue", "--noheader", f"--jobs={started['job_id']}", "--format=%i %j"
+    ).stdout
+    assert named.strip() == f"{started['job_id']} rps-{started['name']}"
     assert "1 queued" in feed()
     assert shown(visit(started["url"]))["phase"] == "queued"
 
@@ -161,7 +167,7 @@ ABSURD = ("4294967298", "99999999999999999999", "17_[1-3]", "-5", "abc", "17;com
 def test_an_absurd_id_hides_no_other_job(
     cluster: Cluster, comet: Login, feed: Callable[[], str], link: Callable[..., list[str]]
 ) -> None:
-    """In a session's record, or as what a session is linked to: the others are answered for."""
+    """Test an absurd job id, in a record or a link: the other jobs are still reported."""
     good, bad = (
         json.loads(comet.rps("start", "--no-wait", "--json", *HELD).stdout) for _ in range(2)
     )
@@ -175,12 +181,12 @@ def test_an_absurd_id_hides_no_other_job(
             listed = json.loads(comet.rps("list", "--json").stdout)
             states = {one["name"]: one["state"] for one in listed}
             assert states == {good["name"]: "pending", bad["name"]: "unknown"}, job_id
-            # Slurm would take the first for job 2, and show what it knows of that.
+            # Slurm would take the first for job 2, and show that job's data.
             assert "scontrol" not in comet.rps("why", bad["name"], check=False).stdout
-        # And of one that is over accounting tells by whom: beside the worst of them.
+        # Accounting reports who cancelled a job that has ended, beside the worst of the absurd ids.
         cluster.admin("scancel", good["job_id"])
         asked = ("sacct", f"--jobs={good['job_id']}", "--noheader", "--format=state%40")
-        wait_for("accounting", lambda: "CANCELLED by" in cluster.admin(*asked))
+        until(lambda: "CANCELLED by" in cluster.admin(*asked), "accounting")
         comet.rps("list")
         status = comet.status(good["name"])
         assert (status["state"], "cancelled by root" in status["reason"]) == ("ended", True), status
@@ -197,12 +203,12 @@ def test_who_follows_tells_why_the_job_waits(comet: Login, visit: Visit) -> None
             living = json.loads(comet.rps("list", "--json").stdout)
             return living[0]["url"] if living and living[0]["job_id"] else None
 
-        wait_for("its job", lambda: url() is not None, 60)
+        until(lambda: url() is not None, "its job")
         address = url()
         assert address is not None
         visitor = visit(address)
-        wait_for("the launcher's word", lambda: shown(visitor)["phase"] == "queued", 60)
-        assert "hold it back" in shown(visitor)["text"]
+        until(lambda: shown(visitor)["phase"] == "queued", "the launcher's word")
+        assert "it is held" in shown(visitor)["text"]
     finally:
         launcher.terminate()
         launcher.wait(30)

@@ -1,4 +1,4 @@
-"""The true story, in every phase: why a job waits, what a terminal shows of it, who ended it."""
+"""Each phase of a session: why it waits, what a terminal shows, why it ended."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 
 from tests.cluster.conftest import Login
-from tests.cluster.daemons import wait_for
-from tests.cluster.lab import BOB, Cluster
+from tests.cluster.lab import ALICE, BOB, Cluster
 from tests.cluster.network import ADDRESSES, NODES, SITES
 from tests.cluster.services import Service
 from tests.cluster.terminal import Terminal
@@ -22,24 +22,30 @@ from tests.cluster.test_faults import over
 from tests.cluster.test_sites import WRITE_TRANSCRIPTS
 from tests.cluster.transcript import Transcript
 from tests.conftest import PROJECT
+from tests.stands.waiting import until
 
 OFTEN = "scheduler.poll_interval=2"
 
 
 def why(user: Login, name: str) -> dict[str, Any]:
-    """`rps why --json`."""
+    """Return the output of `rps why --json`."""
     found: dict[str, Any] = json.loads(user.rps("why", name, "--json").stdout)
     return found
 
 
 def lines_of(answer: dict[str, Any], source: str) -> str:
-    """The evidence from one source."""
+    """Return the evidence from one source."""
     return "\n".join(one["line"] for one in answer["evidence"] if one["source"] == source)
+
+
+def is_in_the_accounting(login: Login, name: str) -> bool:
+    """Return whether the accounting has a session's job as failed."""
+    return "State=FAILED" in lines_of(why(login, name), "sacct")
 
 
 @pytest.fixture
 def full(cluster: Cluster) -> Iterator[str]:
-    """Both nodes are taken, as a whole, by a job of bob's; its id."""
+    """Fill both nodes with a job of bob's; return its id."""
     command = ["sbatch", "--parsable", "--nodes=2", "--exclusive", "--time=20", "--wrap=sleep 900"]
     done = cluster.hosts["comet-ln2"].run(command, BOB, capture_output=True, check=True)
     job = done.stdout.strip()
@@ -48,15 +54,24 @@ def full(cluster: Cluster) -> Iterator[str]:
         shown = cluster.admin("squeue", "--noheader", f"--jobs={job}", "--format=%T").strip()
         return shown == "RUNNING"
 
-    wait_for("bob's job", runs, 60)
+    until(runs, "bob's job")
     yield job
+    # First what waits for its end: jobs that start together and are cancelled at once can fail within slurmd
+    # (it waits 6 s for REQUEST_LAUNCH_PROLOG), which drains the node.
+    cluster.admin("scancel", f"--user={ALICE.name}", "--state=PENDING")
     cluster.admin("scancel", job)
-    wait_for("idle nodes", lambda: cluster.slurm.idle_nodes() == set(NODES), 60)
+
+    def ended() -> bool:
+        listed = cluster.admin("squeue", "--noheader", f"--user={BOB.name}", "--format=%A")
+        return job not in listed.split()
+
+    # Do not wait for idle nodes: other sessions may have started.
+    until(ended, "the end of bob's job")
 
 
 @contextmanager
 def limited(cluster: Cluster, account: str) -> Iterator[None]:
-    """Alice may run nothing on this account."""
+    """Limit alice to no running jobs on this account, for the length of the block."""
     modify = [
         "sacctmgr",
         "--immediate",
@@ -75,7 +90,7 @@ def limited(cluster: Cluster, account: str) -> Iterator[None]:
 
 
 def test_why_a_job_waits(comet: Login, cluster: Cluster, full: str) -> None:
-    """By each of the common reasons, all at once; and in a word in the list."""
+    """Test each of the common reasons, all at once; and the word for it in the list."""
 
     def start(*options: str) -> dict[str, Any]:
         done = comet.rps("start", "--no-wait", "--json", *options)
@@ -98,14 +113,14 @@ def test_why_a_job_waits(comet: Login, cluster: Cluster, full: str) -> None:
             wanted = {one["name"]: cause for cause, one in started.items()}
             found: dict[str, str] = {}
 
-            def all_told() -> bool:
+            def all_shown() -> bool:
                 listed = json.loads(comet.rps("list", "--json").stdout)
                 found.update({one["name"]: one["cause"] for one in listed})
                 return found == wanted
 
             try:
-                wait_for("each cause", all_told, 30)
-            except TimeoutError:
+                until(all_shown, "each cause")
+            except AssertionError:
                 assert found == wanted
             limit = why(comet, started["queue-limit"]["name"])
         finally:
@@ -117,7 +132,7 @@ def test_why_a_job_waits(comet: Login, cluster: Cluster, full: str) -> None:
     first = comet.status(started["resources"]["name"])
     assert first["raw_reason"] == "Resources"
     assert first["estimated_start"] is not None  # bob's twenty minutes
-    release = f"`scontrol release {held['job_id']}` lets it go."
+    release = f"`scontrol release {held['job_id']}` releases it."
     assert why(comet, held["name"])["advice"] == release
     assert release in comet.rps("status", held["name"]).stdout
     table = comet.rps("list").stdout
@@ -127,7 +142,7 @@ def test_why_a_job_waits(comet: Login, cluster: Cluster, full: str) -> None:
 def test_followed_through_every_phase_while_the_controller_comes_and_goes(
     comet: Login, cluster: Cluster, full: str, request: pytest.FixtureRequest
 ) -> None:
-    """On a terminal of 60 columns; the screens are kept in docs/transcripts/."""
+    """Test a terminal of 60 columns; its screens are recorded in docs/transcripts/."""
     page = Transcript(
         "Comet, followed in a terminal",
         request.node.nodeid,
@@ -135,7 +150,7 @@ def test_followed_through_every_phase_while_the_controller_comes_and_goes(
     )
     home = cluster.home / "alice"
     prologue = home / "wait.sh"
-    # With a prologue Jupyter is what that leads to.
+    # With a prologue, Jupyter is found in the environment that it sets up.
     jupyter = f"export PATH={comet.clone}/.venv/bin:$PATH\n"
     prologue.write_text(f"{jupyter}until [ -e ~/go-on ]; do sleep 0.2; done\n")
     os.chown(prologue, comet.account.uid, comet.account.uid)
@@ -148,7 +163,7 @@ def test_followed_through_every_phase_while_the_controller_comes_and_goes(
 
         terminal.type(f"rps start --prologue wait.sh --set {OFTEN}")
         keep(
-            "All nodes are taken.",
+            "All nodes are in use.",
             terminal.until(r"\[queued\].*\(Resources\) estimated start \d\d:\d\d"),
         )
         with controller.down():
@@ -156,7 +171,10 @@ def test_followed_through_every_phase_while_the_controller_comes_and_goes(
             keep("The controller is stopped.", terminal.until(silent))
         terminal.until(r"\(Resources\)", without="has not answered")
         terminal.press("C-c")
-        keep("It is back; Ctrl-C ends nothing.", terminal.until("goes on without this terminal"))
+        keep(
+            "The controller runs again. Ctrl-C ends only the command, not the job.",
+            terminal.until("continues. `rps status"),
+        )
         (found,) = json.loads(comet.rps("list", "--json").stdout)
         name = found["name"]
         token = json.loads((comet.sessions / name / "claim.json").read_text())["token"]
@@ -166,7 +184,8 @@ def test_followed_through_every_phase_while_the_controller_comes_and_goes(
         terminal.type(f"rps status --watch --set {OFTEN}")
         cluster.admin("scancel", full)
         keep(
-            "Watched until it is over: the nodes are free.", terminal.until(r"\[starting\].* left")
+            "The nodes are free; `--watch` follows the session until it ends.",
+            terminal.until(r"\[starting\].* left"),
         )
         with controller.down():
             terminal.until(r"\[starting\].*the scheduler has not answered since")
@@ -176,17 +195,20 @@ def test_followed_through_every_phase_while_the_controller_comes_and_goes(
             except AssertionError as error:
                 log = (comet.sessions / name / "job.log").read_text()
                 raise AssertionError(f"{error}\n{log}") from None
-            keep("The controller is away, and the notebook gets ready all the same.", ready)
-        keep("It is back.", terminal.until(r"\[ready\].* left", without="has not answered"))
+            keep("The controller is stopped again; the notebook becomes ready nevertheless.", ready)
+        keep(
+            "The controller runs again.",
+            terminal.until(r"\[ready\].* left", without="has not answered"),
+        )
 
         cluster.admin(
             "sacctmgr", "--immediate", "modify", "user", "bob", "set", "AdminLevel=Operator"
         )
         try:
             cancel = ["scancel", found["job_id"]]
-            wait_for(
-                "bob's word",
+            until(
                 lambda: comet.host.run(cancel, BOB, capture_output=True).returncode == 0,
+                "bob's word",
                 30,
             )
         finally:
@@ -197,9 +219,9 @@ def test_followed_through_every_phase_while_the_controller_comes_and_goes(
         keep("Bob, an operator, cancels it.", ended)
         # Accounting may learn of it a moment later than the controller.
         by_bob = re.compile(r"State=CANCELLED by bob \(uid \d+\)").search
-        wait_for("accounting", lambda: bool(by_bob(lines_of(why(comet, name), "sacct"))), 30)
+        until(lambda: bool(by_bob(lines_of(why(comet, name), "sacct"))), "accounting")
         terminal.type("rps why")
-        keep("Why is it over?", terminal.until("sacct .*CANCELLED by bob"))
+        keep("Why has it ended?", terminal.until("sacct .*CANCELLED by bob"))
     for left in (prologue, home / "go-on"):
         left.unlink()
     assert why(comet, name)["cause"] == "cancelled"
@@ -211,7 +233,7 @@ def test_followed_through_every_phase_while_the_controller_comes_and_goes(
 
 
 def test_what_is_missing_on_the_node_is_named(comet: Login) -> None:
-    """Two sessions at once: a module that is not there, and a Jupyter that the login node alone has."""
+    """Test a missing module, and a Jupyter that only the login node has."""
     for program_file in ("jupyter", "jupyter-lab"):
         alone = comet.host.directory / program_file  # on the host's own disk, /srv
         alone.write_text("#!/bin/sh\n")
@@ -219,7 +241,7 @@ def test_what_is_missing_on_the_node_is_named(comet: Login) -> None:
     start = ("start", "--no-wait", "--json")
     module = json.loads(comet.rps(*start, "--modules", "no-such/1.0").stdout)
     program = json.loads(comet.rps(*start, "--set", "notebook.jupyter=/srv/jupyter").stdout)
-    for one, cause, source, told in (
+    for one, cause, source, message in (
         (
             module,
             "no-module",
@@ -231,11 +253,12 @@ def test_what_is_missing_on_the_node_is_named(comet: Login) -> None:
         shown = over(comet, one["name"])
         assert (shown["state"], shown["cause"]) == ("failed", cause)
         answer = why(comet, one["name"])
-        assert told in lines_of(answer, source)
-        assert "State=FAILED" in lines_of(answer, "sacct")
+        assert message in lines_of(answer, source)
+        recorded = partial(is_in_the_accounting, comet, one["name"])
+        until(recorded, "the accounting's record")  # slurmctld sends it after the job's end
 
 
-def test_a_node_that_cannot_reach_the_service_is_told_and_waited_for(
+def test_a_node_that_cannot_reach_the_service_is_reported_and_waited_for(
     comet: Login, cluster: Cluster
 ) -> None:
     routes = [
@@ -250,11 +273,11 @@ def test_a_node_that_cannot_reach_the_service_is_told_and_waited_for(
         name = started["name"]
         answer: dict[str, Any] = {}
 
-        def told() -> bool:
+        def warned() -> bool:
             answer.update(why(comet, name))
             return str(answer["cause"]) == "proxy-unreachable"
 
-        wait_for("the agent's word", told, 60)
+        until(warned, "the agent's word")
         assert answer["state"] == "starting"
         assert "service-away: " in lines_of(answer, "agent")
     finally:
@@ -268,25 +291,25 @@ def test_a_node_that_cannot_reach_the_service_is_told_and_waited_for(
 def test_the_service_is_away_while_a_session_is_followed(
     comet: Login, cluster: Cluster, services: dict[str, Service]
 ) -> None:
-    """In plain lines, as a script has them: said with since when, and waited out."""
+    """Test the plain lines of a script: since when it is away, until it is back."""
     held = json.loads(comet.rps("start", "--no-wait", "--json", "--extra=--hold").stdout)
     said = cluster.home / "alice" / "said"
     command = f"exec {comet.clone}/rps wait --set {OFTEN} 2>~/said"
     following = comet.host.popen(["sh", "-c", command], comet.account, stdout=subprocess.PIPE)
 
     def says(words: str) -> None:
-        wait_for(words, lambda: said.exists() and bool(re.search(words, said.read_text())), 60)
+        until(lambda: said.exists() and bool(re.search(words, said.read_text())), words)
 
-    release = rf"`scontrol release {held['job_id']}` lets it go"
-    says(rf"you hold it back \(JobHeldUser\); {release}\n")
+    release = rf"`scontrol release {held['job_id']}` releases it"
+    says(rf"you hold it \(JobHeldUser\); {release}\n")
     with services[SITES["comet"]].daemon.down():
-        says(rf"you hold it back .*{release}; the service has not answered since \d\d:\d\d: ")
+        says(rf"you hold it .*{release}; the service has not answered since \d\d:\d\d: ")
     comet.run("scontrol", "release", held["job_id"])
     url, _ = following.communicate(timeout=90)
     assert following.returncode == 0
     assert url.startswith(f"https://{held['name']}.")
     lines = [line for line in said.read_text().splitlines() if line.startswith(held["name"])]
-    # Its words may change, from a connection that breaks off to one that is refused.
+    # The message may change from a lost connection to a refused one.
     assert 1 <= sum("the service has not answered" in line for line in lines) <= 3
     assert lines[-1] == f"{held['name']}: ready"
     said.unlink()

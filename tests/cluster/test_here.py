@@ -1,4 +1,4 @@
-"""`rps start --here`: a session in an allocation that its user holds, by salloc and by srun --pty."""
+"""`rps start --here`: a session in an existing allocation of salloc or srun --pty."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import json
 import re
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.cluster.conftest import Login
-from tests.cluster.daemons import wait_for
 from tests.cluster.lab import Cluster
 from tests.cluster.visitor import OutsideVisitor
+from tests.stands.waiting import until
 
-# Said by itself: what is typed before srun has the terminal is lost.
+# A script prints this: what is typed before srun has the terminal is lost.
 BEGUN = "echo held:$SLURM_JOB_ID:; exec bash --norc"
 Holding = Callable[..., "Shell"]
 
@@ -32,17 +31,17 @@ class Shell:
             stderr=subprocess.STDOUT,
         )  # fmt: skip
         self.seen = ""
-        self.job_id = self.told(r"held:(\d+):")
+        self.job_id = self.read(r"held:(\d+):")
 
     def says(self, line: str, pattern: str) -> str:
-        """Type a line, and read on until the pattern comes; answers its group."""
+        """Type a line, and read until the pattern comes; return its group."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
-        return self.told(pattern)
+        return self.read(pattern)
 
-    def told(self, pattern: str) -> str:
-        """Read on until the pattern comes; a shell that is silent for too long is ended."""
+    def read(self, pattern: str) -> str:
+        """Read until the pattern comes; kill a shell that is silent for too long."""
         assert self.process.stdout is not None
         seen = ""
         watch = threading.Timer(120, self.process.kill)
@@ -58,7 +57,7 @@ class Shell:
         raise AssertionError(f"{pattern}: it has ended\n{seen}")
 
     def started(self) -> dict[str, Any]:
-        """`rps start --here`, ready."""
+        """Run `rps start --here`, and wait until the session is ready."""
         rps = self.login.clone / "rps"
         found: dict[str, Any] = json.loads(
             self.says(f"{rps} start --here --wait --json", r"^(\{.*\})\s*$")
@@ -67,14 +66,14 @@ class Shell:
         return found
 
     def leave(self) -> None:
-        """Give the allocation back."""
+        """Release the allocation."""
         assert self.process.stdin is not None
         self.process.stdin.write("exit\n")
         self.process.stdin.close()
         self.process.wait(60)
 
     def end(self) -> None:
-        """Whatever it is at."""
+        """End it, whatever its state."""
         self.process.kill()
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):
@@ -104,19 +103,20 @@ def jobs(login: Login) -> list[str]:
 
 
 def until_over(login: Login, name: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 90
-    while True:
-        found = login.status(name)
-        if found["state"] in ("ended", "failed"):
-            return found
-        assert time.monotonic() < deadline, found
-        time.sleep(1)
+    found: dict[str, Any] = {}
+
+    def over() -> bool:
+        found.update(login.status(name))
+        return found["state"] in ("ended", "failed")
+
+    until(over, f"the end of {name}")
+    return found
 
 
 def test_a_session_in_an_allocation_of_salloc(
     comet: Login, holding: Holding, visit: Callable[[str], OutsideVisitor]
 ) -> None:
-    """Twice: the first is stopped, and the allocation goes on; the second ends with the allocation."""
+    """Start two sessions: stopping one keeps the allocation; the other ends with it."""
     shell = holding("salloc", "--time=7", "--ntasks=2", "bash", "-c", BEGUN)
     first = shell.started()
     assert (first["job_id"], first["node"][:8]) == (shell.job_id, "comet-14")
@@ -132,42 +132,89 @@ def test_a_session_in_an_allocation_of_salloc(
     ended = until_over(comet, second["name"])
     assert (ended["state"], ended["cause"]) == ("ended", "allocation-over"), ended
     assert visit(second["url"]).get("/lab")[0] == 410
-    wait_for("the end of the allocation", lambda: not jobs(comet))
+    until(lambda: not jobs(comet), "the end of the allocation")
 
 
 def test_a_session_in_a_shell_on_the_node(
     comet: Login, holding: Holding, visit: Callable[[str], OutsideVisitor]
 ) -> None:
-    """srun --pty: the shell is on the compute node, where no session is started otherwise."""
+    """Test srun --pty, whose shell is on a compute node."""
     srun = f"srun --time=7 --pty bash --norc -c '{BEGUN}'"
     shell = holding("script", "--quiet", "--command", srun, "/dev/null")
     found = shell.started()
     assert found["job_id"] == shell.job_id
-    # Slurm would kill it at this shell's end, and it takes its step along.
+    # Slurm would kill it at the end of this shell's step.
     assert shell.says("pgrep --exact srun; echo left:$?:", r"left:(\d+):") == "1"
     assert visit(found["url"]).run_cell("print(6 * 7)") == "42\n"
     rps = comet.clone / "rps"
     assert shell.says(f"{rps} status | sed -n s/^state:/is:/p", r"^is: +(\w+)") == "ready"
     refused = shell.says(f"{rps} start; echo with:$?:", r"with:(\d+):")
-    assert refused == "3"  # without --here a compute node will not do
+    assert refused == "3"  # without --here rps refuses to start on a compute node
     shell.leave()
     ended = until_over(comet, found["name"])
     assert (ended["state"], ended["cause"]) == ("ended", "allocation-over"), ended
-    wait_for("the end of the allocation", lambda: not jobs(comet))
+    until(lambda: not jobs(comet), "the end of the allocation")
     events = comet.sessions / found["name"] / "events.jsonl"
     last = json.loads(events.read_text().splitlines()[-1])
-    assert (last["event"], last["cause"]) == ("ended", "signal")  # it was told, and had the time
+    # it got the signal, and had the time
+    assert (last["event"], last["cause"]) == ("ended", "signal")
 
 
-def test_where_there_is_no_allocation_of_ones_own(
-    comet: Login, bob: Login, cluster: Cluster
+def test_a_session_in_a_heterogeneous_allocation(
+    comet: Login, holding: Holding, visit: Callable[[str], OutsideVisitor]
 ) -> None:
+    """In its first component, with salloc's shell on the login node."""
+    part = ("--ntasks=1", "--mem=200M")
+    shell = holding("salloc", "--time=7", *part, ":", *part, "bash", "-c", BEGUN)
+    found = shell.started()
+    assert found["job_id"] == shell.job_id
+    assert visit(found["url"]).run_cell("import os\nprint(os.environ['SLURM_JOB_ID'])") == (
+        f"{shell.job_id}\n"
+    )
+    comet.rps("stop", found["name"])
+    assert sorted(jobs(comet)) == [f"{shell.job_id}+{part} RUNNING" for part in (0, 1)]
+
+
+def test_a_session_in_a_task_of_an_array(
+    comet: Login, holding: Holding, visit: Callable[[str], OutsideVisitor]
+) -> None:
+    """It is known by the id of the task, which is not that of the array."""
+    array = comet.run(
+        "sbatch", "--parsable", "--time=7", "--mem=200M", "--array=1-2%1", "--wrap", "sleep 300"
+    ).stdout.strip()
+    runs = ["squeue", "--noheader", "--states=running", "--format=%A", f"--jobs={array}_1"]
+    until(lambda: comet.run(*runs).stdout.strip() != "", "the array's first task")
+    task = comet.run(*runs).stdout.strip()
+    assert task != array
+    srun = f"srun --jobid={task} --overlap --pty bash --norc -c '{BEGUN}'"
+    shell = holding("script", "--quiet", "--command", srun, "/dev/null")
+    found = shell.started()
+    assert found["job_id"] == shell.job_id == task
+    comet.rps("stop", found["name"])
+    assert f"{array}_1 RUNNING" in jobs(comet)
+    comet.run("scancel", array)
+
+
+def test_a_node_that_no_site_knows_is_of_its_jobs_cluster(comet: Login) -> None:
+    """A site file has the login nodes alone; the job's environment has the one that submitted the job."""
+    described = "scheduler: slurm\ndetect: {login_hosts: [comet-ln<N>]}\n"
+    write = 'mkdir -p ~/lab/rps/sites && printf "%s" "$0" >~/lab/rps/sites/lab.yaml'
+    comet.run("sh", "-c", write, described)
+    show = 'RPS_BLOCK=comet XDG_CONFIG_HOME=~/lab "$0" cluster --json'
+    script = ("sh", "-c", show, str(comet.clone / "rps"))
+    found = json.loads(comet.run("srun", "--time=5", "--mem=200M", *script).stdout)
+    assert found["cluster"]["name"] == "lab"
+    assert "submitted the job of this shell" in found["reasons"][-1]
+    comet.run("sh", "-c", "rm -r ~/lab")
+
+
+def test_without_an_allocation_of_the_user(comet: Login, bob: Login, cluster: Cluster) -> None:
     outside = comet.rps("start", "--here", check=False)
     assert outside.returncode == 2
-    assert "in no allocation of comet" in outside.stderr
+    assert "not in an allocation of comet" in outside.stderr
     assert "salloc" in outside.stderr
     asked = comet.rps("start", "--here", "-p", "debug", env={"SLURM_JOB_ID": "1"}, check=False)
-    assert "`job.partition` cannot be chosen" in asked.stderr
+    assert "`job.partition` cannot be set" in asked.stderr
     theirs = bob.run("sbatch", "--parsable", "--time=5", "--wrap", "sleep 300").stdout.strip()
     try:
         stolen = comet.rps("start", "--here", env={"SLURM_JOB_ID": theirs}, check=False)

@@ -1,4 +1,7 @@
-"""`rps init` and completion, from what a real Slurm lists; the dialogue is kept in docs/transcripts."""
+"""`rps init` and completion with what a real Slurm lists.
+
+The dialogue is recorded in docs/transcripts.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rps_core import yaml_text
+from rps_core.config import yaml_text
 from tests.cluster.conftest import Login
 from tests.cluster.lab import Cluster
 from tests.cluster.terminal import Terminal
@@ -18,7 +21,7 @@ from tests.conftest import PROJECT
 
 @pytest.fixture
 def config(comet: Login, cluster: Cluster) -> Iterator[Path]:
-    """Alice's own configuration, which no other test is to find."""
+    """Return alice's configuration file, and remove it after the test."""
     file = cluster.home / comet.account.name / ".config/rps/config.yaml"
     yield file
     file.unlink(missing_ok=True)
@@ -30,30 +33,30 @@ def test_the_questions_of_a_new_user(
     page = Transcript(
         "Comet: the questions of rps init",
         request.node.nodeid,
-        "What it lists is asked of a real Slurm, of Debian's packages.",
+        "The lists are from a real Slurm, of Debian's packages.",
         comet.clone,
     )
     with Terminal(comet.host, comet.account, comet.clone, 100, 40) as terminal:
         terminal.type(f"PATH={comet.clone}/.venv/bin:$PATH")  # a Jupyter that it can see
         terminal.type("rps init")
-        terminal.until(r"\) abc123 \(default\).* Which \[\d\]:$")
+        terminal.until(r"\) abc123 \(default\).* Choice \[\d\]:$")
         terminal.answer("ddp363")
-        terminal.until(r" 1\) compute \(default\).* Which \[1\]:$")
+        terminal.until(r" 1\) compute \(default\).* Choice \[1\]:$")
         terminal.answer("debug")
-        asked = terminal.until(r"Written: .*`rps start` is next")
+        asked = terminal.until(r"Wrote .*Next: `rps start`")
         terminal.type("cat .config/rps/config.yaml")
         written = terminal.until(r"sites:.* comet:.*\$$")
         terminal.type("rps init --yes")
-        again = terminal.until(r"says so already.*\$$")
+        again = terminal.until(r"has these settings already.*\$$")
     found = yaml_text.parse(config.read_text(), "").values
     assert found["sites"]["comet"]["job"] == {"account": "ddp363", "partition": "debug"}
     script = comet.rps("start", "--dry-run").stdout
     assert "#SBATCH --account=ddp363" in script
     assert "#SBATCH --partition=debug" in script
     for sentence, screen in (
-        ("Two questions, for there is one Jupyter.", asked),
-        ("What it wrote:", written),
-        ("Asked once more, it has nothing to do.", again),
+        ("It asks two questions, since there is only one Jupyter.", asked),
+        ("The file that it wrote:", written),
+        ("A second run changes nothing.", again),
     ):
         page.say(sentence)
         page.screen(screen)

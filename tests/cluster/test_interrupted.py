@@ -1,4 +1,4 @@
-"""The launcher is killed between the submission and its note of it: the job is found by its tag."""
+"""The launcher is killed before it records the job: rps finds it by its tag."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 
 from tests.cluster.conftest import Login
-from tests.cluster.daemons import wait_for
 from tests.cluster.lab import Cluster
+from tests.stands.waiting import until
 
 HELD = {
     "sbatch": '["--hold"]',
     "qsub": '["-h"]',
-}  # so that no agent starts and notes its job itself
+}  # so that no agent starts and records its job itself
 
 
 def start_and_be_killed(user: Login, program: str, *, submit: bool) -> str:
-    """`rps start` with a submitting command that kills who called it; answers the session's name."""
+    """Run `rps start` with an sbatch that kills its caller; return the session's name."""
     home = user.sessions.parents[3]
     directory = home / "bin"
     directory.mkdir(exist_ok=True)
@@ -58,17 +58,17 @@ def test_the_next_list_finds_the_job_and_stop_ends_it(
     record = user.record(name)
     assert (record["submitting"], record["job_id"]) == (False, shown["job_id"])
     user.rps("stop", name)
-    wait_for("the end of the job", lambda: jobs(cluster) == [], 60)
+    until(lambda: jobs(cluster) == [], "the end of the job")
 
 
 def test_stop_alone_finds_it_too(comet: Login, cluster: Cluster) -> None:
     name = start_and_be_killed(comet, "sbatch", submit=True)
     assert len(jobs(cluster)) == 1
     comet.rps("stop", name)
-    wait_for("the end of the job", lambda: jobs(cluster) == [], 60)
+    until(lambda: jobs(cluster) == [], "the end of the job")
 
 
-def test_that_there_is_no_job_is_believed_once_nobody_can_be_submitting_it(
+def test_a_missing_job_counts_once_no_process_can_be_submitting_it(
     comet: Login, cluster: Cluster
 ) -> None:
     name = start_and_be_killed(comet, "sbatch", submit=False)

@@ -1,4 +1,7 @@
-"""The test cluster is what the other tests take it for; nothing of rps runs here but the service."""
+"""The test cluster has the properties that other tests rely on.
+
+Nothing of rps runs here except the service.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.daemons import wait_for
 from tests.cluster.hosts import Account
 from tests.cluster.lab import ALICE, BOB, Cluster
 from tests.cluster.network import ADDRESSES, DOMAINS, LOGINS, NODES
 from tests.cluster.services import Service
+from tests.stands.waiting import until
 
 
 def printed(cluster: Cluster, host: str, *argv: str, user: Account | None = ALICE) -> str:
@@ -45,9 +48,7 @@ def test_a_job_runs_on_a_node_as_its_owner_and_is_accounted(cluster: Cluster, ho
     job = printed(cluster, host, "sbatch", "--parsable", f"--output=from-{host}", wrap)
     question = ("sacct", "--jobs", job, "--allocations", "--noheader", "--parsable2",
                 "--format=account,state")  # fmt: skip
-    wait_for(
-        "the job in accounting", lambda: printed(cluster, host, *question) == "abc123|COMPLETED"
-    )
+    until(lambda: printed(cluster, host, *question) == "abc123|COMPLETED", "the job in accounting")
     node, user = output.read_text().split()
     assert node in NODES
     assert user == "alice"
@@ -64,7 +65,7 @@ def test_partitions_and_accounts(cluster: Cluster) -> None:
     assert printed(cluster, "comet-ln2", *question, "bob", "format=defaultaccount") == "xyz789"
 
 
-def test_one_cannot_cancel_another_ones_job(cluster: Cluster) -> None:
+def test_no_user_cancels_another_users_job(cluster: Cluster) -> None:
     job = printed(cluster, "comet-ln2", "sbatch", "--parsable", "--hold", "--wrap=true")
     tried = cluster.hosts["comet-ln2"].run(["scancel", job], BOB, capture_output=True)
     printed(cluster, "comet-ln2", "scancel", job)
@@ -90,7 +91,7 @@ def test_from_outside_only_the_services_can_be_reached(
     server = node.popen(["/usr/bin/python3", "-c", serving], stdout=quiet, stderr=quiet)
     try:
         address = ADDRESSES[node.name][0]
-        wait_for("a server", lambda: cluster.reaches("proxy", address, 30000))
+        until(lambda: cluster.reaches("proxy", address, 30000), "a server")
         assert not cluster.reaches("outside", address, 30000)
     finally:
         server.kill()
@@ -101,7 +102,7 @@ def test_from_outside_only_the_services_can_be_reached(
 
 
 def test_the_cluster_is_an_island(cluster: Cluster) -> None:
-    """Nothing on it has a way to the machine's own network."""
+    """Test that no host of the cluster can reach the machine's own network."""
     for host in (cluster.router, *cluster.hosts.values()):
         links = host.run(["ip", "-brief", "link"], capture_output=True, check=True).stdout
         assert all(line.split("@")[0].split()[0] in known(line) for line in links.splitlines())

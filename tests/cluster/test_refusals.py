@@ -1,4 +1,4 @@
-"""What cannot be is refused before or by the scheduler, and leaves neither job nor name behind."""
+"""Impossible requests: rps or the scheduler refuses, no job or name is left."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests.cluster.visitor import OutsideVisitor
 
 Visit = Callable[[str], OutsideVisitor]
 
-# What is asked; who refuses (2: rps itself, 5: Slurm), and what the user is told.
+# The options; the exit code (2: refused by rps itself, 5: by Slurm), and texts of the error.
 CASES = {
-    "no such account": (["-A", "nobody"], 5, ["account"]),
+    "no such account": (["-A", "nosuch"], 5, ["account"]),
     "no such partition": (["-p", "nowhere"], 5, ["partition"]),
     "no such QoS": (["--set", "job.qos=superb"], 5, ["QoS", "QOS", "qos"]),
     "too long for debug": (["-p", "debug", "-t", "31"], 2, ["00:31:00", "00:30:00", "debug"]),
@@ -30,7 +30,7 @@ CASES = {
 }
 
 
-# In a word, by what is told; else it is only refused.
+# The cause, by the text of the error; others have the cause `refused`.
 CAUSES = {
     "account": "no-account",
     "partition": "no-partition",
@@ -39,9 +39,9 @@ CAUSES = {
 }
 
 
-@pytest.mark.parametrize(("options", "code", "told"), CASES.values(), ids=list(CASES))
+@pytest.mark.parametrize(("options", "code", "texts"), CASES.values(), ids=list(CASES))
 def test_refused(
-    comet: Login, cluster: Cluster, visit: Visit, options: list[str], code: int, told: list[str]
+    comet: Login, cluster: Cluster, visit: Visit, options: list[str], code: int, texts: list[str]
 ) -> None:
     before, queued = set(ended(comet)), jobs(cluster)
     done = comet.rps("start", *options, check=False)
@@ -49,21 +49,21 @@ def test_refused(
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     if code == 2:
-        assert all(text in done.stderr for text in told), done.stderr
+        assert all(text in done.stderr for text in texts), done.stderr
     else:
-        assert any(text in done.stderr for text in told), done.stderr
+        assert any(text in done.stderr for text in texts), done.stderr
     assert jobs(cluster) <= queued
     assert json.loads(comet.rps("list", "--json").stdout) == []
     new = {name: one for name, one in ended(comet).items() if name not in before}
     assert len(new) == (0 if code == 2 else 1)
     for one in new.values():
         assert one["state"] == "failed"
-        assert any(text in one["reason"] for text in told), one
-        assert one["cause"] == CAUSES.get(told[0], "refused"), one
+        assert any(text in one["reason"] for text in texts), one
+        assert one["cause"] == CAUSES.get(texts[0], "refused"), one
         assert visit(comet.record(one["name"])["url"]).get(token=False)[0] == 410
 
 
-@pytest.mark.parametrize("options", [["-A", "nobody"], ["-p", "nowhere"], ["-t", "3-00:00:00"]])
+@pytest.mark.parametrize("options", [["-A", "nosuch"], ["-p", "nowhere"], ["-t", "3-00:00:00"]])
 def test_refused_by_torques_commands(
     tscc: Login, cluster: Cluster, visit: Visit, options: list[str]
 ) -> None:
@@ -80,6 +80,68 @@ def test_refused_by_torques_commands(
         assert one["state"] == "failed"
         assert "qsub refused the job" in one["reason"], one
         assert visit(tscc.record(one["name"])["url"]).get(token=False)[0] == 410
+
+
+def test_a_policys_refusal_is_shown_whole(comet: Login) -> None:
+    """job_submit.lua of several lines, between rulers (etc/job_submit.lua)."""
+    done = comet.rps("start", "--set", "job.constraint=closed", check=False)
+    assert done.returncode == 5, done.stderr
+    assert (
+        "rps: Slurm refused the job:\n"
+        "  Welcome to Comet.\n"
+        "  The project is closed.\n"
+        "    See https://hpc.example/closed\n"
+        "  Unspecified error\n"
+    ) in done.stderr
+
+
+def test_what_a_policy_says_on_success_is_shown_and_kept(comet: Login) -> None:
+    said = ["The time limit was cut to 2 hours.", "Maintenance begins on Monday."]
+    done = comet.rps("start", "--set", "job.constraint=announced")
+    assert "slurm says:\n" + "".join(f"  {line}\n" for line in said) in done.stderr
+    (session,) = json.loads(comet.rps("list", "--json").stdout)
+    assert session["scheduler_words"] == said
+    assert " | ".join(said) in comet.rps("status", session["name"]).stdout
+
+
+LIMITS = {
+    "jobs of an account": (
+        ("user", "where", "name=alice", "account=ddp363", "set"), "MaxSubmitJobs=0", "MaxSubmitJobs=-1",
+        "AssocMaxSubmitJobLimit", "another account (-A)",
+    ),
+    "cores of a QoS": (
+        ("qos", "normal", "set"), "MinTRESPerJob=cpu=4", "MinTRESPerJob=cpu=-1",
+        "QOSMinCpuNotSatisfied", "Request more cores (-c), or use another QoS (--qos)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("whose", "set_", "unset", "limit", "hint"), LIMITS.values(), ids=list(LIMITS)
+)
+def test_the_hint_of_a_policy_is_that_of_its_limit(
+    comet: Login,
+    cluster: Cluster,
+    whose: tuple[str, ...],
+    set_: str,
+    unset: str,
+    limit: str,
+    hint: str,
+) -> None:
+    """Test limits: all print the same error, and slurmctld names the limit above it."""
+    modify = ("sacctmgr", "--immediate", "modify", *whose)
+    denied = ("sacctmgr", "--immediate", "modify", "qos", "normal", "set")
+    cluster.admin(*denied, "Flags=DenyOnLimit")
+    cluster.admin(*modify, set_)
+    try:
+        done = comet.rps("start", "-A", "ddp363", "-c", "1", check=False)
+    finally:
+        cluster.admin(*modify, unset)
+        cluster.admin(*denied, "Flags=-1")
+    assert done.returncode == 5, done.stderr
+    assert f"rps: Slurm refused the job: {limit} (Job violates accounting/QOS policy" in done.stderr
+    assert hint in done.stderr
+    assert "-t" not in done.stderr
 
 
 SCRIPTS = {
@@ -122,10 +184,10 @@ def test_a_directory_whose_name_is_code(comet: Login, cluster: Cluster, visit: V
 
 
 def jobs(cluster: Cluster) -> set[str]:
-    """The ids of alice's jobs; one of the test before may still be ending."""
+    """Return the ids of alice's jobs; one of the test before may still be ending."""
     return set(cluster.admin("squeue", "--noheader", "--user=alice", "--format=%A").split())
 
 
 def ended(user: Login) -> dict[str, dict[str, Any]]:
-    """All sessions of the user, by name."""
+    """Return all sessions of the user, by name."""
     return {one["name"]: one for one in json.loads(user.rps("list", "--all", "--json").stdout)}

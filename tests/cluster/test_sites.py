@@ -1,4 +1,4 @@
-"""Comet, Stratus and TSCC end to end: from `rps start` without a flag to a cell that ran on a node."""
+"""Comet, Stratus and TSCC: from a plain `rps start` to a cell that ran on a node."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from tests.cluster.conftest import Login
-from tests.cluster.daemons import wait_for
 from tests.cluster.lab import BOB, Cluster
 from tests.cluster.network import ADDRESSES, NODES, SITES
 from tests.cluster.transcript import Transcript
 from tests.cluster.visitor import OutsideVisitor
 from tests.conftest import PROJECT
+from tests.stands.waiting import until
 
 WRITE_TRANSCRIPTS = os.environ.get("RPS_WRITE_TRANSCRIPTS") == "1"
 CELL = "import getpass, socket\nprint(getpass.getuser(), 'on', socket.gethostname())"
@@ -67,7 +67,7 @@ def test_from_a_login_node_to_a_cell_on_a_compute_node(
         page.command(f"alice@{site.login}:~$", done, " ".join(command))
         return done
 
-    page.say("Alice is logged in, and asks for nothing in particular.")
+    page.say("Alice, on a login node, starts a session with the defaults.")
     typed("rps", "cluster")
     url = typed("rps", "start", "--wait").stdout.strip()
     (found,) = json.loads(alice.rps("list", "--json").stdout)
@@ -83,9 +83,7 @@ def test_from_a_login_node_to_a_cell_on_a_compute_node(
     assert f"Partition={site.partition} " in shown
     assert "Account=abc123" in shown
 
-    page.say(
-        "The URL in a browser at home, where nothing of the cluster but the proxy can be reached:"
-    )
+    page.say("The URL in a browser at home, from where only the cluster's proxy can be reached:")
     visitor = visit(url)
     printed = visitor.run_cell(CELL)
     assert printed == f"alice on {found['node']}\n"
@@ -103,7 +101,7 @@ def test_from_a_login_node_to_a_cell_on_a_compute_node(
     typed("rps", "list")
     typed("rps", "stop")
     assert visitor.get("/lab")[0] == 410
-    wait_for("the job's end", lambda: not lives(cluster, number), 60)
+    until(lambda: not lives(cluster, number), "the job's end")
     typed("rps", "status", found["name"])
     assert not cluster.reaches("proxy", address, port)
     if WRITE_TRANSCRIPTS:
@@ -111,29 +109,29 @@ def test_from_a_login_node_to_a_cell_on_a_compute_node(
 
 
 def listens_at(user: Login, name: str) -> tuple[str, int]:
-    """Where the notebook listens, as its agent wrote down."""
+    """Return where the notebook listens, from its agent's events."""
     events = (user.sessions / name / "events.jsonl").read_text().splitlines()
     (found,) = [one for one in map(json.loads, events) if one["event"] == "listening"]
     return found["address"], found["port"]
 
 
 def lives(cluster: Cluster, job: str) -> bool:
-    """Whether the job is in the queue, ending included."""
+    """Return whether the job is in the queue, including while it is ending."""
     return job in cluster.admin("squeue", "--noheader", "--format=%A").split()
 
 
 def test_a_node_that_cannot_see_the_launchers_python(
     cluster: Cluster, comet: Login, visit: Callable[[str], OutsideVisitor]
 ) -> None:
-    """The launcher is installed on the login node's own disk; JupyterLab where all see it."""
+    """Test a launcher on the login node's own disk, and JupyterLab on the shared one."""
     own = cluster.hosts["comet-ln2"].directory / "launcher"
     subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", str(own)], check=True)
     (packages,) = (comet.clone / ".venv/lib").glob("python3*/site-packages")
     (shared,) = own.glob("lib/python3*/site-packages")
-    # `site` reads the .pth files there in turn, that of the editable installation among them.
+    # `site` reads the .pth files there in turn, including that of the editable installation.
     (shared / "shared.pth").write_text(f"import site; site.addsitedir({str(packages)!r})\n")
     python = "/srv/launcher/bin/python"
-    start = "from rps_core.cli import main; main()"
+    start = "from rps_core.cli.main import main; main()"
     jupyter = f"notebook.jupyter={comet.clone}/.venv/bin/jupyter"
     done = comet.run(
         python, "-c", start, "start", "--wait", "--json", "--set", jupyter,
@@ -147,7 +145,7 @@ def test_a_node_that_cannot_see_the_launchers_python(
 
 
 def test_a_job_that_waits_says_why_and_until_when(comet: Login, cluster: Cluster) -> None:
-    """Bob has every core of both nodes for five minutes."""
+    """Test a job that waits because bob has every core of both nodes for five minutes."""
     submit = ["sbatch", "--parsable", "--nodes=2", "--exclusive", "--time=5", "--wrap=sleep 600"]
     bob = cluster.hosts["comet-ln2"].run(submit, BOB, capture_output=True, check=True)
     seen: dict[str, Any] = {}
@@ -157,9 +155,9 @@ def test_a_job_that_waits_says_why_and_until_when(comet: Login, cluster: Cluster
         return seen["estimated_start"] is not None
 
     try:
-        wait_for("bob's job", lambda: cluster.slurm.idle_nodes() == set(), 60)
+        until(lambda: cluster.slurm.idle_nodes() == set(), "bob's job")
         name = json.loads(comet.rps("start", "--no-wait", "--json").stdout)["name"]
-        wait_for("an estimate", estimated, 90)
+        until(estimated, "an estimate")
         page, table = comet.rps("status", name).stdout, comet.rps("list").stdout
         comet.rps("stop", name)
     finally:
@@ -169,9 +167,9 @@ def test_a_job_that_waits_says_why_and_until_when(comet: Login, cluster: Cluster
         datetime.fromisoformat(seen[key]) for key in ("estimated_at", "estimated_start")
     )
     assert timedelta() < start - asked <= timedelta(minutes=6)
-    told = r"it is next, as soon as nodes are free \(Resources\); estimated start .*\d\d:\d\d"
-    assert re.search(told, page), page
-    assert re.search(told, table), table
+    reason = r"it is next, as soon as nodes are free \(Resources\); estimated start .*\d\d:\d\d"
+    assert re.search(reason, page), page
+    assert re.search(reason, table), table
 
 
 def test_two_users_know_nothing_of_each_other(
@@ -190,11 +188,19 @@ def test_two_users_know_nothing_of_each_other(
     assert token_of_the_other.get("/api/status")[0] == 403
 
 
-def test_variables_of_slurm_do_not_change_what_is_asked(comet: Login, cluster: Cluster) -> None:
-    env = {"SBATCH_PARTITION": "nowhere", "SBATCH_TIMELIMIT": "1", "SLURM_JOB_ID": "1",
-           "SBATCH_ACCOUNT": "nobody", "SLURM_CLUSTERS": "elsewhere"}  # fmt: skip
-    done = comet.rps("start", "--no-wait", "--json", env=env)
-    shown = cluster.admin("scontrol", "show", "job", json.loads(done.stdout)["job_id"])
-    assert "Partition=compute " in shown
-    assert "TimeLimit=00:30:00" in shown
+def test_variables_of_slurm_set_what_rps_shows_and_nothing_else(
+    comet: Login, cluster: Cluster
+) -> None:
+    env = {"SBATCH_PARTITION": "debug", "SBATCH_TIMELIMIT": "1", "SLURM_JOB_ID": "1",
+           "SBATCH_REQUEUE": "1", "SBATCH_ARRAY_INX": "0-1", "SLURM_CLUSTERS": "elsewhere"}  # fmt: skip
+    done = comet.rps("start", "--no-wait", "-t", "21", env=env)
+    assert (
+        "Without effect on the job: SBATCH_ARRAY_INX, SBATCH_REQUEUE, SLURM_CLUSTERS."
+        in done.stderr
+    )
+    (found,) = json.loads(comet.rps("list", "--json").stdout)
+    shown = cluster.admin("scontrol", "show", "job", found["job_id"])
+    assert "Partition=debug " in shown
+    assert "TimeLimit=00:21:00" in shown
     assert "Requeue=0" in shown
+    assert "ArrayJobId" not in shown

@@ -1,5 +1,4 @@
-"""The examples of the document that `start-jupyter` came with, typed as they stand there, and with `rps
-start` in its place."""
+"""The examples of start-jupyter's documentation, literally and with `rps start`."""
 
 from __future__ import annotations
 
@@ -18,8 +17,10 @@ from tests.cluster.visitor import OutsideVisitor
 
 @dataclass(frozen=True)
 class Example:
-    """What is typed behind the command, and what the scheduler is to have of it. `app` is what the batch
-    script that was named starts; None: what the command starts by itself."""
+    """A command line's options, and what the scheduler must receive of them.
+
+    `app` is the application that the named batch script starts; None: the command's default.
+    """
 
     words: str
     partition: str
@@ -77,15 +78,15 @@ def test_a_notebook_of_start_jupyter_answers(
 ) -> None:
     alice = login(host)
     done = typed(alice, "start-jupyter -i --wait")
-    for told in ("state:", "job:", "cluster:", "directory: /home/alice\n", "script:", "log:"):
-        assert told in done.stderr, done.stderr
+    for text in ("state:", "job:", "cluster:", "directory: /home/alice\n", "script:", "log:"):
+        assert text in done.stderr, done.stderr
     visitor = visit(done.stdout.strip())
     assert visitor.get("/tree")[0] == 200
     assert visitor.run_cell("print(6 * 7)") == "42\n"
 
 
 def test_start_jupyter_refuses_what_the_cluster_has_not(login: Callable[[str], Login]) -> None:
-    """The seed's batch scripts of the other scheduler."""
+    """Test the seed's batch scripts of the other scheduler."""
     for host, words in (
         ("comet-ln2", "-b torque/jupyterlab.sh"),
         ("tscc-login1", "-b slurm/jupyterlab.sh"),
@@ -99,13 +100,13 @@ def test_start_jupyter_refuses_what_the_cluster_has_not(login: Callable[[str], L
 
 
 def typed(user: Login, line: str) -> subprocess.CompletedProcess[str]:
-    """What comes of a line in a shell with our commands on its PATH; the URL is on stdout."""
+    """Run a line in a shell with our commands on its PATH; the URL is on stdout."""
     path = f"PATH={user.clone}/.venv/bin:$PATH"
     return user.run("bash", "-c", f"{path}; {line}", timeout=120)
 
 
 def job(cluster: Cluster, session: dict[str, Any]) -> dict[str, str]:
-    """The job as Slurm has it."""
+    """Return the job as Slurm reports it."""
     number = session["job_id"].partition(".")[0]
     shown = cluster.admin("scontrol", "--oneliner", "show", "job", number)
     return dict(re.findall(r"(\w+)=(\S+)", shown))

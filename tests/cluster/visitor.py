@@ -1,10 +1,9 @@
-"""A visitor outside the cluster, who reaches it over the network of the host `outside` alone."""
+"""A visitor outside the cluster, in the network of the host `outside`."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from tests.e2e.visitor import Answer, Visitor
 
 
 class _Wildcard(AbstractResolver):
-    """Every name is the service's address, as `*.<domain>` is in a name server."""
+    """Resolve every name to the service's address, as `*.<domain>` in a name server."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -40,13 +39,5 @@ class OutsideVisitor(Visitor):
     address: str
 
     def _run(self, visit: Callable[[aiohttp.ClientSession], Coroutine[Any, Any, Answer]]) -> Answer:
-        async def with_session() -> Answer:
-            trust = ssl.create_default_context(cafile=str(self.ca_file))
-            connector = aiohttp.TCPConnector(resolver=_Wildcard(self.address), ssl=trust)
-            timeout = aiohttp.ClientTimeout(total=90)
-            async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-                answer = await visit(session)
-            await asyncio.sleep(0.1)  # aiohttp ends its TLS connections after `close` has returned
-            return answer
-
-        return self.outside.in_its_network(lambda: asyncio.run(with_session()))
+        run = self._visit(visit, _Wildcard(self.address))
+        return self.outside.in_its_network(lambda: asyncio.run(run))

@@ -1,14 +1,16 @@
-"""Partitions, queues and allocations that one may choose from, as real schedulers list them."""
+"""The user's partitions, queues and allocations, as real schedulers list them."""
 
 from __future__ import annotations
 
 import pytest
 
-from rps_core.account import login_name
 from rps_core.errors import SchedulerError
-from rps_core.schedulers import pbs, slurm, torque
-from rps_core.schedulers.slurm_choices import PARTITIONS, associations
-from rps_core.schedulers.torque_choices import QUEUES
+from rps_core.schedulers.pbs import pbspro as pbs
+from rps_core.schedulers.pbs import torque
+from rps_core.schedulers.pbs.choices import QUEUES
+from rps_core.schedulers.slurm import plugin as slurm
+from rps_core.schedulers.slurm.choices import PARTITIONS, associations
+from rps_core.system.user import login_name
 from rps_core.testing import MISSING, TIMEOUT, Answer, RecordedShell, Replies, every_command
 from tests.contract.transcripts import read
 
@@ -30,8 +32,8 @@ def allocations(answer: Answer, cluster: str = "comet") -> list[str]:
 
 
 def test_the_default_partition_comes_first() -> None:
-    told = Answer(stdout="debug\ncompute*\ncompute*\nshared\n")
-    assert partitions(told) == ["compute", "debug", "shared"]
+    message = Answer(stdout="debug\ncompute*\ncompute*\nshared\n")
+    assert partitions(message) == ["compute", "debug", "shared"]
     assert partitions(Answer(stdout="* Welcome to Comet *\n*****\ndebug\n")) == ["debug"]
     assert partitions(Answer()) == []
 
@@ -44,17 +46,17 @@ def test_the_accounts_of_this_cluster_alone() -> None:
 
 
 @pytest.mark.parametrize("title", ["the database is gone", "munge is down"])
-def test_an_accounting_that_is_away_is_told(title: str) -> None:
+def test_accounting_that_is_down_is_reported(title: str) -> None:
     with pytest.raises(SchedulerError, match="sacctmgr failed: "):
         allocations(SACCTMGR[title].answer)
 
 
 def test_queues_that_take_jobs() -> None:
-    told = read("torque/qstat.txt")["the queues: qstat -Q"].answer
-    found = list(torque.rps_partitions(shell=RecordedShell({QUEUES: told})))
+    message = read("torque/qstat.txt")["the queues: qstat -Q"].answer
+    found = list(torque.rps_partitions(shell=RecordedShell({QUEUES: message})))
     assert found == ["debug", "limited", "stopped", "interactive", "restricted", "batch"]
-    told = read("openpbs/qstat.txt")["the queues: qstat -Q"].answer
-    found = list(pbs.rps_partitions(shell=RecordedShell({QUEUES: told})))
+    message = read("openpbs/qstat.txt")["the queues: qstat -Q"].answer
+    found = list(pbs.rps_partitions(shell=RecordedShell({QUEUES: message})))
     assert found[:4] == ["workq", "interactive", "batch", "debug"]
     assert "closed" not in found
 
@@ -64,7 +66,7 @@ def test_slurms_wrapper_lists_no_queues() -> None:
     assert list(torque.rps_partitions(shell=RecordedShell({QUEUES: refused}))) == []
 
 
-def test_a_torque_that_is_away_is_told() -> None:
+def test_a_torque_that_is_down_is_reported() -> None:
     away = Answer(
         111, "", "qstat: cannot connect to server tscc-mgr7 (errno=111) Connection refused\n"
     )

@@ -1,5 +1,7 @@
-"""Comet and Stratus: the contract of every site, detection beside neighbours, and what each option
-renders to. (TSCC, with its other scheduler, has a file of its own.)"""
+"""Comet and Stratus: the site contract, detection beside neighbours, rendering.
+
+TSCC, with its other scheduler, has a file of its own.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from rps_core.cli import rps
+from rps_core import cluster
+from rps_core.cli.main import rps
 from rps_core.errors import UsageError
+from rps_core.hooks.manager import GROUP, Plugins
 from rps_core.models import Host
-from rps_core.plugins import GROUP, Plugins
-from rps_core.schedulers import slurm_commands as commands
+from rps_core.schedulers.slurm import commands
 from rps_core.testing import MISSING, TIMEOUT, Answer, RecordedShell, Replies, SiteContract
 from tests.contract import transcripts
 
@@ -44,8 +47,10 @@ class TestStratus(SiteContract):
 
 
 def claims(host: Host, answer: Replies | None = None) -> tuple[list[str], int]:
-    """Who claims the host as one to start from, fallbacks left out, and how often a scheduler was asked.
-    Without an `answer` asking Slurm is an error."""
+    """Return the claims on the host, without fallbacks, and the number of queries.
+
+    Without an `answer`, a query of Slurm is an error.
+    """
     known: dict[str | tuple[str, ...], Replies] = {"qstat --version": MISSING}  # `generic` asks
     if answer is not None:
         known["scontrol show config"] = answer
@@ -70,11 +75,19 @@ def test_a_login_node_is_known_without_a_question(name: str, cluster: str) -> No
     assert claims(host(name)) == ([], 0)  # a container that is called so
 
 
+@pytest.mark.parametrize(
+    "name", ["comet", "stratus", "tscc", "generic", "generic-torque", "generic-pbs"]
+)
+def test_a_scheduler_is_polled_every_15_seconds_at_most(name: str) -> None:
+    """Test squeue(1), PERFORMANCE: no calls in tight loops."""
+    assert cluster.find(name).loaded.settings.scheduler.poll_interval >= 15
+
+
 def test_stratus_is_not_tscc() -> None:
-    """The first part of the name and the domain are the same: the whole name and the scheduler differ."""
+    """Test equal first names and domains: the full name and the scheduler differ."""
     assert claims(host("tscc-login1", "qsub", domain=".sdsc.edu")) == (["tscc"], 0)
     assert claims(host("tscc-login1", "sbatch", domain=".sdsc.edu")) == ([], 0)
-    assert claims(host("tscc-stratus", "qsub")) == ([], 1)
+    assert claims(host("tscc-stratus", "qsub")) == ([], 0)
     domains = {
         contract().here().loaded.settings.proxy.domain for contract in (TestComet, TestStratus)
     }
@@ -84,7 +97,7 @@ def test_stratus_is_not_tscc() -> None:
 @pytest.mark.parametrize("domain", ["", ".sdsc.edu", ".comet.sdsc.edu"])
 @pytest.mark.parametrize("name", ["comet-14-01", "comet-30-04"])
 def test_a_compute_node_is_not_a_login_node(name: str, domain: str) -> None:
-    """It has the same Slurm, so that nobody need be asked."""
+    """Test that a node with the same Slurm is recognised without running a command."""
     assert claims(host(name, "sbatch", domain=domain)) == ([], 0)
 
 
@@ -110,7 +123,7 @@ def test_stratus_under_another_name() -> None:
     [("login01", ".expanse.sdsc.edu"), ("comet-ln2x", ""), ("comet-x", ".sdsc.edu.evil.org"),
      ("x", ".notcomet.sdsc.edu"), ("comet.evil", ".sdsc.edu"), ("login", ".example.org")],
 )  # fmt: skip
-def test_elsewhere_nobody_asks(name: str, domain: str) -> None:
+def test_no_plugin_claims_another_host(name: str, domain: str) -> None:
     assert claims(host(name, "sbatch", domain=domain)) == ([], 0)
 
 
@@ -151,6 +164,10 @@ OPTIONS: dict[str, list[str]] = {
     # These travel in files beside the script, and change nothing in it.
     "modules": ["--modules", "python,cuda"],
     "conda-env": ["--conda-env", "my env"],
+    "venv": ["--venv", "my env"],
+    "jupyter": ["--jupyter", "my jupyter"],
+    "env": ["--env", "my environment.yml"],
+    "with": ["--with", "numpy,torch>=2"],
     "prologue": ["--prologue", "prologue.sh"],
     "image": ["--image", "docker://quay.io/jupyter/minimal-notebook", "--bind", "/scratch", "--nv"],
 }
@@ -178,7 +195,7 @@ def dry_run(cluster: str, options: list[str]) -> str:
 def test_a_dry_run_of_each_option(
     cluster: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """UPDATE_GOLDENS=1 writes what is rendered now; look at the difference before it is kept."""
+    """Compare with the goldens; UPDATE_GOLDENS=1 writes them: review the difference."""
     monkeypatch.setenv("XDG_STATE_HOME", "/home/alice/.local/state")
     monkeypatch.setenv("PATH", str(tmp_path))  # no sacctmgr here, and no jupyter
     monkeypatch.chdir(tmp_path)
@@ -199,7 +216,7 @@ def test_without_an_account_slurms_accounting_is_asked(
 ) -> None:
     known = transcripts.read("slurm/sacctmgr.txt")["a user with a default account"].answer
     shell = RecordedShell({tuple(commands.default_account()): known})
-    monkeypatch.setattr("rps_core.shell.run", shell)
+    monkeypatch.setattr("rps_core.system.shell.bound", lambda *_: shell)
     assert "\n#SBATCH --account=abc123\n" in dry_run(cluster, [])
     assert len(shell.calls) == 1
 
@@ -214,7 +231,8 @@ def test_there_is_a_golden_for_each_option_of_start() -> None:
     """A new option has to be added above."""
     about_the_command = {
         "--cluster", "--set", "--verbose", "--log-format", "--dry-run", "--wait", "--quiet", "--json",
-        "--info", "--help", "profile", "--profile", "--last", "--here",
+        "--info", "--help", "profile", "--profile", "--last", "--here", "--name", "--foreground",
+        "--add-kernel",
     }  # fmt: skip
     for options in ON.values():
         used = {word for words in options.values() for word in words if word.startswith("-")}
@@ -228,23 +246,23 @@ def test_there_is_a_golden_for_each_option_of_start() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        (["-b", "torque/notebook.sh"], "is for torque; this cluster runs slurm"),
+        (["-b", "torque/notebook.sh"], "is for torque, but this cluster runs slurm"),
         (["-p", "debug", "-t", "31"], "00:30:00"),
         (["-t", "2-00:00:01"], "2-00:00:00"),
         (["-p", "gpu-shared", "-g", "4"], "GPUs"),
         (["-g", "1"], "GPUs"),
         (["-c", "25"], "cores"),
         (["-m", "129G"], "MiB"),
-        (["--qos", "a\nb"], "line break"),
+        (["--qos", "a\nb"], "unprintable"),
         (["--extra", "--array=1-2"], "a session is one job"),
     ],
 )
 def test_what_comet_cannot_do_is_refused_before_anything_is_asked(
-    options: list[str], told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    options: list[str], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     done = CliRunner().invoke(rps, ["start", "--dry-run", "--cluster", "comet", *options])
     assert isinstance(done.exception, UsageError)
-    assert told in str(done.exception)
+    assert message in str(done.exception)

@@ -1,60 +1,125 @@
-"""Slurm's hooks against what a real Slurm answered: submission, polls, cancelling, the default account."""
+"""Slurm's hooks with a real Slurm's answers.
+
+Submission, polls, cancelling, accounts.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import pwd
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from rps_core.causes import OVER
-from rps_core.errors import SchedulerError
-from rps_core.models import (
-    Gone,
-    Job,
-    JobPhase,
-    JobStatus,
-    Known,
-    Outcome,
-    SessionSpec,
-    Submission,
-    Unknown,
-)
-from rps_core.schedulers import slurm
-from rps_core.schedulers import slurm_answers as answers
-from rps_core.schedulers import slurm_commands as commands
+from rps_core.cluster import ClusterContext, configuration
+from rps_core.config.layers import Origin
+from rps_core.config.settings import Overrides
+from rps_core.diagnosis.causes import OVER
+from rps_core.errors import AnotherJobError, SchedulerError, UsageError
+from rps_core.jobs import Gone, Job, JobPhase, JobStatus, Known, Outcome, Submission, Unknown
+from rps_core.launch import plan as planning
+from rps_core.models import SessionSpec
+from rps_core.schedulers.slurm import answers, commands
+from rps_core.schedulers.slurm import plugin as slurm
+from rps_core.system.paths import config_file
+from rps_core.system.shell import Finished
 from rps_core.testing import (
     MISSING,
     TIMEOUT,
     Answer,
     RecordedShell,
     Replies,
+    Reply,
     SchedulerContract,
     every_command,
 )
+from rps_core.units import parse_walltime
 from tests.contract import transcripts
+from tests.contract.own_jobs import TAG, in_accounting, in_queue
 
 SBATCH = transcripts.read("slurm/sbatch.txt")
 SQUEUE = transcripts.read("slurm/squeue.txt")
 SACCT = transcripts.read("slurm/sacct.txt")
 SCANCEL = transcripts.read("slurm/scancel.txt")
 SACCTMGR = transcripts.read("slurm/sacctmgr.txt")
-NOBODY_THERE = Answer()  # squeue or sacct without a job to show
+NO_JOB = Answer()  # squeue or sacct without a job to show
+NO_SUCH_JOB = SQUEUE["one id that is forgotten"].answer
+MARK = "\x1f0123456789abcdef\x1f"
+# The jobs of other users, of which none has an id of the recordings.
+OTHERS: dict[str | tuple[str, ...], Replies] = {tuple(commands.all_users_queue(MARK)): NO_JOB}
 
 
 @pytest.fixture(autouse=True)
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm, "SETTLE_TIME", 0)
+    monkeypatch.setattr(answers, "random_separator", lambda: MARK)
+
+
+REUSED = transcripts.read("slurm/id-reused.txt")
 
 
 class TestSlurm(SchedulerContract):
     scheduler = "slurm"
-    job_id = "10"
+    job_id = "6"
     refused = SBATCH["no such account"].answer
     prompt = "#SBATCH "
+    another_job: ClassVar = {
+        "squeue": REUSED["squeue: the user's jobs"].answer,
+        "sacct": NO_JOB,
+        "scancel": REUSED["scancel: the user's other job"].answer,
+        "scontrol": REUSED["scontrol: the user's other job"].answer,
+    }
+    canceller = None  # scancel compares user and name itself
+
+
+def test_slurms_commands_run_without_the_users_defaults() -> None:
+    """Test the options and formats of each command; the configuration's path is kept."""
+    variables = TestSlurm().site().command_variables()
+    assert variables is not None
+    defaults = ("SBATCH_PARTITION", "SLURM_JOB_ID", "SLURM_CLUSTERS", "SQUEUE_FORMAT", "SACCT_FORMAT",
+                "SINFO_PARTITION", "SCONTROL_ALL", "SCANCEL_STATE", "SRUN_CPUS_PER_TASK")  # fmt: skip
+    kept = {"SLURM_CONF": "/c", "SLURM_CONF_SERVER": "mgr", "PATH": "/bin"}
+    given = {**dict.fromkeys(defaults, "x"), **kept, "SLURM_TIME_FORMAT": "relative"}
+    assert variables.applied(given) == {**kept, "SLURM_TIME_FORMAT": "standard"}
+
+
+def test_a_default_account_of_sbatch_is_a_layer_of_the_configuration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Test the precedence below the user's file, and the note on other variables."""
+    for name, text in {
+        "SBATCH_ACCOUNT": "0042",
+        "SBATCH_PARTITION": "debug",
+        "SBATCH_QOS": "",
+        "SBATCH_TIMELIMIT": "1-00:30",
+        "SBATCH_GRES": "gpu:1",
+        "SALLOC_ACCOUNT": "other",
+        "SALLOC_QOS": "",
+        "SLURM_CLUSTERS": "elsewhere",
+        "SQUEUE_FORMAT": "%i",
+    }.items():
+        monkeypatch.setenv(name, text)
+    user = config_file()
+    user.parent.mkdir(parents=True)
+    user.write_text("job: {partition: shared}\n")
+    site = TestSlurm().site()
+    loaded = configuration(site, Overrides())
+    job = loaded.settings.job
+    assert (job.account, job.partition, job.qos) == ("0042", "shared", None)
+    assert parse_walltime(job.walltime) == timedelta(days=1, minutes=30)
+    assert loaded.origins["job.account"] == Origin("scheduler's variables", "SBATCH_ACCOUNT")
+    assert loaded.origins["job.partition"].layer == "user"
+    here = ClusterContext(site, (), loaded, every_command(MISSING))
+    assert here.unused_variables() == ["SALLOC_ACCOUNT", "SBATCH_GRES", "SLURM_CLUSTERS"]
+    assert planning.plan(here, dry_run=True).account_note == "Charging 0042 (SBATCH_ACCOUNT)."
+    monkeypatch.setenv("SBATCH_TIMELIMIT", "soon")
+    with pytest.raises(UsageError, match=r"SBATCH_TIMELIMIT: .*`soon` is not a walltime"):
+        configuration(site, Overrides())
 
 
 @pytest.fixture
@@ -64,11 +129,14 @@ def spec(tmp_path: Path) -> SessionSpec:
 
 
 def job(job_id: str, session_dir: Path = Path("/nowhere")) -> Job:
-    return Job(id=job_id, tag="rps:one-two-three:0a0b0c0d", session_dir=session_dir)
+    return Job(id=job_id, tag=TAG, session_dir=session_dir, name="rps-one-two-three")
 
 
 def submit(spec: SessionSpec, **replies: Replies) -> tuple[str | SchedulerError, list[str]]:
-    """What comes of it, and the programs that were run. Replies by name: sbatch, squeue, sacct."""
+    """Submit; return the result and the programs run.
+
+    Replies are those of sbatch, squeue and sacct, by name.
+    """
     script = spec.session_dir / "batch.sh"
     by_name = {
         "sbatch": commands.submit(spec, script),
@@ -81,7 +149,7 @@ def submit(spec: SessionSpec, **replies: Replies) -> tuple[str | SchedulerError,
     shell = RecordedShell(known)
     result: str | SchedulerError
     try:
-        result = slurm.rps_submit(spec=spec, script=script, shell=shell)
+        result = slurm.rps_submit(spec=spec, script=script, shell=shell).job_id
     except SchedulerError as error:
         result = error
     return result, [call[0] for call in shell.calls]
@@ -92,12 +160,17 @@ def poll(
     session_dir: Path = Path("/nowhere"),
 ) -> dict[str, JobStatus]:  # fmt: skip
     """The statuses; `accounting` is the answer of a sacct for `asked` alone."""
-    replies: dict[str | tuple[str, ...], Replies] = {tuple(commands.queue()): queue}
+    replies: dict[str | tuple[str, ...], Replies] = {
+        tuple(commands.queue()): in_queue(queue),
+        **OTHERS,
+    }
+    for one in asked or ids:
+        replies[tuple(commands.one_of_any_user(one, MARK))] = NO_SUCH_JOB
     if accounting is not None:
-        replies[tuple(commands.accounting(asked or ids))] = accounting
+        replies[tuple(commands.accounting(asked or ids))] = in_accounting(accounting)
     shell = RecordedShell(replies)
     found = slurm.rps_poll(jobs=[job(one, session_dir) for one in ids], shell=shell)
-    assert [call[0] for call in shell.calls].count("squeue") == 1
+    assert shell.calls.count(tuple(commands.queue())) == 1
     return dict(found)
 
 
@@ -109,13 +182,13 @@ def test_a_submission_is_one_command(spec: SessionSpec) -> None:
     assert submit(spec, sbatch=SBATCH["accepted, with the cluster"].answer) == ("6", ["sbatch"])
     script = spec.session_dir / "batch.sh"
     assert commands.submit(spec, script) == [
-        "sbatch", "--parsable", "--job-name=rps-one-two-three",
+        "sbatch", "--parsable", "--ignore-pbs", "--job-name=rps-one-two-three",
         "--comment=rps:one-two-three:0a0b0c0d", str(script),
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "above", ["Welcome to the 2nd cluster!\n\n", "12 nodes are down;\n", "77\n"]
+    "above", ["Welcome to the 2nd cluster!\n\n", "12 nodes are down;\n", "0x77\n"]
 )
 def test_a_banner_above_the_id_is_passed_over(spec: SessionSpec, above: str) -> None:
     assert submit(spec, sbatch=Answer(0, f"{above}4711\n"))[0] == "4711"
@@ -123,19 +196,23 @@ def test_a_banner_above_the_id_is_passed_over(spec: SessionSpec, above: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("title", "told", "hinted"),
+    ("title", "messages", "hinted"),
     [
         ("no such partition", "invalid partition specified: nosuch (Invalid partition name", "-p"),
         ("no such account", "Invalid account or account/partition combination specified", "-A"),
         ("a user without an account", "Invalid account or account/partition combination", "-A"),
         ("no such QoS", "Invalid qos specification", "--qos"),
         ("time above the limit", "Requested time limit is invalid", "-t"),
-        ("too many nodes", "Node count specification invalid", "fewer nodes"),
+        ("too many nodes", "Node count specification invalid", "MinNodes"),
         ("too many tasks", "More processors requested than permitted", "fewer nodes or cores"),
         ("too many cores", "CPU count per node can not be satisfied (Requested node", "-c"),
         ("too much memory", "Memory specification can not be satisfied (Requested", "-m"),
         ("too many GPUs", "Requested node configuration is not available", "-g"),
-        ("no such resource", "Invalid generic resource (gres) specification", "has GPUs"),
+        (
+            "no such resource",
+            "Invalid generic resource (gres) specification",
+            "partition with GPUs",
+        ),
         ("no such feature", "Invalid feature specification", "--constraint"),
         ("no such reservation", "Requested reservation is invalid", "show reservation"),
         ("no such option", "unrecognized option '--no-such-option=1'", "man sbatch"),
@@ -146,13 +223,12 @@ def test_a_banner_above_the_id_is_passed_over(spec: SessionSpec, above: str) -> 
         ("bad time", "Invalid --time specification", ""),
     ],
 )
-def test_a_refusal_is_told_in_one_line_with_a_hint(
-    spec: SessionSpec, title: str, told: str, hinted: str
+def test_a_refusal_is_shown_whole_with_a_hint(
+    spec: SessionSpec, title: str, messages: str, hinted: str
 ) -> None:
     error, ran = submit(spec, sbatch=SBATCH[title].answer)
     assert isinstance(error, SchedulerError)
-    assert error.message.startswith(f"Slurm refused the job: {told}")
-    assert "\n" not in error.message
+    assert f"Slurm refused the job: {messages}" in " ".join(error.message.split())
     assert "sbatch:" not in error.message
     assert hinted in error.hint
     assert not error.transient
@@ -160,16 +236,16 @@ def test_a_refusal_is_told_in_one_line_with_a_hint(
 
 
 @pytest.mark.parametrize(
-    ("title", "told"),
+    ("title", "messages"),
     [
         ("munge is down", "Munge encode failed: Failed to access"),
         ("a host without Slurm's configuration", "Could not establish a configuration source"),
     ],
 )
-def test_what_was_never_sent_is_not_looked_up(spec: SessionSpec, title: str, told: str) -> None:
+def test_what_was_never_sent_is_not_looked_up(spec: SessionSpec, title: str, messages: str) -> None:
     error, ran = submit(spec, sbatch=SBATCH[title].answer)
     assert isinstance(error, SchedulerError)
-    assert told in error.message
+    assert messages in error.message
     assert error.hint
     assert error.transient
     assert ran == ["sbatch"]
@@ -180,7 +256,7 @@ LOST: list[Replies] = [
     SBATCH["the controller is gone"].answer,
     SBATCH["the controller's host is unreachable"].answer,
     TIMEOUT,
-    Answer(137, "", ""),  # somebody killed it
+    Answer(137, "", ""),  # it was killed
 ]
 
 
@@ -197,7 +273,7 @@ def test_a_lost_submission_is_tried_again_once_it_is_certainly_not_there(
     assert not isinstance(lost, list)
     others = SQUEUE["their comments"].answer
     others = Answer(0, others.stdout.replace("0a0b0c0d", "ffffffff"))
-    for not_there in (NOBODY_THERE, others):
+    for not_there in (NO_JOB, others):
         again = submit(spec, sbatch=[lost, SBATCH["accepted"].answer], squeue=not_there)  # type: ignore[list-item]
         assert again == ("4", ["sbatch", "squeue", "sbatch"])
         error, ran = submit(spec, sbatch=lost, squeue=not_there)
@@ -210,11 +286,11 @@ def test_a_lost_submission_is_tried_again_once_it_is_certainly_not_there(
 def test_what_cannot_be_found_out_is_said_and_not_tried_again(
     spec: SessionSpec, lost: Replies, silence: Replies
 ) -> None:
-    for accounting in (NOBODY_THERE, SACCT["the database is gone"].answer, TIMEOUT, MISSING):
+    for accounting in (NO_JOB, SACCT["the database is gone"].answer, TIMEOUT, MISSING):
         error, ran = submit(spec, sbatch=lost, squeue=silence, sacct=accounting)
         assert isinstance(error, SchedulerError)
         assert error.transient
-        assert "cannot be found out" in error.message
+        assert "Could not find out" in error.message
         assert "scancel --name=rps-one-two-three" in error.hint
         assert ran == ["sbatch", "squeue", "sacct"]
 
@@ -231,9 +307,46 @@ def test_accounting_may_know_a_job_that_the_controller_does_not_tell_of(spec: Se
 def test_success_without_an_id_is_looked_up_and_never_tried_again(spec: SessionSpec) -> None:
     quiet = SBATCH["accepted, in silence"].answer
     assert submit(spec, sbatch=quiet, squeue=SQUEUE["their comments"].answer)[0] == "10"
-    error, ran = submit(spec, sbatch=quiet, squeue=NOBODY_THERE)
+    error, ran = submit(spec, sbatch=quiet, squeue=NO_JOB)
     assert isinstance(error, SchedulerError)
     assert ran == ["sbatch", "squeue"]
+
+
+@pytest.mark.parametrize("printed", ["10\nbalance:\n12500\n", "12500\n10\n"])
+def test_of_several_numbers_the_queue_knows_the_jobs(spec: SessionSpec, printed: str) -> None:
+    """Test a wrapper that prints a balance beside the id: squeue finds the tag's job."""
+    listed = SQUEUE["their comments"].answer
+    found = submit(spec, sbatch=Answer(0, printed), squeue=listed)
+    assert found == ("10", ["sbatch", "squeue"])
+    error, ran = submit(spec, sbatch=Answer(0, printed), squeue=NO_JOB)
+    assert isinstance(error, SchedulerError)
+    assert "more than one number" in error.message
+    assert ran == ["sbatch", "squeue"]
+
+
+def test_an_id_beside_a_failure_is_looked_up(spec: SessionSpec) -> None:
+    """Test a wrapper that fails after the submission: the job runs, and is found."""
+    failed = Answer(1, "10\n", "site: accounting database is locked\n")
+    listed = SQUEUE["their comments"].answer
+    assert submit(spec, sbatch=failed, squeue=listed) == ("10", ["sbatch", "squeue"])
+    error, ran = submit(spec, sbatch=failed, squeue=NO_JOB)
+    assert isinstance(error, SchedulerError)
+    assert "accounting database is locked" in error.message
+    assert ran == ["sbatch", "squeue"]
+
+
+def test_an_sbatch_that_tries_again_has_the_time_for_it(
+    spec: SessionSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm 25.11, src/sbatch/sbatch.c: 15 retries, which sleep 1, 2, … 15 s."""
+    timeouts = []
+
+    def shell(*argv: str, stdin: str = "", timeout: float = 30.0) -> Finished:
+        timeouts.append(timeout)
+        return Finished(argv, 0, "4\n", "")
+
+    slurm.rps_submit(spec=spec, script=spec.session_dir / "batch.sh", shell=shell)
+    assert timeouts[0] >= sum(range(1, 16)) + 29, "and an attempt that gets no answer takes 29 s"
 
 
 # A launcher that was killed while it submitted: its job by its tag.
@@ -262,35 +375,35 @@ def test_a_job_is_found_by_its_tag_with_one_question() -> None:
 
 def test_a_job_that_squeue_has_forgotten_is_found_in_accounting() -> None:
     fields = "18\x1frps-one-two-three\x1f{}\n"
-    assert find(NOBODY_THERE, Answer(0, fields.format(LOOKED_FOR.tag))) == {LOOKED_FOR.tag: "18"}
-    assert find(NOBODY_THERE, Answer(0, fields.format(""))) == {LOOKED_FOR.tag: "18"}
-    assert find(NOBODY_THERE, Answer(0, fields.format("rps:one-two-three:ffffffff"))) == {}
+    assert find(NO_JOB, Answer(0, fields.format(LOOKED_FOR.tag))) == {LOOKED_FOR.tag: "18"}
+    assert find(NO_JOB, Answer(0, fields.format(""))) == {LOOKED_FOR.tag: "18"}
+    assert find(NO_JOB, Answer(0, fields.format("rps:one-two-three:ffffffff"))) == {}
 
 
 @pytest.mark.parametrize(
-    "accounting", [NOBODY_THERE, SACCT["the database is gone"].answer, TIMEOUT, MISSING]
+    "accounting", [NO_JOB, SACCT["the database is gone"].answer, TIMEOUT, MISSING]
 )
-def test_that_squeue_has_no_such_job_is_told(accounting: Replies) -> None:
-    """With accounting or without: squeue has every job that waits or runs."""
-    assert find(NOBODY_THERE, accounting) == {}
+def test_a_job_that_squeue_does_not_have_is_reported(accounting: Replies) -> None:
+    """Test that squeue has every job that waits or runs, with or without accounting."""
+    assert find(NO_JOB, accounting) == {}
 
 
 @pytest.mark.parametrize("silent", [SQUEUE["the controller is gone"].answer, TIMEOUT, MISSING])
 def test_where_squeue_is_silent_nothing_is_said_of_a_submission(silent: Replies) -> None:
     with pytest.raises(SchedulerError):
-        find(silent, NOBODY_THERE)
+        find(silent, NO_JOB)
 
 
-def test_living_jobs_of_ours_are_told_by_their_comments() -> None:
+def test_living_jobs_of_ours_are_known_by_their_comments() -> None:
     shown = (
         "17\x1fRUNNING\x1frps:a-b-c:00000000\x1e\n18\x1fCANCELLED\x1frps:a-b-d:00000000\x1e\n"
         "19\x1fPENDING\x1f(null)\x1e\n20\x1fPENDING\x1frps:a-b-e:00000000\x1e\n"
     )
     shell = RecordedShell({tuple(commands.queue(answers.TAGGED_FORMAT)): Answer(0, shown)})
-    assert slurm.rps_tagged_jobs(shell=shell) == ["17", "20"]
+    assert slurm.rps_list_jobs(shell=shell) == ["17", "20"]
 
 
-# Polling: the recordings tell which job is which.
+# Polling: the recordings name the jobs.
 
 LIVING: list[tuple[str, Known]] = [
     (
@@ -311,30 +424,30 @@ LIVING: list[tuple[str, Known]] = [
 ]  # fmt: skip
 WAITING = [
     ("big", "resources", "Resources", "it is next, as soon as nodes are free", "2026-11-22T22:10:58"),
-    ("next", "priority", "Priority", "other jobs are before it", "2026-11-22T22:40:00"),
-    ("begin", "begin-time", "BeginTime", "it is not to start before a certain time", "2026-11-22T22:51:19"),
+    ("next", "priority", "Priority", "other jobs have a higher priority", "2026-11-22T22:40:00"),
+    ("begin", "begin-time", "BeginTime", "its begin time is in the future", "2026-11-22T22:51:19"),
     ("dependency", "dependency", "Dependency", "it waits for another job", None),
     ("never", "never", "DependencyNeverSatisfied",
-     "it depends on a job that has failed; as it is, it will never start", None),
-    ("held-user", "held", "JobHeldUser", "you hold it back", None),
-    ("held-admin", "held", "JobHeldAdmin", "an administrator holds it back", None),
-    ("partition-down", "partition-down", "PartitionDown", "its partition is switched off", None),
-    ("het", "held", "JobHeldUser", "you hold it back", None),
-    ("requeued", "begin-time", "BeginTime", "it is not to start before a certain time",
+     "it depends on a job that has failed; this job can never start", None),
+    ("held-user", "held", "JobHeldUser", "you hold it", None),
+    ("held-admin", "held", "JobHeldAdmin", "an administrator holds it", None),
+    ("partition-down", "partition-down", "PartitionDown", "its partition is down", None),
+    ("het", "held", "JobHeldUser", "you hold it", None),
+    ("requeued", "begin-time", "BeginTime", "its begin time is in the future",
      "2026-11-22T21:53:20"),
     ("requeue-hold", "held", "job requeued in held state",
-     "it was put back into the queue, and is held there",
+     "it was requeued and is held",
      "2026-11-22T21:53:21"),
     ("special", "held", "job requeued in held state",
-     "it was put back into the queue, and is held there",
+     "it was requeued and is held",
      "2026-11-22T21:53:21"),
 ]  # fmt: skip
 ADVICE = {
-    "held-user": "`scontrol release {}` lets it go.",
-    "het": "`scontrol release {}` lets it go.",
-    "held-admin": "Ask the cluster's support why it is held: only they can let it go.",
-    "requeue-hold": "`scontrol release {}` lets it go; where Slurm refuses that, ask the cluster's support.",
-    "special": "`scontrol release {}` lets it go; where Slurm refuses that, ask the cluster's support.",
+    "held-user": "`scontrol release {}` releases it.",
+    "het": "`scontrol release {}` releases it.",
+    "held-admin": "Ask the cluster's support why it is held: only they can release it.",
+    "requeue-hold": "`scontrol release {}` releases it. If Slurm refuses that, ask the cluster's support.",
+    "special": "`scontrol release {}` releases it. If Slurm refuses that, ask the cluster's support.",
 }
 ENDED = [
     ("completed", Outcome.COMPLETED, "squeue says COMPLETED"),
@@ -424,7 +537,7 @@ def nobody_but_root(uid: int) -> object:
 
 
 @pytest.mark.parametrize(
-    "accounting", [SACCT["the database is gone"].answer, NOBODY_THERE, TIMEOUT, MISSING]
+    "accounting", [SACCT["the database is gone"].answer, NO_JOB, TIMEOUT, MISSING]
 )
 def test_a_cancelled_job_is_over_whatever_accounting_says(accounting: Replies) -> None:
     name = number("cancelled-admin")
@@ -454,7 +567,7 @@ def test_two_hundred_jobs_cost_one_call() -> None:
 def test_a_job_that_squeue_forgot_is_asked_of_accounting(
     name: str, outcome: Outcome, exit_code: int | None, evidence: str
 ) -> None:
-    found = poll([number(name)], NOBODY_THERE, SACCT["jobs that have ended"].answer)
+    found = poll([number(name)], NO_JOB, SACCT["jobs that have ended"].answer)
     assert found[number(name)] == Gone(outcome=outcome, exit_code=exit_code, evidence=evidence)
 
 
@@ -468,9 +581,9 @@ def test_only_the_doubtful_are_asked_of_accounting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("accounting", "told"),
+    ("accounting", "messages"),
     [
-        (SACCT["a job that never was"].answer, "neither squeue nor sacct knows it"),
+        (SACCT["a job that never was"].answer, "neither squeue nor sacct lists the job"),
         (SACCT["jobs that live"].answer, "sacct still says 'RUNNING'"),
         (SACCT["the database is gone"].answer, "Connection refused"),
         (SACCT["the database hangs"].answer, "Problem talking to the database"),
@@ -480,16 +593,16 @@ def test_only_the_doubtful_are_asked_of_accounting() -> None:
         (Answer(0, "10\x1fALLOCATED\x1f0:0\n"), "'ALLOCATED'"),
     ],
 )
-@pytest.mark.parametrize("queue", [NOBODY_THERE, SQUEUE["a user without jobs"].answer])
+@pytest.mark.parametrize("queue", [NO_JOB, SQUEUE["a user without jobs"].answer])
 def test_that_a_job_is_not_there_is_no_evidence(
-    queue: Answer, accounting: Replies, told: str
+    queue: Answer, accounting: Replies, messages: str
 ) -> None:
     status = poll(["10"], queue, accounting)["10"]
     assert isinstance(status, Unknown)
-    assert told in status.reason
+    assert messages in status.reason
 
 
-@pytest.mark.parametrize("accounting", [NOBODY_THERE, SACCT["the database is gone"].answer])
+@pytest.mark.parametrize("accounting", [NO_JOB, SACCT["the database is gone"].answer])
 def test_with_its_agents_word_a_forgotten_job_is_over(accounting: Answer, tmp_path: Path) -> None:
     started = {"time": 1.0, "event": "started"}
     ended = {
@@ -500,33 +613,66 @@ def test_with_its_agents_word_a_forgotten_job_is_over(accounting: Answer, tmp_pa
     }
     log = tmp_path / "events.jsonl"
     log.write_text(json.dumps(started) + "\n")
-    assert isinstance(poll(["10"], NOBODY_THERE, accounting, session_dir=tmp_path)["10"], Unknown)
+    assert isinstance(poll(["10"], NO_JOB, accounting, session_dir=tmp_path)["10"], Unknown)
     log.write_text(json.dumps(started) + "\n" + json.dumps(ended) + "\n")
-    found = poll(["10"], NOBODY_THERE, accounting, session_dir=tmp_path)["10"]
+    found = poll(["10"], NO_JOB, accounting, session_dir=tmp_path)["10"]
     assert isinstance(found, Gone)
     assert found.outcome is Outcome.ENDED
     assert "you shut it down" in found.evidence
-    # While Slurm has the job the agent's word changes nothing: it is still to be cleaned up.
+    # While Slurm has the job, the agent's event changes nothing: Slurm is still cleaning up.
     queue = SQUEUE["jobs of all kinds"].answer
     assert isinstance(poll(["10"], queue, session_dir=tmp_path)["10"], Known)
+
+
+@pytest.mark.parametrize(
+    "accounting",
+    [NO_JOB, Answer(1, "Slurm accounting storage is disabled\n", ""), TIMEOUT],
+)
+def test_without_accounting_log_and_files_are_evidence(accounting: Replies, tmp_path: Path) -> None:
+    """Test a forgotten job whose agent never started."""
+
+    def status() -> JobStatus:
+        return poll(["10"], NO_JOB, accounting, session_dir=tmp_path)["10"]
+
+    script, log = tmp_path / "batch.sh", tmp_path / "job.log"
+    script.touch()
+    (tmp_path / "launch.json").write_text('{"walltime": 600}')
+    assert isinstance(status(), Unknown)  # it was submitted just now
+    log.write_text("Welcome to the cluster\n")
+    assert isinstance(status(), Unknown)  # a slow module
+    log.write_text("Welcome\nrps: the module x could not be loaded\nGoodbye\n")
+    gave_up = status()
+    assert isinstance(gave_up, Gone)
+    assert gave_up.outcome is Outcome.FAILED
+    assert gave_up.evidence.endswith("its log says: rps: the module x could not be loaded")
+    log.write_text("")
+    os.utime(log, (time.time() - 700,) * 2)
+    silent = status()
+    assert isinstance(silent, Gone)
+    assert silent.evidence.endswith("its agent never started, as its files show")
+    log.unlink()
+    assert isinstance(status(), Unknown)
+    os.utime(script, (time.time() - 4300,) * 2)
+    assert isinstance(status(), Gone)
 
 
 def test_a_forgotten_job_does_not_outlive_its_walltime(tmp_path: Path) -> None:
     def status(started: float) -> JobStatus:
         event = {"time": started, "event": "started"}
         (tmp_path / "events.jsonl").write_text(json.dumps(event) + "\n")
-        return poll(["10"], NOBODY_THERE, NOBODY_THERE, session_dir=tmp_path)["10"]
+        return poll(["10"], NO_JOB, NO_JOB, session_dir=tmp_path)["10"]
 
-    assert isinstance(status(1.0), Unknown)  # nothing tells its walltime
+    assert isinstance(status(1.0), Unknown)  # its walltime is unknown
     (tmp_path / "launch.json").write_text(json.dumps({"walltime": 1800}))
     assert isinstance(status(time.time() - 1800), Unknown)
     assert status(time.time() - 1800 - 3700) == Gone(
-        outcome=Outcome.ENDED, evidence="squeue shows it no more, and its walltime is long over"
+        outcome=Outcome.ENDED,
+        evidence="squeue no longer lists the job, and its walltime limit has long passed",
     )
 
 
 @pytest.mark.parametrize(
-    ("queue", "told"),
+    ("queue", "messages"),
     [
         (SQUEUE["the controller is gone"].answer, "Unable to contact slurm controller"),
         (SQUEUE["the controller hangs"].answer, "Socket timed out"),
@@ -535,26 +681,61 @@ def test_a_forgotten_job_does_not_outlive_its_walltime(tmp_path: Path) -> None:
         (SQUEUE["one id that is forgotten"].answer, "Invalid job id specified"),
         (SQUEUE["no such user"].answer, "Invalid user"),  # exit code 0, and only stderr
         (Answer(0, "", "slurm_load_jobs error: Socket timed out on send/recv operation\n"), "timed out"),
-        (Answer(1, "", ""), "exits with 1"),
+        (Answer(1, "", ""), "exit code 1"),
         (TIMEOUT, "did not answer"),
         (MISSING, "not on the PATH"),
     ],
 )  # fmt: skip
-def test_a_squeue_that_does_not_answer_concludes_nothing(queue: Replies, told: str) -> None:
-    """And nobody else is asked: accounting hears of everything later."""
+def test_a_squeue_that_does_not_answer_concludes_nothing(queue: Replies, messages: str) -> None:
+    """Test that sacct is not run: accounting lags behind the controller."""
     found = poll(["10", "11"], queue)
     assert set(found) == {"10", "11"}
     for status in found.values():
         assert isinstance(status, Unknown)
-        assert told in status.reason
+        assert messages in status.reason
         assert "\n" not in status.reason
+
+
+def test_a_harmless_line_beside_an_empty_answer_changes_nothing() -> None:
+    """Test a line of ld.so or a banner beside squeue's empty answer.
+
+    Accounting is queried.
+    """
+    line = "ERROR: ld.so: object 'libmon.so' from LD_PRELOAD cannot be preloaded: ignored.\n"
+    shell = RecordedShell({tuple(commands.queue(answers.TAG_FORMAT)): Answer(0, "", line)},
+                          default=Answer(0, "", line))  # fmt: skip
+    submission = Submission(name="a-b-c", tag="rps:a-b-c:00000000", session_dir=Path("/nowhere"),
+                            since=datetime(2026, 11, 22, 18, 0, tzinfo=UTC))  # fmt: skip
+    assert slurm.rps_find_jobs(submissions=[submission], shell=shell) == {}
+
+
+def test_errors_of_squeue_are_not_counted() -> None:
+    """Test failed polls: the first answer after any number of them counts."""
+    away = SQUEUE["the controller is gone"].answer
+    queue: list[Reply] = [*[away] * 50, SQUEUE["jobs of all kinds"].answer]
+    shell = RecordedShell({tuple(commands.queue()): in_queue(queue)})
+    jobs = [job(number("running"))]
+    polls = [slurm.rps_poll(jobs=jobs, shell=shell)[number("running")] for _ in queue]
+    assert {type(status) for status in polls[:-1]} == {Unknown}
+    assert isinstance(polls[-1], Known)
+
+
+def test_accounting_has_less_time_to_answer_than_the_controller() -> None:
+    timeouts = {}
+
+    def shell(*argv: str, stdin: str = "", timeout: float = 30.0) -> Finished:
+        timeouts[argv[0]] = timeout
+        return Finished(argv, 0, "", "")
+
+    assert isinstance(slurm.rps_poll(jobs=[job("10")], shell=shell)["10"], Unknown)
+    assert timeouts["sacct"] < timeouts["squeue"]
 
 
 def test_a_warning_beside_the_answer_changes_nothing() -> None:
     jobs = SQUEUE["jobs of all kinds"].answer
     noisy = Answer(0, "Welcome!\n" + jobs.stdout, "squeue: warning: something is deprecated\n")
     for name in ("cancelled-self", "running", "next"):
-        accounting = NOBODY_THERE if name == "cancelled-self" else None
+        accounting = NO_JOB if name == "cancelled-self" else None
         ids = [number(name)]
         assert poll(ids, noisy, accounting) == poll(ids, jobs, accounting)
 
@@ -563,7 +744,7 @@ def test_a_warning_beside_the_answer_changes_nothing() -> None:
 
 
 def cancel(reply: Replies) -> bool:
-    shell = RecordedShell({tuple(commands.cancel("10")): reply})
+    shell = RecordedShell({tuple(commands.cancel("10", "rps-one-two-three")): reply})
     return slurm.rps_cancel(job=job("10"), shell=shell)
 
 
@@ -574,15 +755,15 @@ def test_cancelling() -> None:
 
 
 @pytest.mark.parametrize(
-    ("title", "told", "transient"),
+    ("title", "messages", "transient"),
     [
         ("another user's job", "Access/permission denied", False),
         ("the controller is gone", "Unable to contact slurm controller", True),
         ("the controller hangs", "Socket timed out", True),
     ],
 )
-def test_what_cannot_be_cancelled(title: str, told: str, transient: bool) -> None:
-    with pytest.raises(SchedulerError, match=told) as caught:
+def test_what_cannot_be_cancelled(title: str, messages: str, transient: bool) -> None:
+    with pytest.raises(SchedulerError, match=messages) as caught:
         cancel(SCANCEL[title].answer)
     assert caught.value.transient is transient
 
@@ -590,9 +771,105 @@ def test_what_cannot_be_cancelled(title: str, told: str, transient: bool) -> Non
 @pytest.mark.parametrize("odd", ["", "-u", "all", "10 11", "10;comet", "\u0661\u0660"])
 def test_nothing_but_an_id_is_cancelled(odd: str) -> None:
     shell = every_command(Answer())
-    with pytest.raises(SchedulerError, match="no id of a Slurm job"):
+    with pytest.raises(SchedulerError, match="not a Slurm job id"):
         slurm.rps_cancel(job=job(odd), shell=shell)
     assert shell.calls == []
+
+
+# An id that slurmctld, without its state, has given to another job
+
+
+def reused(job_id: str, accounting: Answer = NO_JOB, **more: Replies) -> RecordedShell:
+    """Alice's jobs, of which 6 is no session's; 7 is bob's."""
+    replies: dict[str | tuple[str, ...], Replies] = {
+        tuple(commands.queue()): REUSED["squeue: the user's jobs"].answer,
+        tuple(commands.one_of_any_user("7", MARK)): REUSED["squeue: bob's job"].answer,
+        tuple(commands.one_of_any_user("777", MARK)): REUSED["squeue: no such job"].answer,
+        tuple(commands.accounting([job_id])): accounting,
+    }
+    for title, answer in more.items():
+        replies[tuple(commands.cancel(job_id, title.replace("_", "-")))] = answer
+    return RecordedShell(replies)
+
+
+@pytest.mark.parametrize(
+    ("job_id", "whose"), [("6", "'my-simulation' of me"), ("7", "'bobs' of bob")]
+)
+def test_another_jobs_id_is_not_polled_as_the_sessions(
+    job_id: str, whose: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "login_name", lambda: "me")
+    found = slurm.rps_poll(jobs=[job(job_id)], shell=reused(job_id))[job_id]
+    assert found == Unknown(
+        reason=f"the scheduler has another job {whose} with its id {job_id}", cause="id-reused"
+    )
+
+
+def test_accounting_keeps_both_jobs_of_an_id() -> None:
+    """What it has of the session's own job counts, whatever became of the id."""
+    now = "6\x1fRUNNING\x1f0:0\x1fmy-simulation\x1f\x1f2026-11-29T09:23:51\n"
+    before = f"6\x1fNODE_FAIL\x1f0:0\x1frps-one-two-three\x1f{TAG}\x1f2026-11-01T10:00:00\n"
+    for printed in (before + now, now + before):
+        shell = reused("6", Answer(0, printed))
+        assert slurm.rps_poll(jobs=[job("6")], shell=shell)["6"] == Gone(
+            outcome=Outcome.NODE_FAILED, evidence="sacct says NODE_FAIL"
+        )
+    both = REUSED["sacct: both jobs with an id"].answer
+    assert isinstance(slurm.rps_poll(jobs=[job("6")], shell=reused("6", both))["6"], Unknown)
+
+
+def test_a_renamed_job_has_its_tag() -> None:
+    """`scontrol update JobName=…`: it is shown, and cancelled under its name."""
+    renamed = REUSED["squeue: the session's job"].answer
+    renamed = Answer(0, renamed.stdout.replace("rps-one-two-three\x1f", "mine\x1f"))
+    assert renamed.stdout.count("mine") == 1
+    none = REUSED["scancel: the user's other job"].answer
+    done = REUSED["scancel: the session's job"].answer
+    shell = RecordedShell(
+        {
+            tuple(commands.queue()): renamed,
+            tuple(commands.cancel("8", "rps-one-two-three")): none,
+            tuple(commands.cancel("8", "mine")): done,
+        }
+    )
+    assert isinstance(slurm.rps_poll(jobs=[job("8")], shell=shell)["8"], Known)
+    assert slurm.rps_cancel(job=job("8"), shell=shell) is True
+
+
+@pytest.mark.parametrize(("job_id", "title"), [("6", "the user's other job"), ("7", "bob's job")])
+def test_another_job_with_the_id_is_not_cancelled(job_id: str, title: str) -> None:
+    """Test scancel's options: without user and name it cancels any job of the user."""
+    for command in (commands.cancel(job_id, "rps-a"), commands.cancel(job_id, "")):
+        assert command[2].startswith("--user=")
+        assert command[3].startswith("--name=")
+    shell = reused(job_id, rps_one_two_three=REUSED[f"scancel: {title}"].answer)
+    with pytest.raises(AnotherJobError, match=f"another job .* with its id {job_id}") as caught:
+        slurm.rps_cancel(job=job(job_id), shell=shell)
+    assert caught.value.cause == "id-reused"
+    assert [call[0] for call in shell.calls].count("scancel") == 1
+
+
+def test_scancel_that_cancels_nothing_in_silence_has_cancelled_nothing() -> None:
+    """Test another id with a job of the session's name: scancel 22.05 prints no error."""
+    shell = reused("6", rps_one_two_three=Answer(0, "", "scancel: select/linear: init: loaded\n"))
+    with pytest.raises(AnotherJobError):
+        slurm.rps_cancel(job=job("6"), shell=shell)
+
+
+@pytest.mark.parametrize(
+    ("job_id", "title"), [("777", "no such job"), ("5", "a job that has ended")]
+)
+def test_a_job_that_scancel_does_not_find_has_ended(job_id: str, title: str) -> None:
+    shell = reused(job_id, rps_one_two_three=REUSED[f"scancel: {title}"].answer)
+    assert slurm.rps_cancel(job=job(job_id), shell=shell) is False
+
+
+def test_the_session_in_an_allocation_is_older_than_no_allocation() -> None:
+    """Test an allocation: its name is the user's, and it is older than the session."""
+    submitted = datetime(2026, 11, 29, 9, 23, 51).astimezone()
+    for joined, kind in ((submitted, Known), (submitted - timedelta(hours=1), Unknown)):
+        within = replace(job("6"), joined=joined)
+        assert isinstance(slurm.rps_poll(jobs=[within], shell=reused("6"))["6"], kind)
 
 
 # The default account
@@ -646,11 +923,11 @@ def test_a_refusal_has_a_word(spec: SessionSpec, title: str, cause: str) -> None
 
 
 def test_a_limit_of_jobs_has_a_word_too(spec: SessionSpec) -> None:
-    told = (
+    messages = (
         "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit "
         "limit, user's size and/or time limits)\n"
     )
-    error, _ = submit(spec, sbatch=Answer(1, "", told))
+    error, _ = submit(spec, sbatch=Answer(1, "", messages))
     assert isinstance(error, SchedulerError)
     assert error.cause == "queue-limit"
 
@@ -659,29 +936,29 @@ def test_the_controllers_silence_has_a_word(spec: SessionSpec) -> None:
     found = poll(["7"], TIMEOUT)["7"]
     assert isinstance(found, Unknown)
     assert found.cause == "scheduler-away"
-    told = (
+    messages = (
         "sbatch: error: Batch job submission failed: Unable to contact slurm controller "
         "(connect failure)\n"
     )
-    error, _ = submit(spec, sbatch=Answer(1, "", told), squeue=TIMEOUT, sacct=TIMEOUT)
+    error, _ = submit(spec, sbatch=Answer(1, "", messages), squeue=TIMEOUT, sacct=TIMEOUT)
     assert isinstance(error, SchedulerError)
     assert error.cause == "scheduler-away"
 
 
 def test_what_slurm_tells_of_one_job() -> None:
-    """The controller and accounting; what is forgotten is no line, who does not answer is one."""
+    """Test controller and accounting: a forgotten job has no line, a timeout has one."""
     job_id = "7"
     shell = RecordedShell(
         {
             tuple(commands.waiting(job_id)): Answer(
                 1, "", "slurm_load_jobs error: Invalid job id specified\n"
             ),
-            tuple(commands.story(job_id)): TIMEOUT,
+            tuple(commands.story(job(job_id))): TIMEOUT,
         }
     )
-    told = slurm.rps_testimony(job=job(job_id, Path("/nowhere")), shell=shell)
-    assert [one.source for one in told] == ["sacct"]
-    assert "did not answer" in told[0].line
+    messages = slurm.rps_job_details(job=job(job_id), shell=shell)
+    assert [one.source for one in messages] == ["sacct"]
+    assert "did not answer" in messages[0].line
 
 
 # One record out of many
@@ -699,18 +976,19 @@ def test_an_absurd_id_costs_the_others_nothing() -> None:
     assert isinstance(found["17"], Gone)
     assert found["17"].by
     for one in absurd:
-        assert found[one] == Unknown(reason=f"{one!r} is no id of a Slurm job")
+        assert found[one] == Unknown(reason=f"{one!r} is not a Slurm job id")
 
 
 def test_many_ids_are_asked_for_in_several_calls() -> None:
-    """Linux takes no argument of more than 128 KiB; and where one call fails, the others hold."""
+    """Test Linux's limit of 128 KiB an argument; a call that fails affects no other."""
     ids = [str(67_000_000 + number) for number in range(2 * slurm.IDS_AT_ONCE)]
     first, last = ids[: slurm.IDS_AT_ONCE], ids[slurm.IDS_AT_ONCE :]
     over = "".join(f"{one}\x1fCOMPLETED\x1f0:0\n" for one in first)
     shell = RecordedShell(
         {
+            **OTHERS,
             tuple(commands.queue()): Answer(),
-            tuple(commands.accounting(first)): Answer(0, over),
+            tuple(commands.accounting(first)): in_accounting(Answer(0, over)),
             tuple(commands.accounting(last)): TIMEOUT,
         }
     )

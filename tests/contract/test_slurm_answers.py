@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rps_core.models import Gone, JobPhase, Known, Outcome, Unknown
-from rps_core.schedulers import slurm_answers as answers
-from rps_core.schedulers.slurm_answers import Accounted, Queued
-from rps_core.schedulers.slurm_reasons import in_plain_words
+from rps_core.jobs import Gone, Job, JobPhase, Known, Outcome, Unknown
+from rps_core.schedulers.slurm import answers
+from rps_core.schedulers.slurm.answers import Accounted, Queued
+from rps_core.schedulers.slurm.reasons import in_plain_words
 from tests.contract import transcripts
+from tests.contract.own_jobs import text_in_queue
 
 SQUEUE = transcripts.read("slurm/squeue.txt")
+KINDS = text_in_queue(SQUEUE["jobs of all kinds"].answer)
 
 
 def queued(state: str, *, node: str = "n1", reason: str = "None") -> Queued:
@@ -54,7 +58,7 @@ def test_rarer_ends(state: str, outcome: Outcome) -> None:
 
 
 def test_every_state_that_squeue_names_is_known_but_one() -> None:
-    """The list that squeue 22.05 prints. A job that is REVOKED runs on another cluster of a federation."""
+    """Test squeue 22.05's list; a REVOKED job runs on another cluster of a federation."""
     named = (
         "PENDING,RUNNING,SUSPENDED,COMPLETED,CANCELLED,FAILED,TIMEOUT,NODE_FAIL,PREEMPTED,BOOT_FAIL,"
         "DEADLINE,OUT_OF_MEMORY,COMPLETING,CONFIGURING,RESIZING,RESV_DEL_HOLD,REQUEUED,REQUEUE_FED,"
@@ -122,13 +126,14 @@ def test_an_estimate_is_of_this_hosts_time_zone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("printed", "job_id"),
-    [("3\n", "3"), ("3;comet\n", "3"), ("3;my-cluster.2\n", "3"), ("", None), ("0\n", None),
-     ("Submitted batch job 3\n", None), ("sbatch: 3 warnings\n", None), ("3;\n", None),
-     ("\n\n17\n\n", "17"), ("5\nSee 12\n", "5"), ("٣\n", None), ("3 4\n", None), ("-3\n", None)],
+    ("printed", "ids"),
+    [("3\n", "3"), ("3;comet\n", "3"), ("3;my-cluster.2\n", "3"), ("", ""), ("0\n", ""),
+     ("Submitted batch job 3\n", ""), ("sbatch: 3 warnings\n", ""), ("3;\n", ""),
+     ("\n\n17\n\n", "17"), ("5\nSee 12\n", "5"), ("٣\n", ""), ("3 4\n", ""), ("-3\n", ""),
+     ("17\nbalance:\n12500\n", "17 12500"), ("12\n17;comet\n12500\n", "17"), ("17\n17\n", "17")],
 )  # fmt: skip
-def test_the_submitted_id(printed: str, job_id: str | None) -> None:
-    assert answers.submitted_id(printed) == job_id
+def test_the_submitted_id(printed: str, ids: str) -> None:
+    assert answers.submitted_ids(printed) == ids.split()
 
 
 @pytest.mark.parametrize(
@@ -144,8 +149,8 @@ def test_what_is_an_id(text: str, is_one: bool) -> None:
 
 
 def test_only_the_job_itself_answers_for_its_id() -> None:
-    """Not the tasks of an array, nor the other components of a heterogeneous job."""
-    found = answers.queued_jobs(SQUEUE["jobs of all kinds"].answer.stdout)
+    """Test tasks of an array and components of a heterogeneous job: ignored."""
+    found = answers.queued_jobs(KINDS)
     assert "29" not in found
     assert {"35", "10"} <= set(found)
     assert not [job_id for job_id in found if not job_id.isdecimal()]
@@ -159,25 +164,23 @@ def test_comments_may_hold_anything() -> None:
 
 
 def test_a_line_for_the_cluster_is_passed_over() -> None:
-    printed = "CLUSTER: comet\n" + SQUEUE["jobs of all kinds"].answer.stdout
-    assert answers.queued_jobs(printed) == answers.queued_jobs(
-        SQUEUE["jobs of all kinds"].answer.stdout
-    )
+    printed = "CLUSTER: comet\n" + KINDS
+    assert answers.queued_jobs(printed) == answers.queued_jobs(KINDS)
 
 
 @pytest.mark.parametrize("cut", range(0, 120, 7))
 def test_an_answer_that_breaks_off_has_only_whole_jobs(cut: int) -> None:
-    whole = answers.queued_jobs(SQUEUE["jobs of all kinds"].answer.stdout)
-    cut_off = answers.queued_jobs(SQUEUE["jobs of all kinds"].answer.stdout[: -cut or None])
+    whole = answers.queued_jobs(KINDS)
+    cut_off = answers.queued_jobs(KINDS[: -cut or None])
     assert cut_off.items() <= whole.items()
 
 
 @given(st.text())
 def test_no_text_is_too_odd(text: str) -> None:
-    assert set(answers.queued_jobs(text)) | set(answers.accounted_jobs(text)) <= set(
+    assert set(answers.queued_jobs(text)) | set(answers.own_accounted_jobs(text)) <= set(
         text.split()
     ) | {part for line in text.split() for part in line.split("\x1f")}
-    answers.submitted_id(text)
+    answers.submitted_ids(text)
     answers.read_duration(text)
     answers.read_time(text)
     answers.read_exit_code(text)
@@ -192,10 +195,11 @@ def test_no_text_is_too_odd(text: str) -> None:
         ("Resources", "it is next, as soon as nodes are free"),
         ("ReqNodeNotAvail, UnavailableNodes:comet-14-02", "a node that it needs is not available"),
         ("ReqNodeNotAvail, Reserved for maintenance",
-         "the nodes are reserved for maintenance before it could end"),
-        ("QOSMaxJobsPerUserLimit", "its QoS has used up what one user or one job may use"),
-        ("AssocGrpCPURunMinutesLimit", "its account has used up what all its jobs together may use"),
-        ("PartitionConfig", "its partition does not allow such a job; as it is, it will never start"),
+         "the nodes are reserved for maintenance that begins before it could end"),
+        ("QOSMaxJobsPerUserLimit", "you have as many running jobs as its QoS allows"),
+        ("AssocGrpCPURunMinutesLimit",
+         "the jobs of its account hold as much time on cores as its account allows"),
+        ("PartitionConfig", "its partition does not allow such a job; this job can never start"),
         ("SomethingNew, with words", "SomethingNew, with words"),
     ],
 )  # fmt: skip
@@ -206,25 +210,35 @@ def test_reasons_in_plain_words(raw: str, plain: str) -> None:
     assert (status.reason, status.raw_reason) == (plain, raw)
 
 
+WAITS = Job(id="31", tag="rps:a-b-c:0", session_dir=Path("/nowhere"), name="a")
+
+
 def test_what_the_controller_has_of_a_job_that_waits() -> None:
-    """As Slurm 22.05 printed it, shortened: values are empty, hold blanks, or end the line."""
+    """Test Slurm 22.05's output, shortened.
+
+    Values are empty, have blanks, or end a line.
+    """
     line = (
-        "JobId=31 JobName=a b=c UserId=alice(2001) Priority=0 Account=abc123 QOS=normal JobState=PENDING "
+        f"JobId=31 JobName=a b=c UserId=alice({os.getuid()}) Priority=0 Account=abc123 QOS=normal "
+        "JobState=PENDING "
         "Reason=ReqNodeNotAvail, Reserved for maintenance Dependency=afterok:26(unfulfilled) Requeue=0 "
         "TimeLimit=00:05:00 StartTime=Unknown Partition=compute NodeList= SchedNodeList=comet-14-[01-02] "
         "Socks/Node=* NtasksPerN:B:S:C=0:0:*:* Features=(null) Power= \n"
     )
-    assert answers.told_of_waiting(f"Welcome!\n{line}") == [
+    assert answers.waiting_details(WAITS, f"Welcome!\n{line}") == [
         "Priority=0 Account=abc123 QOS=normal JobState=PENDING Reason=ReqNodeNotAvail, Reserved for "
         "maintenance Dependency=afterok:26(unfulfilled) TimeLimit=00:05:00 StartTime=Unknown "
         "Partition=compute SchedNodeList=comet-14-[01-02]"
     ]
-    assert answers.told_of_waiting(line.replace("PENDING", "RUNNING")) == []
-    assert answers.told_of_waiting("") == []
+    assert answers.waiting_details(WAITS, line.replace("PENDING", "RUNNING")) == []
+    assert answers.waiting_details(WAITS, "") == []
+    foreign = line.replace(f"({os.getuid()})", f"({os.getuid() + 1})")
+    for other in (foreign, line.replace("JobName=a", "JobName=x")):
+        assert answers.waiting_details(WAITS, other) == []
 
 
 def test_accounting_tells_of_a_job_and_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As Slurm 22.05 printed it."""
+    """Test output of Slurm 22.05."""
     monkeypatch.setattr(answers, "_name", lambda uid: {2001: "alice"}.get(uid, f"uid {uid}"))
     rows = [
         ["39", "CANCELLED by 2001", "0:0", "00:00:01", "00:05:00", "200M", "", "comet-14-01"],
@@ -232,7 +246,7 @@ def test_accounting_tells_of_a_job_and_its_steps(monkeypatch: pytest.MonkeyPatch
         ["40", "CANCELLED by 7", "0:0", "00:00:00", "00:05:00", "200M", "", "None assigned"],
     ]
     text = "a banner\n" + "".join("\x1f".join(row) + "\n" for row in rows)
-    assert answers.told_by_accounting(text) == [
+    assert answers.accounting_details(text) == [
         "39 State=CANCELLED by alice (uid 2001) ExitCode=0:0 Elapsed=00:00:01 Timelimit=00:05:00 "
         "ReqMem=200M NodeList=comet-14-01",
         "39.batch State=CANCELLED ExitCode=0:15 Elapsed=00:00:02 MaxRSS=100K NodeList=comet-14-01",

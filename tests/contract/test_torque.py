@@ -1,34 +1,29 @@
-"""Torque: submission, states, cancelling and accounts, against what a real one answered."""
+"""Torque: submission, states, cancelling and accounts, with answers of a real one."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from rps_core.account import login_name
-from rps_core.errors import SchedulerError
-from rps_core.models import (
-    Gone,
-    Job,
-    JobPhase,
-    JobStatus,
-    Known,
-    Outcome,
-    SessionSpec,
-    Submission,
-    Unknown,
-)
-from rps_core.schedulers import torque, torque_gold
-from rps_core.schedulers import torque_answers as answers
-from rps_core.schedulers.torque_directives import job_name
-from rps_core.schedulers.torque_product import scheduler_of_qstat
-from rps_core.schedulers.torque_states import status_of
+from rps_core.errors import AnotherJobError, SchedulerError
+from rps_core.jobs import Gone, Job, JobPhase, JobStatus, Known, Outcome, Submission, Unknown
+from rps_core.models import SessionSpec
+from rps_core.schedulers.pbs import answers, identity, torque
+from rps_core.schedulers.pbs import gold as torque_gold
+from rps_core.schedulers.pbs.directives import job_name
+from rps_core.schedulers.pbs.product import product_of_qstat
+from rps_core.schedulers.pbs.states import status_of
+from rps_core.system.user import login_name
 from rps_core.testing import MISSING, TIMEOUT, Answer, RecordedShell, Reply, SchedulerContract
-from rps_proxy.names import words
+from rps_proxy.registry.names import words
+from tests.contract.own_jobs import LATER
 from tests.contract.transcripts import RECORDED, read
 
 QSUB = read("torque/qsub.txt")
@@ -46,14 +41,32 @@ class TestTorque(SchedulerContract):
     job_id = ID
     prompt = "#PBS "
     refused = QSUB["bad queue"].answer
+    another_job: ClassVar = {
+        "qstat": Answer(
+            0, QSTAT["state R: -x"].answer.stdout + QSTAT["state R: -f -1"].answer.stdout
+        )
+    }
+    canceller = "qdel"
+
+
+def test_no_other_prefix_of_directives_reaches_qsub() -> None:
+    variables = TestTorque().site().command_variables()
+    assert variables is not None
+    assert variables.applied({"PBS_DPREFIX": "#Q", "PBS_DEFAULT": "mgr"}) == {"PBS_DEFAULT": "mgr"}
+
+
+@pytest.fixture(autouse=True)
+def user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user of the recordings."""
+    monkeypatch.setattr(identity, "login_name", lambda: "tuser")
 
 
 def job(job_id: str, directory: Path = Path("/nowhere")) -> Job:
-    return Job(id=job_id, tag="rps:a-b-c:00000000", session_dir=directory)
+    return Job(id=job_id, tag="rps:a-b-c:00000000", session_dir=directory, joined=LATER)
 
 
 def status(title: str, job_id: str | None = None) -> JobStatus:
-    """What a poll makes of a recorded answer of `qstat -x` or `qstat -f -1`."""
+    """Return the status for recorded output of `qstat -x` or `qstat -f -1`."""
     recorded = QSTAT.get(title) or QDEL[title]
     job_id = job_id or recorded.command.split()[-1]
     if " -x " in recorded.command:
@@ -84,7 +97,7 @@ def spec(directory: Path) -> SessionSpec:
 
 
 def submit(directory: Path, shell: RecordedShell) -> str:
-    return torque.rps_submit(spec(directory), directory / "batch.sh", shell)
+    return torque.rps_submit(spec(directory), directory / "batch.sh", shell).job_id
 
 
 def qsub_in(directory: Path) -> tuple[str, ...]:
@@ -104,21 +117,49 @@ def test_the_id_is_kept_in_full(tmp_path: Path) -> None:
     [
         (f"Welcome!\nqsub: 12 jobs are yours\n77.{SERVER}\n", f"77.{SERVER}"),
         (f"77.{SERVER}\n\n", f"77.{SERVER}"),
+        (f"77.{SERVER}\nbalance:\n12500\n", f"77.{SERVER}"),
+        ("77\nbalance:\n12500\n", "77 12500"),
+        ("77.s\n78.s\n", "77.s 78.s"),
         ("12\n77.s\nsee http://help/1\n", "77.s"),
         ("77[].s\n", "77[].s"),
         ("77\n", "77"),
-        ("", None),
-        ("77.\n", None),
-        ("77.s and more\n", None),
-        ("\u0667\u0667.s\n", None),
+        ("", ""),
+        ("77.\n", ""),
+        ("77.s and more\n", ""),
+        ("\u0667\u0667.s\n", ""),
     ],
 )
-def test_the_last_line_that_is_an_id_is_taken(printed: str, found: str | None) -> None:
-    assert answers.id_in(printed) == found
+def test_a_line_that_is_an_id_is_taken_and_no_other_number(printed: str, found: str) -> None:
+    assert answers.submitted_ids(printed) == found.split()
+
+
+@pytest.mark.parametrize("code", [0, 1])
+@pytest.mark.parametrize("selected", [Answer(0, f"77.{SERVER}\n"), Answer(), TIMEOUT])
+def test_an_id_is_looked_up_where_qsub_failed_or_printed_several(
+    code: int, selected: Reply, tmp_path: Path
+) -> None:
+    """Test wrappers that print a balance below the id, or fail after the submission."""
+    name = job_name(spec(tmp_path).name)
+    printed = f"77.{SERVER}\n" if code else f"77.{SERVER}\n78.other\n"
+    shell = RecordedShell(
+        {
+            qsub_in(tmp_path): Answer(code, printed, "site: accounting database is locked\n"),
+            f"qselect -u {login_name()} -N {name}": selected,
+            "qstat -f -1": TIMEOUT,
+        }
+    )
+    if selected is TIMEOUT or not isinstance(selected, Answer) or not selected.stdout:
+        with pytest.raises(SchedulerError) as caught:
+            submit(tmp_path, shell)
+        lines = caught.value.message.splitlines()
+        assert "accounting database is locked" in caught.value.message
+        assert (lines[-1] == "Its job could not be looked up") is (selected is TIMEOUT)
+    else:
+        assert submit(tmp_path, shell) == f"77.{SERVER}"
 
 
 @pytest.mark.parametrize(
-    ("title", "told", "hint"),
+    ("title", "output", "hint"),
     [
         ("bad queue", "Unknown queue", "qstat -q"),
         ("queue disabled", "Queue is not enabled", "-p"),
@@ -128,27 +169,27 @@ def test_the_last_line_that_is_an_id_is_taken(printed: str, found: str | None) -
         ("more nodes than exist", "cannot locate feasible nodes", "fewer cores"),
         ("unknown node property", "cannot locate feasible nodes", "fewer cores"),
         ("gpus", "cannot locate feasible nodes", "GPUs"),
-        ("per-user queue limit, 2nd", "Maximum number of jobs already in queue", "as many jobs"),
+        ("per-user queue limit, 2nd", "Maximum number of jobs already in queue", "limit on jobs"),
         ("bad walltime", "Illegal attribute or resource value", "--dry-run"),
         ("walltime with days 1-00:00:00", "Illegal attribute", "--dry-run"),
         ("unknown resource", "Unknown resource type", "--dry-run"),
         ("name with space", "illegal -N value", "--dry-run"),
-        ("nonexistent script", "cannot be loaded", "cannot be read"),
-        ("script is a directory", "script not a file", "cannot be read"),
-        ("DOS line endings", "DOS/Windows text format", "cannot be read"),
-        ("as root", "qsub can not be run as root", "root may not submit"),
+        ("nonexistent script", "cannot be loaded", "cannot read"),
+        ("script is a directory", "script not a file", "cannot read"),
+        ("DOS line endings", "DOS/Windows text format", "cannot read"),
+        ("as root", "qsub can not be run as root", "ordinary user"),
         ("directive bad in script", "Unknown queue", "qstat -q"),
         ("unknown option", "", "--dry-run"),
     ],
 )
 def test_a_refusal_has_its_reason_and_a_hint(
-    title: str, told: str, hint: str, tmp_path: Path
+    title: str, output: str, hint: str, tmp_path: Path
 ) -> None:
     shell = RecordedShell({qsub_in(tmp_path): QSUB[title].answer})
     with pytest.raises(SchedulerError) as caught:
         submit(tmp_path, shell)
-    assert told in caught.value.message
-    assert "\n" not in caught.value.message
+    assert output in caught.value.message
+    assert "usage" not in caught.value.message
     assert hint in caught.value.hint
     assert not caught.value.transient
 
@@ -158,13 +199,13 @@ def test_a_refusal_has_its_reason_and_a_hint(
     [
         "pbs_server down, trqauthd up: qsub",
         "pbs_server up, trqauthd down: qsub",
-        "pbs_server told to stop (SIGTERM), still up: qsub",
+        "pbs_server stopping (SIGTERM), still up: qsub",
         "bad server",
     ],
 )
 def test_a_server_that_is_away_is_transient(title: str, tmp_path: Path) -> None:
     shell = RecordedShell({qsub_in(tmp_path): QSUB[title].answer})
-    with pytest.raises(SchedulerError, match=r"qsub refused the job: \S+") as caught:
+    with pytest.raises(SchedulerError, match=r"qsub refused the job \(exit \d+\):\s+\S+") as caught:
         submit(tmp_path, shell)
     assert caught.value.transient
 
@@ -180,12 +221,12 @@ def test_a_submission_that_hung_is_found_by_its_name(tmp_path: Path) -> None:
     assert submit(tmp_path, shell) == ID
 
 
-def test_a_submission_that_hung_and_made_no_job_is_told_so(tmp_path: Path) -> None:
+def test_a_submission_that_hung_and_made_no_job_is_reported(tmp_path: Path) -> None:
     name = job_name(spec(tmp_path).name)
     shell = RecordedShell(
         {qsub_in(tmp_path): TIMEOUT, f"qselect -u {login_name()} -N {name}": Answer()}
     )
-    with pytest.raises(SchedulerError, match="there is no such job") as caught:
+    with pytest.raises(SchedulerError, match="There is no such job") as caught:
         submit(tmp_path, shell)
     assert caught.value.transient
     assert name in caught.value.hint
@@ -247,14 +288,14 @@ def test_a_job_is_found_by_its_name(answer: Answer, found: dict[str, str]) -> No
     assert torque.rps_find_jobs([LOOKED_FOR], RecordedShell({SELECTED: answer})) == found
 
 
-def test_where_nobody_answers_nothing_is_said_of_a_submission() -> None:
+def test_without_an_answer_a_submission_is_unknown() -> None:
     with pytest.raises(SchedulerError, match="neither qselect nor qstat"):
         torque.rps_find_jobs(
             [LOOKED_FOR], RecordedShell({SELECTED: TIMEOUT, "qstat -f -1": TIMEOUT})
         )
 
 
-def test_living_jobs_of_ours_are_told_by_their_names() -> None:
+def test_living_jobs_of_ours_are_known_by_their_names() -> None:
     def shown(number: int, **changed: str) -> str:
         found = {"Job_Name": job_name("a-b-c"), "Job_Owner": f"{login_name()}@tscc",
                  "job_state": "Q", **changed}  # fmt: skip
@@ -267,16 +308,16 @@ def test_living_jobs_of_ours_are_told_by_their_names() -> None:
     listed = Answer(0, "".join(f"{number}.{SERVER}\n" for number in (1, 2, 3, 4)))
     ids = " ".join(f"{number}.{SERVER}" for number in (1, 2, 3, 4))
     torques = RecordedShell({QSELECT: listed, f"qstat -f {ids}": Answer(0, text)})
-    assert torque.rps_tagged_jobs(torques) == [f"1.{SERVER}"]
+    assert torque.rps_list_jobs(torques) == [f"1.{SERVER}"]
     slurms = RecordedShell({QSELECT: MISSING, "qstat -f -1": Answer(0, text)})
-    assert torque.rps_tagged_jobs(slurms) == [f"1.{SERVER}"]
-    assert torque.rps_tagged_jobs(RecordedShell({QSELECT: Answer()})) == []
+    assert torque.rps_list_jobs(slurms) == [f"1.{SERVER}"]
+    assert torque.rps_list_jobs(RecordedShell({QSELECT: Answer()})) == []
     for silent in (
         RecordedShell({QSELECT: TIMEOUT}),
         RecordedShell({QSELECT: MISSING, "qstat -f -1": Answer(1, "", "away\n")}),
     ):
         with pytest.raises(SchedulerError):
-            torque.rps_tagged_jobs(silent)
+            torque.rps_list_jobs(silent)
 
 
 # States
@@ -290,7 +331,7 @@ def test_living_jobs_of_ours_are_told_by_their_names() -> None:
             "state Q",
             Known(
                 phase=JobPhase.PENDING,
-                reason="its queue is stopped: no job of it starts until an administrator allows",
+                reason="its queue is stopped: none of its jobs starts until an administrator starts it",
                 raw_reason="Not Running: Queue not started.",
                 cause="partition-down",
             ),
@@ -299,7 +340,7 @@ def test_living_jobs_of_ours_are_told_by_their_names() -> None:
             "state Q_no_room",
             Known(
                 phase=JobPhase.PENDING,
-                reason="no node that fits is free yet",
+                reason="no suitable node is free yet",
                 raw_reason="Not Running: Not enough of the right type of nodes are available",
                 cause="resources",
             ),
@@ -310,15 +351,15 @@ def test_living_jobs_of_ours_are_told_by_their_names() -> None:
                 phase=JobPhase.PENDING,
                 reason="it is held by you",
                 cause="held",
-                advice="`qrls 1234645.tscc-mgr7.local` lets it go.",
+                advice="`qrls 1234645.tscc-mgr7.local` releases it.",
             ),
         ),
         (
             "state dep",
             Known(
                 phase=JobPhase.PENDING,
-                reason="it is held by the system: it waits for another job, or an administrator "
-                "stopped it",
+                reason="it is held by the system: it depends on another job, or an "
+                "administrator holds it",
                 cause="dependency",
             ),
         ),
@@ -336,7 +377,7 @@ def test_living_jobs_of_ours_are_told_by_their_names() -> None:
             Known(
                 phase=JobPhase.COMPLETING,
                 node="tscc-5-1.local",
-                reason="the job ends, its node is cleaned up",
+                reason="the job is ending, its node is being cleaned up",
             ),
         ),
         (
@@ -357,14 +398,14 @@ def test_each_state_in_each_form(state: str, form: str, expected: JobStatus, utc
 @pytest.mark.parametrize(
     ("holds", "advice"),
     [
-        ("u", "`qrls 7.mgr` lets it go."),
-        ("", "`qrls 7.mgr` lets it go, as far as you hold it; where it stays held, ask"),
-        ("uo", "`qrls 7.mgr` lets it go, as far as you hold it; where it stays held, ask"),
+        ("u", "`qrls 7.mgr` releases it."),
+        ("", "`qrls 7.mgr` releases it from your hold. If it stays held, ask"),
+        ("uo", "`qrls 7.mgr` releases it from your hold. If it stays held, ask"),
         ("o", "Ask the cluster's support"),
         ("s", "Ask the cluster's support"),
     ],
 )
-def test_the_command_that_lets_a_job_go_takes_away_ones_own_hold_alone(
+def test_the_command_that_releases_a_job_removes_the_users_hold_alone(
     holds: str, advice: str
 ) -> None:
     found = status_of({"Job_Id": "7.mgr", "job_state": "H", "Hold_Types": holds})
@@ -402,7 +443,7 @@ def test_the_node_is_the_first_host(host: str, node: str | None) -> None:
 
 
 @pytest.mark.parametrize("state", ["", "Z", "X", "B", "r", "QR"])
-def test_a_state_that_nobody_knows_is_unknown(state: str) -> None:
+def test_a_state_without_a_meaning_is_unknown(state: str) -> None:
     found = status_of({"job_state": state})
     assert isinstance(found, Unknown)
     assert repr(state) in found.reason
@@ -424,7 +465,7 @@ def test_a_comment_that_is_missing_or_strange_is_kept_as_it_is(comment: str | No
     attributes = {"job_state": "Q"} | ({} if comment is None else {"comment": comment})
     found = status_of(attributes)
     assert isinstance(found, Known)
-    assert found.reason == "it waits for its turn"
+    assert found.reason == (comment or "it waits for its turn")
     assert found.raw_reason == comment
 
 
@@ -576,7 +617,7 @@ def test_an_element_of_an_array_is_a_job_like_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("title", "told"),
+    ("title", "output"),
     [
         ("pbs_server down, trqauthd up: qstat -x ID", "Connection refused"),
         ("pbs_server up, trqauthd down: qstat -x ID", "trqauthd"),
@@ -585,11 +626,11 @@ def test_an_element_of_an_array_is_a_job_like_others() -> None:
         ("garbage id", "illegally formed"),
     ],
 )
-def test_a_server_that_is_ill_makes_unknown(title: str, told: str) -> None:
+def test_a_server_that_is_ill_makes_unknown(title: str, output: str) -> None:
     shell = RecordedShell({f"qstat -x {ID}": QSTAT[title].answer})
     found = torque.rps_poll([job(ID)], shell)[ID]
     assert isinstance(found, Unknown)
-    assert told in found.reason
+    assert output in found.reason
 
 
 def test_no_output_at_all_is_not_the_end_of_a_job() -> None:
@@ -667,8 +708,12 @@ def test_the_table_of_pbs_is_not_taken_for_anything() -> None:
 
 def cancel(title: str) -> bool:
     recorded = QDEL.get(title) or QSTAT[title]
-    shell = RecordedShell({recorded.command: recorded.answer})
-    return torque.rps_cancel(job(recorded.command.split()[-1]), shell)
+    job_id = recorded.command.split()[-1]
+    runs = QSTAT["state R: -x"].answer.stdout.replace(ID, job_id)
+    shell = RecordedShell(
+        {recorded.command: recorded.answer, f"qstat -x {job_id}": Answer(0, runs)}
+    )
+    return torque.rps_cancel(job(job_id), shell)
 
 
 def test_a_job_is_cancelled() -> None:
@@ -684,7 +729,7 @@ def test_what_is_over_or_ending_needs_no_end(title: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("title", "told", "transient"),
+    ("title", "output", "transient"),
     [
         ("foreign job", "operation not permitted", False),
         ("mom dead: qdel", "could not connect to MOM", True),
@@ -692,8 +737,8 @@ def test_what_is_over_or_ending_needs_no_end(title: str) -> None:
         ("pbs_server up, trqauthd down: qdel", "trqauthd", True),
     ],
 )
-def test_what_cannot_be_ended_is_told(title: str, told: str, transient: bool) -> None:
-    with pytest.raises(SchedulerError, match=told) as caught:
+def test_a_job_that_cannot_be_ended_is_reported(title: str, output: str, transient: bool) -> None:
+    with pytest.raises(SchedulerError, match=output) as caught:
         cancel(title)
     assert caught.value.transient is transient
 
@@ -701,26 +746,112 @@ def test_what_cannot_be_ended_is_told(title: str, told: str, transient: bool) ->
 @pytest.mark.parametrize("job_id", ["", "all", "foo", "-p"])
 def test_nothing_but_an_id_reaches_qdel(job_id: str) -> None:
     shell = RecordedShell({})
-    with pytest.raises(SchedulerError, match="no id"):
+    with pytest.raises(SchedulerError, match="not a job id"):
         torque.rps_cancel(job(job_id), shell)
     assert shell.calls == []
+
+
+# An id that the server, without its jobs, has given to another job
+
+SHOWN = QSTAT["state R: -x"].answer.stdout
+NAMED = Job(id=ID, tag="rps:a-b-c:00000000", session_dir=Path("/h/a-b-c"), name="rps-0123456789")
+
+
+def shows(name: str = "rps-0123456789", owner: str = "tuser", output: str = "/dev/null") -> Answer:
+    """A running job of this name, owner and output file."""
+    printed = re.sub("<Job_Name>[^<]*", f"<Job_Name>{name}", SHOWN)
+    printed = re.sub("<Job_Owner>[^<]*", f"<Job_Owner>{owner}@login-1.example.org", printed)
+    printed = re.sub("<Output_Path>[^<]*", f"<Output_Path>node:{output}", printed)
+    assert (name in printed, owner in printed, output in printed) == (True, True, True)
+    return Answer(0, printed)
+
+
+@pytest.mark.parametrize(
+    "own", [shows(), shows("renamed", output="/h/a-b-c/spool.log")], ids=["name", "output file"]
+)
+def test_the_sessions_job_is_recognized_and_cancelled(own: Answer) -> None:
+    shell = RecordedShell({f"qstat -x {ID}": own, f"qdel {ID}": Answer()})
+    assert isinstance(torque.rps_poll([NAMED], shell)[ID], Known)
+    assert torque.rps_cancel(NAMED, shell) is True
+
+
+def test_an_owner_may_have_dots_and_dashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "login_name", lambda: "a.b-c")
+    shell = RecordedShell({f"qstat -x {ID}": shows(owner="a.b-c")})
+    assert isinstance(torque.rps_poll([NAMED], shell)[ID], Known)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        shows("my-simulation"),
+        shows(owner="stranger"),
+        shows("x", "stranger", "/h/a-b-c/spool.log"),
+        shows("rps-0123456780", output="/h/a-b-d/spool.log"),
+    ],
+    ids=["own job", "stranger's job", "stranger's file", "another session's"],
+)
+def test_another_job_with_the_id_is_not_touched(other: Answer) -> None:
+    """qdel compares nothing but the id: it is not run."""
+    shell = RecordedShell({f"qstat -x {ID}": other})
+    found = torque.rps_poll([NAMED], shell)[ID]
+    assert isinstance(found, Unknown)
+    assert found.cause == "id-reused"
+    with pytest.raises(AnotherJobError, match=f"another job .* with its id {ID}"):
+        torque.rps_cancel(NAMED, shell)
+
+
+def test_a_job_that_the_server_does_not_show_is_another_users() -> None:
+    """Without `query_other_jobs` a server shows a job to its owner alone."""
+    refused = QSTAT[
+        "jobs of another user, without query_other_jobs (6.1.3.h5, 29 November 2026): qstat -x"
+    ]
+    jobs = [replace(NAMED, id="7.torq1"), replace(NAMED, id="8.torq1")]
+    shell = RecordedShell(
+        {"qstat -x 7.torq1 8.torq1": refused.answer, "qstat -x 8.torq1": refused.answer}
+    )
+    for found in torque.rps_poll(jobs, shell).values():
+        assert isinstance(found, Unknown)
+        assert found.cause == "id-reused"
+    with pytest.raises(AnotherJobError, match=r"another job of another user with its id 8\.torq1"):
+        torque.rps_cancel(jobs[1], shell)
+
+
+def test_without_an_answer_nothing_is_cancelled() -> None:
+    """Whose job it is can then not be known."""
+    hidden = re.sub("<Job_Owner>[^<]*</Job_Owner>", "", shows().stdout)
+    for answer in (Answer(0, hidden), QSTAT["pbs_server down, trqauthd up: qstat -x ID"].answer):
+        shell = RecordedShell({f"qstat -x {ID}": answer})
+        assert isinstance(torque.rps_poll([NAMED], shell)[ID], Unknown)
+        with pytest.raises(SchedulerError, match="owner could not be found out") as caught:
+            torque.rps_cancel(NAMED, shell)
+        assert caught.value.transient
+
+
+def test_an_allocation_is_older_than_the_session_in_it() -> None:
+    """Test `qsub -I`: its name is the user's, and it is older than the session."""
+    submitted = datetime.fromtimestamp(int(answers.xml_jobs(SHOWN)[0]["ctime"]), UTC)
+    shell = RecordedShell({f"qstat -x {ID}": shows("STDIN")})
+    for joined, kind in ((submitted, Known), (submitted - timedelta(hours=1), Unknown)):
+        within = replace(NAMED, joined=joined)
+        assert isinstance(torque.rps_poll([within], shell)[ID], kind)
 
 
 # Which product it is
 
 
 @pytest.mark.parametrize(
-    ("reply", "scheduler"),
+    ("reply", "product"),
     [
         (QSTAT["--version"].answer, "torque"),
-        (WRAPPERS["qstat --version"].answer, "torque"),
+        (WRAPPERS["qstat --version"].answer, None),
         (Answer(0, "pbs_version = 23.06.06\n"), "pbs"),
         (Answer(0, "", "version: 2.5.7\n"), "torque"),
-        (TIMEOUT, "torque"),
+        (TIMEOUT, None),
     ],
 )
-def test_the_product_tells_its_version_in_its_own_way(reply: Reply, scheduler: str) -> None:
-    assert scheduler_of_qstat(RecordedShell({"qstat --version": reply})) == scheduler
+def test_the_product_tells_its_version_in_its_own_way(reply: Reply, product: str | None) -> None:
+    assert product_of_qstat(RecordedShell({"qstat --version": reply})) == product
 
 
 # Accounts
@@ -787,14 +918,14 @@ Job: 1234647.tscc-mgr7.local
 def test_what_the_server_and_its_logs_tell_of_a_job() -> None:
     recorded = QSTAT["state C: -f -1"]
     job_id = recorded.command.split()[-1]
-    job = Job(id=job_id, tag="rps:a-b-c:0", session_dir=Path("/nowhere"))
+    job = Job(id=job_id, tag="rps:a-b-c:0", session_dir=Path("/nowhere"), joined=LATER)
     trace = f"tracejob -q -n 3 {job_id}"
     shell = RecordedShell({recorded.command: recorded.answer, trace: Answer(stdout=TRACED)})
-    told = [(one.source, one.line) for one in torque.rps_testimony(job=job, shell=shell)]
-    assert told[0][0] == "qstat"
+    output = [(one.source, one.line) for one in torque.rps_job_details(job=job, shell=shell)]
+    assert output[0][0] == "qstat"
     for part in ("job_state=C", "exit_status=3", "queue=", "Resource_List.walltime=00:30:00"):
-        assert part in told[0][1]
-    assert told[1:] == [
+        assert part in output[0][1]
+    assert output[1:] == [
         ("tracejob", "11/22/2026 18:17:12.277 S    Job Modified at request of root@tscc-mgr7.local"),
         ("tracejob", "11/22/2026 18:17:12.354 S    Exit_status=3 resources_used.cput=0 "
          "resources_used.walltime=00:00:00"),
@@ -804,4 +935,4 @@ def test_what_the_server_and_its_logs_tell_of_a_job() -> None:
     # A login node has no tracejob, and the server may have forgotten the job: no lines, and no error.
     gone = Answer(153, "", f"qstat: Unknown Job Id Error {job_id}\n")
     shell = RecordedShell({recorded.command: gone, trace: MISSING})
-    assert list(torque.rps_testimony(job=job, shell=shell)) == []
+    assert list(torque.rps_job_details(job=job, shell=shell)) == []

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from rps_core.account import login_name
-from rps_core.models import Gone, Job, JobStatus, Outcome, Unknown
-from rps_core.schedulers import torque
-from rps_core.schedulers.torque_forgotten import conclude
+from rps_core.jobs import Gone, Job, JobStatus, Outcome, Unknown
+from rps_core.schedulers.pbs import torque
+from rps_core.schedulers.pbs.forgotten import conclude
+from rps_core.system.user import login_name
 from rps_core.testing import MISSING, TIMEOUT, Answer, RecordedShell, Reply
 from tests.contract.transcripts import read
 
@@ -52,7 +52,7 @@ def test_the_agents_own_word_is_evidence(tmp_path: Path) -> None:
     session.event("ended", cause="application-exit", reason="Jupyter ended", exit_code=3)
     assert session.poll() == Gone(
         outcome=Outcome.ENDED,
-        evidence=f"the server knows no job {ID} any more, and its agent ended: Jupyter ended",
+        evidence=f"the server no longer knows job {ID}, and its agent reported its end: Jupyter ended",
         exit_code=3,
     )
 
@@ -73,7 +73,7 @@ def test_one_denial_of_a_job_that_ran_is_none(second: Reply, tmp_path: Path) -> 
     session.event("started")
     found = session.poll(second)
     assert isinstance(found, Unknown)
-    assert "it counts as over from" in found.reason, "it says how long this may last"
+    assert "it counts as ended from" in found.reason, "it says how long this may last"
 
 
 def test_a_server_with_another_name_is_found_out(tmp_path: Path) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from rps_core.account import login_name
 from rps_core.errors import SchedulerError
-from rps_core.models import Gone, Job, JobPhase, JobStatus, Known, Outcome, Unknown
-from rps_core.schedulers import torque
-from rps_core.schedulers.torque_directives import job_name
+from rps_core.jobs import Gone, Job, JobPhase, JobStatus, Known, Outcome, Unknown
+from rps_core.schedulers.pbs import identity, torque
+from rps_core.schedulers.pbs.directives import job_name
+from rps_core.system.user import login_name
 from rps_core.testing import MISSING, TIMEOUT, Answer, RecordedShell, Reply, SchedulerContract
+from tests.contract.own_jobs import LATER
 from tests.contract.transcripts import read
 
 WRAPPERS = read("torque/slurm-wrappers.txt")
@@ -26,27 +29,36 @@ class TestWrappers(SchedulerContract):
     job_id = "11"
     prompt = "#PBS "
     refused = WRAPPERS["qsub -q nosuch p.sh"].answer
+    another_job: ClassVar = {
+        "qstat": replace(NO_XML, stdout=WRAPPERS["qstat -f -1 11"].answer.stdout),
+    }
+    canceller = "qdel"
+
+
+@pytest.fixture(autouse=True)
+def user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user of the recordings."""
+    monkeypatch.setattr(identity, "login_name", lambda: "alice")
 
 
 def job(job_id: str, directory: Path) -> Job:
-    return Job(id=job_id, tag="rps:a-b-c:00000000", session_dir=directory)
+    return Job(id=job_id, tag="rps:a-b-c:00000000", session_dir=directory, joined=LATER)
 
 
 def poll(directory: Path, answer: Reply, *job_ids: str) -> dict[str, JobStatus]:
     asked = " ".join(job_ids)
-    shell = RecordedShell(
-        {f"qstat -x {asked}": NO_XML, f"qstat -f -1 {asked}": answer, QSELECT: MISSING}
-    )
+    shell = RecordedShell({f"qstat -f -1 {asked}": answer, QSELECT: MISSING})
     return dict(torque.rps_poll([job(job_id, directory) for job_id in job_ids], shell))
 
 
-def test_they_are_recognised_by_their_first_answer_once(tmp_path: Path) -> None:
-    shell = RecordedShell(
-        {"qstat -x 11": NO_XML, "qstat -f -1 11": WRAPPERS["qstat -f -1 11"].answer}
-    )
-    for _ in range(3):
+def test_they_are_recognised_by_their_ids_which_have_no_server(tmp_path: Path) -> None:
+    """Test that each command detects them again: each has its own shell."""
+    for _ in range(2):
+        shell = RecordedShell({"qstat -f -1 11": WRAPPERS["qstat -f -1 11"].answer})
         torque.rps_poll([job("11", tmp_path)], shell)
-    assert [call[1] for call in shell.calls] == ["-x", "-f", "-f", "-f"]
+    torques = RecordedShell({"qstat -x 11.mgr": NO_XML, "qstat -f -1 11.mgr": Answer()})
+    torque.rps_poll([job("11.mgr", tmp_path)], torques)
+    assert [call[1] for call in torques.calls] == ["-x", "-f"], "a server's name, and no XML"
 
 
 def test_states(tmp_path: Path) -> None:
@@ -96,7 +108,7 @@ def test_a_qstat_that_hangs_is_an_error_that_makes_unknown(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("title", "told"),
+    ("title", "text"),
     [
         ("qsub -q nosuch p.sh", "invalid partition specified: nosuch"),
         ("qsub -A nosuch p.sh", "Invalid account"),
@@ -105,23 +117,30 @@ def test_a_qstat_that_hangs_is_an_error_that_makes_unknown(tmp_path: Path) -> No
         ("qsub -Z x p.sh", "Unknown option: Z"),
     ],
 )
-def test_sbatchs_own_words_are_told(title: str, told: str, tmp_path: Path) -> None:
+def test_sbatchs_own_message_is_shown(title: str, text: str, tmp_path: Path) -> None:
     spec = TestWrappers().spec(tmp_path)
     options = ("-N", job_name(spec.name), "-r", "n", "-j", "oe", "-o", f"{tmp_path}/spool.log")
     command = ("qsub", *options, f"{tmp_path}/batch.sh")
     shell = RecordedShell({command: WRAPPERS[title].answer})
     with pytest.raises(SchedulerError) as caught:
         torque.rps_submit(spec, tmp_path / "batch.sh", shell)
-    assert told in caught.value.message
-    assert "\n" not in caught.value.message
+    assert text in caught.value.message
+    assert "The command was" not in caught.value.message
 
 
 def cancel(title: str, state: Reply | None = None) -> bool:
+    """`state` is qstat's answer; by default the job runs."""
     job_id = title.split()[-1]
-    answers: dict[str | tuple[str, ...], Reply] = {title: WRAPPERS[title].answer}
-    if state is not None:
-        answers[f"qstat -f -1 {job_id}"] = state
-    return torque.rps_cancel(job(job_id, Path("/nowhere")), RecordedShell(answers))
+    runs = WRAPPERS["qstat -f -1 11"].answer
+    runs = replace(runs, stdout=runs.stdout.replace("\t11\n", f"\t{job_id}\n"))
+    shell = RecordedShell(
+        {
+            title: WRAPPERS[title].answer,
+            f"qstat -x {job_id}": NO_XML,
+            f"qstat -f -1 {job_id}": state or runs,
+        }
+    )
+    return torque.rps_cancel(job(job_id, Path("/nowhere")), shell)
 
 
 def test_cancelling() -> None:
@@ -136,5 +155,5 @@ def test_cancelling() -> None:
 def test_a_qdel_that_fails_without_a_word_is_no_proof(state: str) -> None:
     printed = WRAPPERS[state].answer
     still_there = Answer(printed.code, printed.stdout.replace("\t11\n", "\t13\n"), printed.stderr)
-    with pytest.raises(SchedulerError, match="does not say why"):
+    with pytest.raises(SchedulerError, match=r"no message|owner could not be found out"):
         cancel("qdel 13", still_there)

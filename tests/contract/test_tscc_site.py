@@ -1,4 +1,4 @@
-"""TSCC: the contract of every site, detection beside its neighbours, and what each option renders to."""
+"""TSCC: the site contract, detection beside its neighbours, and rendering."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from rps_core.cli import rps
+from rps_core.cli.main import rps
 from rps_core.errors import UsageError
 from rps_core.testing import SiteContract
 
@@ -26,23 +26,23 @@ class TestTscc(SiteContract):
 
 
 class TestTsccWithSlurmsWrappers(TestTscc):
-    """Where qsub is Slurm's, there is an sbatch beside it."""
+    """A host where qsub is Slurm's wrapper, beside sbatch."""
 
     commands = ("sbatch", "qsub")
 
 
 def test_the_name_alone_is_not_enough() -> None:
-    """A laptop called so, or TSCC after it has moved to Slurm alone."""
+    """Test a host without qsub: TSCC may have moved to Slurm."""
     contract = TestTscc()
-    without: tuple[tuple[str, ...], ...] = ((), ("sbatch",))
-    for commands in without:
-        contract.commands = commands
-        detection = contract.plugins().detect(contract.host("tscc-login1"), wanted="tscc")
-        assert "tscc" not in {claim.cluster.name for claim in detection.claims}
+    contract.commands = ("sbatch",)
+    assert contract.plugins().detect(contract.host("tscc-login1"), wanted="tscc").claims == ()
+    contract.commands = ()
+    (claim,) = contract.plugins().detect(contract.host("tscc-login1"), wanted="tscc").claims
+    assert claim.unusable == "tscc-login1 is a login node of TSCC, but `qsub` is not on the PATH"
 
 
-def test_nobody_is_asked_to_detect_it() -> None:
-    """`detection` of the contract is empty: a command that is run there fails the test."""
+def test_no_plugin_is_asked_to_detect_it() -> None:
+    """Test that detection runs no command: the contract's `detection` is empty."""
     assert TestTscc.detection == {}
 
 
@@ -72,6 +72,10 @@ OPTIONS: dict[str, list[str]] = {
     "conda-env": ["--conda-env", "my env"],
     "prologue": ["--prologue", "prologue.sh"],
     "image": ["--image", "docker://quay.io/jupyter/minimal-notebook", "--bind", "/scratch", "--nv"],
+    "venv": ["--venv", "my env"],
+    "jupyter": ["--jupyter", "my jupyter"],
+    "env": ["--env", "my environment.yml"],
+    "with": ["--with", "numpy,torch>=2"],
 }
 
 
@@ -79,7 +83,7 @@ OPTIONS: dict[str, list[str]] = {
 def test_a_dry_run_of_each_option(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """UPDATE_GOLDENS=1 writes what is rendered now; look at the difference before it is kept."""
+    """Compare with the goldens; UPDATE_GOLDENS=1 writes them: review the difference."""
     monkeypatch.setenv("XDG_STATE_HOME", "/home/alice/.local/state")
     monkeypatch.setenv("PATH", str(tmp_path))  # no gbalance here, and no jupyter
     monkeypatch.chdir(tmp_path)
@@ -102,7 +106,8 @@ def test_there_is_a_golden_for_each_option_of_start() -> None:
     used = {word for words in OPTIONS.values() for word in words if word.startswith("-")}
     about_the_command = {
         "--cluster", "--set", "--verbose", "--log-format", "--dry-run", "--wait", "--quiet", "--json",
-        "--info", "--help", "profile", "--profile", "--last", "--here",
+        "--info", "--help", "profile", "--profile", "--last", "--here", "--name", "--foreground",
+        "--add-kernel",
     }  # fmt: skip
     start = rps.get_command(None, "start")  # type: ignore[arg-type]
     assert start is not None
@@ -115,24 +120,24 @@ def test_there_is_a_golden_for_each_option_of_start() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        (["-b", "slurm/notebook.sh"], "is for slurm; this cluster runs torque"),
+        (["-b", "slurm/notebook.sh"], "is for slurm, but this cluster runs torque"),
         (["-p", "condo", "-t", "481"], "08:00:00"),
         (["-p", "hotel", "-t", "7-00:00:01"], "7-00:00:00"),
         (["-g", "1"], "GPU"),
         (["-c", "17"], "16"),
         (["-p", "pdafm", "-c", "33"], "32"),
         (["-m", "129G"], "131072"),
-        (["-A", "a b"], "No account can be called"),
-        (["-p", "$(id)"], "No queue can be called"),
-        (["--qos", "a,b"], "No quality of service can be called"),
+        (["-A", "a b"], "is not a valid account"),
+        (["-p", "$(id)"], "is not a valid queue"),
+        (["--qos", "a,b"], "is not a valid quality of service"),
         (["--extra", "-l a=1\n#PBS -q b"], "line break"),
         (["-b", "binary"], "not a"),
     ],
 )
 def test_what_cannot_be_is_refused(
-    options: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/home/alice/.local/state")
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -140,4 +145,4 @@ def test_what_cannot_be_is_refused(
     (tmp_path / "binary").write_bytes(b"\x7fELF\x00\xff")
     done = CliRunner().invoke(rps, ["start", "--dry-run", "--cluster", "tscc", *options])
     assert isinstance(done.exception, UsageError), done.output
-    assert told in str(done.exception)
+    assert message in str(done.exception)

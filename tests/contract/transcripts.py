@@ -1,4 +1,4 @@
-"""Recorded terminal sessions (tests/contract/recorded/), read back as answers to replay.
+"""Read recorded terminal sessions (tests/contract/recorded/) as answers to replay.
 
     === what it shows
     [user@directory]$ command
@@ -6,8 +6,8 @@
     --- stderr (N chars):
     --- rc=0  elapsed=0.007s
 
-Extra environment or the command's input may stand before `--- stdout`. N was counted before the
-recordings were tidied up, so the lines count, not the lengths.
+Extra environment or the command's input may stand before `--- stdout`. N was counted before the recordings
+were tidied up, so the lines count, not the lengths.
 """
 
 from __future__ import annotations

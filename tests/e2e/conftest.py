@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,19 +10,6 @@ from typing import Any
 import pytest
 
 from tests.e2e.visitor import Visitor
-
-
-@pytest.fixture
-def wait_for() -> Callable[..., None]:
-    """Wait until a condition holds."""
-
-    def wait(condition: Callable[[], object], seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, "it did not come true in time"
-            time.sleep(0.1)
-
-    return wait
 
 
 @pytest.fixture(scope="session")

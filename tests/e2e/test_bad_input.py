@@ -1,4 +1,4 @@
-"""What is wrong is said (what, why, what to do), with its exit code, and leaves nothing behind."""
+"""Errors: what failed, why and what to do; the exit code; nothing left behind."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import socket
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rps_proxy.session import Phase
-from tests.faults.service_stand import free_port
+from rps_proxy.registry.session import Phase
+from tests.stands.service import free_port
+from tests.stands.waiting import until
 
 
 def left_behind(installed: Any) -> list[str]:
@@ -59,39 +60,46 @@ CASES = [
     (["--cluster", "comte"], 3, ["No plugin serves a cluster `comte`", "Did you mean `comet`?"]),
     (["--set", "job.waltime=3"], 2, ["unknown key `job.waltime`", "job.walltime"]),
     (["--set", "job.nodes=many"], 2, ["job.nodes", "many"]),
-    (["--set", "job.nodes=0"], 2, ["job.nodes", "at least 1"]),
+    (["--set", "job.nodes=0"], 2, ["`job.nodes` is 0", "1 or more"]),
     (["--set", "nonsense"], 2, ["not `key=value`"]),
-    (["-t", "0"], 2, ["`0`", "no time at all"]),
+    (["-t", "0"], 2, ["`0` is zero"]),
     (["-t", "-5"], 2, ["`-5` is not a walltime", "HH:MM:SS"]),
     (["-t", "abc"], 2, ["`abc` is not a walltime"]),
     (["-t", "99:99:99"], 2, ["`99:99:99` is not a walltime"]),
-    (["--set", "limits.walltime=01:00:00", "-t", "61"], 2, ["01:01:00 is more than", "01:00:00"]),
-    (["-d", "/nowhere/at/all"], 2, ["no directory /nowhere/at/all"]),
-    (["-d", "/usr"], 2, ["cannot write in /usr"]),
-    (["-s", "emacs"], 2, ["no application `emacs`", "lab, notebook"]),
-    (["-b", "nowhere.sh"], 2, ["no batch script nowhere.sh", "local/jupyterlab.sh"]),
-    (["-b", "slurm/notebook.sh"], 2, ["is for slurm; this cluster runs local"]),
+    (["--set", "limits.walltime=01:00:00", "-t", "61"], 2, ["01:01:00 exceeds the limit 01:00:00"]),
+    (["-d", "/nowhere/at/all"], 2, ["directory not found: /nowhere/at/all"]),
+    (["-d", "/root"], 2, ["no permission to read /root"]),
+    (["-s", "emacs"], 2, ["there is no application `emacs`", "lab, notebook, command"]),
+    (["-s", "$(x) é"], 2, ["`notebook.app` is $(x) é", "must be a name"]),
+    (["-s", "command"], 2, ["needs arguments", "streamlit run app.py"]),
+    (["--", "x"], 2, ["lab takes no arguments: x"]),
+    (["-s", "command", "--", "no such program"], 2, ["there is no program `no such program`"]),
+    (["-b", "nowhere.sh"], 2, ["Batch script not found: nowhere.sh", "local/jupyterlab.sh"]),
+    (["-b", "slurm/notebook.sh"], 2, ["is for slurm, but this cluster runs local"]),
     (
         ["--set", "notebook.jupyter=/nowhere/jupyter"],
         2,
-        ["there is no program /nowhere/jupyter", "path of Jupyter's own program"],
+        ["program not found: /nowhere/jupyter", "path of Jupyter's program"],
     ),
-    (["--set", "proxy.own=false"], 2, ["proxy.domain"]),
+    (["--set", "proxy.own=false", "--set", "proxy.domain=-"], 2, ["proxy.domain"]),
+    (["--set", "proxy=mine"], 2, ["`proxy` must be a mapping"]),
+    (["--set", "proxy.listen=login2"], 2, ["proxy.listen", "an IP address of this host"]),
+    (["--foreground"], 2, ["--foreground is for a personal service on a login node"]),
     (["--nonsense"], 2, ["No such option"]),
 ]
 
 
-@pytest.mark.parametrize(("options", "code", "told"), CASES, ids=lambda case: str(case)[:40])
-def test_bad_options(installed: Any, options: list[str], code: int, told: list[str]) -> None:
+@pytest.mark.parametrize(("options", "code", "messages"), CASES, ids=lambda case: str(case)[:40])
+def test_bad_options(installed: Any, options: list[str], code: int, messages: list[str]) -> None:
     done = installed.rps("start", *options, check=False)
     assert done.returncode == code, done.stderr
     assert done.stdout == ""
-    for text in told:
+    for text in messages:
         assert text in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_misspelt_key_is_told_with_file_and_line(installed: Any) -> None:
+def test_a_misspelt_key_is_reported_with_file_and_line(installed: Any) -> None:
     path = Path(installed.user.home) / ".config/rps/config.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -121,7 +129,7 @@ def test_a_home_that_is_full_or_read_only(installed: Any, tmp_path: Path) -> Non
     if os.getuid() != 0:
         pytest.skip("only root can make a full file system")
     small = installed.user.make(Path(installed.user.home) / "small")
-    mount = ["mount", "-t", "tmpfs", "-o", f"size=16k,mode=0777,uid={installed.user.uid}", "small"]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size=16k,mode=0700,uid={installed.user.uid}", "small"]
     subprocess.run([*mount, str(small)], check=True)
     try:
         done = installed.rps("start", env={"XDG_STATE_HOME": str(small)}, check=False)
@@ -147,7 +155,10 @@ def test_a_service_that_is_down(installed: Any) -> None:
 
 
 def test_a_service_that_dies_in_the_middle_of_a_launch(installed: Any) -> None:
-    """It accepts, hears the request and says no more: the launcher gives up in its time."""
+    """Test a service that accepts the request and does not answer.
+
+    The launcher times out.
+    """
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         options = ["--set", "proxy.own=false", "--set", "proxy.domain=x.localhost"]
@@ -189,7 +200,7 @@ def test_an_application_that_fails_at_once(installed: Any) -> None:
 
 @pytest.mark.parametrize("delay", [0.05, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.5, 4.0])
 def test_ctrl_c_at_every_step(installed: Any, delay: float) -> None:
-    """Whenever it comes: either a session that lives and is told of, or nothing at all."""
+    """Test Ctrl-C at any time: the session runs and is named, or nothing is left."""
     process = installed.user.popen(
         [str(installed.directory / "rps"), "start", "--wait"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
@@ -198,14 +209,14 @@ def test_ctrl_c_at_every_step(installed: Any, delay: float) -> None:
     # As the terminal does it: to the whole foreground process group.
     os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=60)
-    # Until it has loaded us, however long that takes here, Python answers in its own way.
+    # Until rps is loaded, Python handles SIGINT itself.
     assert not re.search(r'cli\.py", line \d+, in main\b', errors), errors
     if output and process.returncode == 130:
         name = output.removeprefix("https://").partition(".")[0]
         assert f"rps stop {name}" in errors
         installed.rps("stop", name)
     elif output:  # it was ready already
-        # Or it was on its way out: Python then dies of the signal itself.
+        # Or it was exiting: Python then dies of the signal itself.
         assert process.returncode in (0, -signal.SIGINT)
         installed.rps("stop", "--all")
     else:
@@ -214,7 +225,7 @@ def test_ctrl_c_at_every_step(installed: Any, delay: float) -> None:
         assert process.returncode in (130, -signal.SIGINT, *of_python)
 
 
-def test_the_terminal_goes_away(installed: Any, wait_for: Callable[..., None]) -> None:
+def test_the_terminal_goes_away(installed: Any) -> None:
     """`rps start --no-wait`, then the terminal's hang-up: the session lives on."""
     started = installed.rps("start", "--no-wait", "--json")
     found = json.loads(started.stdout)
@@ -228,5 +239,5 @@ def test_the_terminal_goes_away(installed: Any, wait_for: Callable[..., None]) -
         found = json.loads(installed.rps("status", "--json").stdout)
         return bool(found["state"] == "ready")
 
-    wait_for(ready)
+    until(ready, "the session")
     installed.rps("stop", "--all")

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from rps_core import completion, paths
+from rps_core.cli import completion
+from rps_core.system import paths
 from tests.e2e.test_terminal import _take_the_terminal
 
-# How each is started without anybody's own files, and told of the completion.
+# How each shell is started without a user's startup files, with the completion.
 STARTED = {
     "bash": (["--norc", "--noprofile", "-i"], 'eval "$(rps completion bash)"'),
     "zsh": (["-f", "-i"], 'autoload -U compinit && compinit -u -D && eval "$(rps completion zsh)"'),

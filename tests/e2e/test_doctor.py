@@ -33,33 +33,34 @@ def only(found: list[tuple[str, str]], verdict: str) -> str:
 
 
 def test_a_healthy_machine_with_a_session(installed: Any, start: Start) -> None:
-    """Nothing is wrong, all is looked at, and no secret is told."""
+    """Test that every check runs and passes, and that no secret is printed."""
     name = start()["name"]
     state = Path(installed.user.home) / ".local/state/rps/sessions" / name
     service = Path(f"/var/tmp/rps-{installed.user.uid}")
     secrets = list(json.loads((state / "claim.json").read_text()).values())
     secrets += [(service / "issue.key").read_text().strip()]
     page = installed.rps("doctor", "-vv")
-    told = installed.rps("doctor", "--json", "-vv", "--log-format", "json")
-    found = lines(told)
+    message = installed.rps("doctor", "--json", "-vv", "--log-format", "json")
+    found = lines(message)
     assert list(found) == [
-        "launcher", "detection", "plugins", "configuration", "allocation", "plan", "jupyter", "home",
-        "sessions", "service", "clock", "scheduler", "leftovers",
+        "launcher", "detection", "plugins", "configuration", "allocation", "plan", "login shell",
+        "jupyter", "home",
+        "sessions", "paths", "service", "clock", "scheduler", "leftovers",
     ]  # fmt: skip
     bad = {
         check: one for check, one in found.items() if {verdict for verdict, _ in one} != {"pass"}
     }
     assert bad == {}
-    assert "it is ready (rps" in found["service"][-1][1]
+    assert "ready (rps" in found["service"][-1][1]
     assert page.stdout.endswith(" passed, 0 warned, 0 failed.\n")
-    for text in (page.stdout, page.stderr, told.stdout, told.stderr):
+    for text in (page.stdout, page.stderr, message.stdout, message.stderr):
         for secret in secrets:
             assert secret not in text
 
 
 @pytest.fixture
 def broken_plugin(installed: Any) -> Iterator[str]:
-    """One that somebody installed into the environment of rps, and that cannot be imported."""
+    """Install a plugin that cannot be imported into the environment of rps."""
     (place,) = (installed.directory / ".venv/lib").glob("python*/site-packages")
     metadata = place / "rps_broken-1.0.dist-info"
     metadata.mkdir()
@@ -75,8 +76,9 @@ def test_a_sick_configuration_home_and_plugin(installed: Any, broken_plugin: str
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text("job: {waltime: 1}\n")
     mode = home.stat().st_mode
-    home.chmod(0o777)
     try:
+        odd = installed.rps("doctor", "--json", check=False)
+        home.chmod(0o777)
         # A state directory where this user can write nothing, too.
         done = installed.rps("doctor", "--json", env={"XDG_STATE_HOME": "/"}, check=False)
     finally:
@@ -84,13 +86,32 @@ def test_a_sick_configuration_home_and_plugin(installed: Any, broken_plugin: str
         config.unlink()
     assert done.returncode == 9, done.stderr
     found = lines(done)
-    assert broken_plugin in only(found["plugins"], "warn")
-    assert "RPS_BLOCK=broken" in only(found["plugins"], "warn")
-    assert f"{config}:1: unknown key `job.waltime`" in only(found["configuration"], "fail")
-    assert "everybody can write in" in only(found["home"], "fail")
+    mistake, doubt = [text for verdict, text in found["plugins"] if verdict == "warn"]
+    assert broken_plugin in mistake
+    assert "RPS_BLOCK=broken" in mistake
+    assert (
+        "may belong to the cluster `broken`, whose plugin is broken; going on with `local`" in doubt
+    )
+    assert f"{config}:1: unknown key `job.waltime`" in only(lines(odd)["configuration"], "fail")
+    assert f"{home} is writable for everyone" in only(found["configuration"], "fail")
+    assert f"{home} is writable for everyone" in only(found["home"], "fail")
     assert "/rps/sessions: Permission denied" in only(found["sessions"], "fail")
     assert "not checked" in only(found["service"], "warn")
     assert {verdict for verdict, _ in found["leftovers"]} == {"pass"}
+
+
+def test_jupyter_is_the_one_that_the_job_takes(installed: Any) -> None:
+    """Test a prologue that makes none, and one that makes its own."""
+    made = installed.user.make(Path(installed.user.home) / "made")
+    for name in ("jupyter", "jupyter-lab"):
+        (made / name).write_text("#!/bin/sh\necho 4.0.made\n")
+        (made / name).chmod(0o755)
+    for path in ("$PATH", f"{made}:$PATH"):
+        (made / "before.sh").write_text(f"export PATH={path} OMP_NUM_THREADS=1\n")
+        settings = {"RPS_NOTEBOOK_PROLOGUE": str(made / "before.sh")}
+        done = installed.rps("doctor", "--json", env=settings, check=False)
+        found = lines(done)["jupyter"]
+        assert ("4.0.made" in only(found, "pass")) == (path != "$PATH"), found
 
 
 def test_a_clock_that_is_wrong(installed: Any, start: Start, need: Callable[[str], str]) -> None:
@@ -101,8 +122,8 @@ def test_a_clock_that_is_wrong(installed: Any, start: Start, need: Callable[[str
     )  # fmt: skip
     assert done.returncode == 9, done.stderr
     # A header has whole seconds, and its way takes some time.
-    told = only(lines(done)["clock"], "fail")
-    assert re.search(r"(59|60)\d s ahead of the service's", told), told
+    message = only(lines(done)["clock"], "fail")
+    assert re.search(r"(59|60)\d s ahead of the service's", message), message
 
 
 def test_a_disk_that_is_full(installed: Any, need: Callable[[str], str]) -> None:
@@ -110,7 +131,8 @@ def test_a_disk_that_is_full(installed: Any, need: Callable[[str], str]) -> None
         pytest.skip("only root can mount a small disk")
     disk = installed.user.make(Path(installed.user.home) / "disk")
     user = installed.user
-    fill = "mount -t tmpfs -o size=64k,mode=777 tmpfs disk; head -c 60k /dev/zero >disk/ballast; "
+    fill = f"mount -t tmpfs -o size=64k,mode=700,uid={user.uid} tmpfs disk; "
+    fill += "head -c 60k /dev/zero >disk/ballast; "
     become = f'exec setpriv --reuid={user.uid} --regid={user.gid} --clear-groups "$@"'
     done = subprocess.run(
         [need("unshare"), "--mount", "sh", "-c", fill + become, "sh",
@@ -119,6 +141,6 @@ def test_a_disk_that_is_full(installed: Any, need: Callable[[str], str]) -> None
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 9, done.stderr
-    told = only(lines(done)["sessions"], "fail")
-    assert "No space left on device" in told
-    assert "XDG_STATE_HOME" in told
+    message = only(lines(done)["sessions"], "fail")
+    assert "No space left on device" in message
+    assert "XDG_STATE_HOME" in message

@@ -1,4 +1,4 @@
-"""What another user of the machine might try, and a session that died without a word."""
+"""Attacks by another user of the machine, and a session that just died."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from rps_proxy.authority import Authority
+from rps_proxy.tls.authority import Authority
 from tests.e2e.power import cut_off
 from tests.e2e.visitor import Visitor
 
@@ -33,11 +33,10 @@ class Impostor(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-def test_whoever_takes_over_the_port_is_never_reached_under_the_name(
+def test_a_program_that_takes_over_the_port_is_never_reached_under_the_name(
     installed: Any,
     start: Callable[..., dict[str, Any]],
     visit: Callable[[str], Visitor],
-    wait_for: Callable[..., None],
     tmp_path: Path,
 ) -> None:
     found = start()
@@ -46,10 +45,10 @@ def test_whoever_takes_over_the_port_is_never_reached_under_the_name(
     directory = Path(installed.user.home) / ".local/state/rps/sessions" / found["name"]
     events = [json.loads(line) for line in (directory / "events.jsonl").read_text().splitlines()]
     port = next(event["port"] for event in events if event["event"] == "ready")
-    cut_off(installed.user.home, found, wait_for)  # nobody is left to revoke anything
+    cut_off(installed.user.home, found)  # no process is left that could revoke the route
 
     host = found["url"].partition("://")[2].partition(":")[0]
-    # The best that a stranger can have: a certificate for this very name, from a CA of their own.
+    # The best that another user can have: a certificate for this name from another CA.
     authority = Authority(tmp_path / "ca", "a stranger", "rps.localhost")
     leaf = authority.issue([host], 1)
     (tmp_path / "both.pem").write_bytes(leaf.certificate + leaf.key)
@@ -76,7 +75,7 @@ def test_whoever_takes_over_the_port_is_never_reached_under_the_name(
 def test_a_neighbour_can_neither_read_nor_enter(
     installed: Any, start: Callable[..., dict[str, Any]], visit: Callable[[str], Visitor]
 ) -> None:
-    """What others can see of the session: nothing that opens it."""
+    """Test that another user sees nothing that opens the session."""
     found = start()
     home = Path(installed.user.home)
     for path in (

@@ -1,4 +1,7 @@
-"""The launcher is killed, or raced by another command, at any step: nothing runs on unknown."""
+"""The launcher is killed, or meets another command, at any step.
+
+No unknown job runs.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.stands.waiting import until
 
 
 def jobs(installed: Any) -> list[int]:
@@ -40,10 +45,8 @@ def _clean(installed: Any) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("delay", [0.15, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.8])
-def test_the_launcher_is_killed(
-    installed: Any, delay: float, wait_for: Callable[..., None]
-) -> None:
-    installed.rps("list")  # what the first use of a file costs, is not what is measured out here
+def test_the_launcher_is_killed(installed: Any, delay: float) -> None:
+    installed.rps("list")  # warm the file cache, for which the delays have no time
     process = installed.user.popen(
         [str(installed.directory / "rps"), "start", "--no-wait"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -53,15 +56,15 @@ def test_the_launcher_is_killed(
     process.wait()
     time.sleep(1)  # a supervisor that was just started
     for session in living(installed):
-        # Whatever there is is known by its job, or will be said to have none.
+        # Each session is known by its job, or will be reported without one.
         assert session["job_id"] or session["state"] == "unknown", session
     installed.rps("stop", "--all")
-    wait_for(lambda: jobs(installed) == [])
+    until(lambda: jobs(installed) == [], "the end of its job")
     assert living(installed) == []
 
 
-def test_stopped_while_it_was_being_started(installed: Any, wait_for: Callable[..., None]) -> None:
-    """A stop between the record and the job: the job is not left running for nobody."""
+def test_stopped_while_it_was_being_started(installed: Any) -> None:
+    """Test a stop between record and submission: no job is left without a session."""
     process = installed.user.popen(
         [str(installed.directory / "rps"), "start", "--no-wait"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -76,10 +79,10 @@ def test_stopped_while_it_was_being_started(installed: Any, wait_for: Callable[.
                 found.append(path)
         return found
 
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not unsubmitted() and process.poll() is None:
         assert time.monotonic() < deadline
-    process.send_signal(signal.SIGSTOP)  # does nothing where it was through already
+    process.send_signal(signal.SIGSTOP)  # does nothing if it has ended already
     try:
         stopped = installed.rps("stop", "--all", check=False)
     finally:
@@ -87,9 +90,9 @@ def test_stopped_while_it_was_being_started(installed: Any, wait_for: Callable[.
     output, errors = process.communicate(timeout=60)
     assert stopped.returncode == 0, stopped.stderr
     assert "Traceback" not in errors
-    # Caught in between: said so, without a URL. Else it was through already.
+    # Interrupted in between: reported without a URL. Else it had ended already.
     assert (process.returncode == 0) == bool(output.strip()), (process.returncode, output, errors)
-    wait_for(lambda: jobs(installed) == [])
+    until(lambda: jobs(installed) == [], "the end of its job")
     assert living(installed) == []
 
 
@@ -120,17 +123,20 @@ def test_one_damaged_session_harms_no_other(installed: Any, damage: str) -> None
     shown = {session["name"]: session["state"] for session in living(installed)}
     assert shown[other["name"]] == "ready"
     if damage == "session.json":
-        assert "is not a record of a session" in installed.rps("list").stderr
+        assert "is not a session record" in installed.rps("list").stderr
         (directory / damage).write_bytes(kept)
     installed.rps("stop", victim["name"])
     assert [session["name"] for session in living(installed)] == [other["name"]]
 
 
 def test_nothing_is_locked_where_the_records_are(
-    installed: Any, need: Callable[[str], str], wait_for: Callable[..., None]
+    installed: Any, need: Callable[[str], str]
 ) -> None:
-    """A home directory may be an NFS without locks. The job ends at once, for strace waits for it too."""
-    installed.rps("start", "--no-wait")  # one's own service, which has a lock of its own elsewhere
+    """Test a home on NFS without locks.
+
+    The job ends at once, since strace waits for it.
+    """
+    installed.rps("start", "--no-wait")  # the personal service, whose lock is elsewhere
     installed.rps("stop", "--all")
     home = Path(installed.user.home)
     prologue = installed.user.make(home / "locks") / "ends.sh"
@@ -147,4 +153,4 @@ def test_nothing_is_locked_where_the_records_are(
         ours = [line for line in calls if ".local/state/rps" in line]
         assert ours, "nothing was opened there?"
         assert [line for line in ours if "flock(" in line or "SETLK" in line] == []
-    wait_for(lambda: living(installed) == [])
+    until(lambda: living(installed) == [], "the end of its processes")

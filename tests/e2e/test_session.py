@@ -1,4 +1,4 @@
-"""From a bare machine to a cell that ran, as an ordinary user, with nothing faked."""
+"""From a bare machine to a cell that ran, without stand-ins."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 
 from tests.e2e.power import cut_off
 from tests.e2e.visitor import Visitor
+from tests.stands.waiting import until
 
 Start = Callable[..., dict[str, Any]]
 Visit = Callable[[str], Visitor]
@@ -41,6 +42,11 @@ def test_start_visit_run_a_cell_stop(installed: Any, start: Start, visit: Visit)
         f"{installed.user.name} 42\n"
     )
 
+    launched = json.loads((session_dir(installed, name) / "launch.json").read_text())
+    memory = session_dir(installed, name).parent.parent / "kernels.json"
+    assert launched["kernels"] == {"tcp": True, "memory": str(memory)}
+    assert "curve" in json.loads(memory.read_text()).values()  # for the sessions to come
+
     listed = json.loads(installed.rps("list", "--json").stdout)
     assert [one["name"] for one in listed] == [name]
     assert set(listed[0]) >= {"created", "time_left", "node", "reason"}
@@ -66,6 +72,14 @@ def test_start_visit_run_a_cell_stop(installed: Any, start: Start, visit: Visit)
     assert running(installed, name) == []
 
 
+def test_a_page_of_an_origin_that_is_named_runs_a_cell(start: Start, visit: Visit) -> None:
+    named = "https://dashboard.example.org"
+    visitor = visit(start("--set", f"notebook.origins=[{named}]")["url"])
+    assert visitor.run_cell("print(6 * 7)", page=named) == "42\n"
+    with pytest.raises(AssertionError, match="names another origin"):
+        visitor.run_cell("print(6 * 7)", page="https://elsewhere.example.org")
+
+
 def running(installed: Any, name: str) -> list[int]:
     """Processes of the user that have anything to do with a session."""
     found = []
@@ -89,7 +103,7 @@ def test_the_url_alone_is_on_standard_output(installed: Any, start: Start) -> No
     assert quiet.stderr == ""
 
 
-def test_over_ssh_the_forwarding_command_is_told(installed: Any, start: Start) -> None:
+def test_over_ssh_the_forwarding_command_is_printed(installed: Any, start: Start) -> None:
     del start
     done = installed.rps("start", env={"SSH_CONNECTION": "192.0.2.1 50000 192.0.2.7 22"})
     port = re.search(r":(\d+)/", done.stdout)
@@ -116,7 +130,7 @@ def test_a_busy_kernel_is_ended_too(installed: Any, start: Start, visit: Visit) 
 
 
 def test_no_secret_is_where_others_could_see_it(installed: Any, visit: Visit) -> None:
-    """The canary: token and claim are in the URL and in one 0600 file, and nowhere else."""
+    """Test that token and claim are in the URL and one 0600 file, and nowhere else."""
     began = installed.rps("start", "--wait", "--json", "-vv", "--log-format", "json")
     found = json.loads(began.stdout)
     name = found["name"]
@@ -145,25 +159,25 @@ def test_no_secret_is_where_others_could_see_it(installed: Any, visit: Visit) ->
 
 
 def test_the_service_is_killed_and_the_session_still_answers(
-    installed: Any, start: Start, visit: Visit, wait_for: Callable[..., None]
+    installed: Any, start: Start, visit: Visit
 ) -> None:
     found = start()
     visitor = visit(found["url"])
     service = json.loads(Path(f"/var/tmp/rps-{installed.user.uid}/service.json").read_text())
     os.kill(service["pid"], signal.SIGKILL)
-    wait_for(lambda: not Path(f"/proc/{service['pid']}").exists())
+    until(lambda: not Path(f"/proc/{service['pid']}").exists(), "the end of the service")
     assert json.loads(installed.rps("status", "--json").stdout)["state"] == "ready"
     assert visitor.run_cell("print('still here')") == "still here\n"
     assert installed.rps("url").stdout.strip() == found["url"]
 
 
 def test_the_job_is_killed_without_grace_and_the_route_goes(
-    installed: Any, start: Start, visit: Visit, wait_for: Callable[..., None]
+    installed: Any, start: Start, visit: Visit
 ) -> None:
     found = start()
     visitor = visit(found["url"])
-    cut_off(installed.user.home, found, wait_for)
-    wait_for(lambda: visitor.get("/lab")[0] != 200)
+    cut_off(installed.user.home, found)
+    until(lambda: visitor.get("/lab")[0] != 200, "the end of the route")
     listed = json.loads(installed.rps("list", "--json").stdout)
     assert listed[0]["state"] in ("ended", "failed")
     assert listed[0]["reason"]
@@ -173,11 +187,9 @@ def test_the_job_is_killed_without_grace_and_the_route_goes(
     assert not (session_dir(installed, found["name"]) / "run").exists()
 
 
-def test_walltime_ends_the_session(
-    installed: Any, start: Start, visit: Visit, wait_for: Callable[..., None]
-) -> None:
+def test_walltime_ends_the_session(installed: Any, start: Start, visit: Visit) -> None:
     del start  # stops what is started here
-    # The first that is long enough for Jupyter's start on this machine, as busy as it is.
+    # The first walltime that is long enough for Jupyter's start on this loaded machine.
     for seconds in (15, 30, 60, 120):
         walltime = f"job.walltime=00:{seconds // 60:02d}:{seconds % 60:02d}"
         found = json.loads(installed.rps("start", "--no-wait", "--json", "--set", walltime).stdout)
@@ -186,15 +198,15 @@ def test_walltime_ends_the_session(
             break
     assert waited.returncode == 0, waited.stderr
     visitor = visit(found["url"])
-    wait_for(lambda: visitor.get("/lab")[0] == 410, 2 * seconds + 60)
+    until(lambda: visitor.get("/lab")[0] == 410, "the end of the session", 2 * seconds + 120)
 
     def ended() -> bool:
         shown = json.loads(installed.rps("status", found["name"], "--json").stdout)
         assert shown["state"] in ("ending", "ended"), shown
         return bool(shown["state"] == "ended")
 
-    wait_for(ended)
-    wait_for(lambda: running(installed, found["name"]) == [])
+    until(ended, "the end of the session")
+    until(lambda: running(installed, found["name"]) == [], "the end of its processes")
 
 
 def test_two_starts_at_once_are_two_sessions_with_one_service(
@@ -218,9 +230,7 @@ def test_two_starts_at_once_are_two_sessions_with_one_service(
 
 def test_a_prologue_makes_the_jobs_environment(installed: Any, start: Start, visit: Visit) -> None:
     prologue = installed.user.make(Path(installed.user.home) / "prologue") / "before.sh"
-    prologue.write_text(
-        f"export PATH={installed.directory}/.venv/bin:$PATH\nexport GREETING='hello, $(id) \"there\"'\n"
-    )
+    prologue.write_text("export GREETING='hello, $(id) \"there\"'\n")  # no Jupyter: rps's own
     found = start("--prologue", str(prologue))
     printed = visit(found["url"]).run_cell("import os\nprint(os.environ['GREETING'])")
     assert printed == 'hello, $(id) "there"\n'
@@ -229,7 +239,7 @@ def test_a_prologue_makes_the_jobs_environment(installed: Any, start: Start, vis
 def test_a_session_is_started_again_with_all_its_settings(
     installed: Any, start: Start, visit: Visit
 ) -> None:
-    """From another directory, after the first has ended, by name and as the last one."""
+    """Test another directory, after the end: by name, and as the last session."""
     work = installed.user.make(Path(installed.user.home) / "work")
     path = f"export PATH={installed.directory}/.venv/bin:$PATH"
     (work / "before.sh").write_text(f"{path}\nexport GREETING=hello\n")
@@ -258,14 +268,16 @@ def test_a_session_is_started_again_with_all_its_settings(
 
 
 @pytest.mark.parametrize(
-    ("functions", "told"),
+    ("functions", "message"),
     [
         ("", "there is no module command to load no/such with: leave --modules"),
         ("module() { false; }\n", "the module no/such could not be loaded"),
     ],
     ids=["without a module command", "with one"],
 )
-def test_a_module_that_cannot_be_loaded_is_told(installed: Any, functions: str, told: str) -> None:
+def test_a_module_that_cannot_be_loaded_is_reported(
+    installed: Any, functions: str, message: str
+) -> None:
     definitions = (
         installed.user.home / "module.sh"
     )  # as Lmod and Environment Modules have them read
@@ -273,12 +285,12 @@ def test_a_module_that_cannot_be_loaded_is_told(installed: Any, functions: str, 
     start = ("start", "--wait", "--modules", "no/such,$(touch x)")
     done = installed.rps(*start, env={"BASH_ENV": str(definitions)}, check=False)
     assert done.returncode == 6
-    assert told in done.stderr
+    assert message in done.stderr
     assert json.loads(installed.rps("list", "--json").stdout) == []
     assert json.loads(installed.rps("why", "--json").stdout)["cause"] == "no-module"
 
 
-def test_an_environment_that_cannot_be_activated_is_told(installed: Any) -> None:
+def test_an_environment_that_cannot_be_activated_is_reported(installed: Any) -> None:
     done = installed.rps("start", "--wait", "--conda-env", "no-such", check=False)
     assert done.returncode == 6
     assert "`conda env list` shows yours" in done.stderr

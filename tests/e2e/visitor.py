@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import AddrInfoType
 
 Answer = TypeVar("Answer")
 
@@ -59,16 +60,22 @@ class Visitor:
 
         return self._run(visit)
 
-    def run_cell(self, code: str) -> str:
-        """What a cell prints, in a kernel of its own, over the kernel's websocket."""
+    def run_cell(self, code: str, page: str | None = None) -> str:
+        """Run a cell in a new kernel, over its websocket; return its output.
+
+        Args:
+            page: the origin of a page that asks, with the token in the URL; None: a program.
+        """
 
         async def visit(session: aiohttp.ClientSession) -> str:
-            headers = {"Authorization": f"token {self.token}"}
-            async with session.post(self.origin + "/api/kernels", headers=headers, json={}) as made:
+            headers = {"Origin": page} if page else {"Authorization": f"token {self.token}"}
+            query = f"?token={self.token}" if page else ""
+            kernels = f"{self.origin}/api/kernels"
+            async with session.post(kernels + query, headers=headers, json={}) as made:
                 assert made.status == 201, await made.text()
                 kernel = (await made.json())["id"]
-            path = f"{self.origin}/api/kernels/{kernel}/channels"
-            headers["Origin"] = self.origin
+            path = f"{kernels}/{kernel}/channels{query}"
+            headers.setdefault("Origin", self.origin)
             async with session.ws_connect(path, headers=headers) as channel:
                 request = _execute(code)
                 await channel.send_json(request)
@@ -77,16 +84,29 @@ class Visitor:
         return self._run(visit)
 
     def _run(self, visit: Callable[[aiohttp.ClientSession], Coroutine[Any, Any, Answer]]) -> Answer:
-        async def with_session() -> Answer:
-            trust = ssl.create_default_context(cafile=str(self.ca_file))
-            connector = aiohttp.TCPConnector(resolver=_Loopback(), ssl=trust)
-            timeout = aiohttp.ClientTimeout(total=90)
-            async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-                answer = await visit(session)
-            await asyncio.sleep(0.1)  # aiohttp ends its TLS connections after `close` has returned
-            return answer
+        return asyncio.run(self._visit(visit, _Loopback()))
 
-        return asyncio.run(with_session())
+    async def _visit(
+        self,
+        visit: Callable[[aiohttp.ClientSession], Coroutine[Any, Any, Answer]],
+        resolver: AbstractResolver,
+    ) -> Answer:
+        opened: list[socket.socket] = []
+
+        def recorded(address: AddrInfoType) -> socket.socket:
+            opened.append(socket.socket(*address[:3]))
+            return opened[-1]
+
+        trust = ssl.create_default_context(cafile=str(self.ca_file))
+        connector = aiohttp.TCPConnector(resolver=resolver, ssl=trust, socket_factory=recorded)
+        timeout = aiohttp.ClientTimeout(total=90)
+        try:
+            async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+                return await visit(session)
+        finally:
+            # TLS is shut down after `close` has returned, within asyncio's 30 seconds.
+            while any(each.fileno() != -1 for each in opened):
+                await asyncio.sleep(0.01)
 
 
 def _execute(code: str) -> dict[str, Any]:
@@ -112,7 +132,7 @@ async def _printed(channel: aiohttp.ClientWebSocketResponse, request: str) -> st
         elif kind == "error":
             raise AssertionError("\n".join(found["content"]["traceback"]))
         elif (kind, found["parent_header"].get("msg_id")) == ("status", request):
-            # On the same channel as the output, and after it; the reply comes by another way.
+            # On the same channel as the output, and after it; the reply comes on another.
             if found["content"]["execution_state"] != "idle":
                 continue
             return printed

@@ -15,7 +15,7 @@ from tests.engines.stand import PROGRAMS, Carried, Stand, running
 def stand(
     request: pytest.FixtureRequest, tmp_path: Path, need: Callable[[str], str]
 ) -> Iterator[Stand]:
-    """A service with each engine."""
+    """Run a service with each engine."""
     with running(tmp_path, request.param, need) as stand:
         yield stand
 
@@ -26,9 +26,9 @@ def carried(
     tmp_path_factory: pytest.TempPathFactory,
     need: Callable[[str], str],
 ) -> Iterator[Carried]:
-    """A notebook behind each engine, for tests that leave it as it was."""
+    """Run a notebook behind each engine, for tests that leave it as it was."""
     directory = tmp_path_factory.mktemp("carried")
-    lasting: dict[str, Any] = {"lease.length": 3600}  # nobody renews it
+    lasting: dict[str, Any] = {"lease.length": 3600}  # no agent renews it
     with (
         running(directory, request.param, need, **lasting) as stand,
         stand.notebook() as (session, notebook),

@@ -1,5 +1,6 @@
-"""The service with an engine of its own: `rps proxy serve`, and where it is not embedded the real
-program beside it, in the foreground, on loopback and in a directory of the test's.
+"""The service with an engine of its own: `rps proxy serve` and the real program.
+
+In the foreground, on loopback and in a directory of the test.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.faults.service_stand import DOMAIN, Notebook, Service, Session, free_port, until
-from tests.faults.spawner import Spawned, Spawner
+from rps_proxy.http.proxy_protocol import header
+from tests.stands.service import DOMAIN, Notebook, Service, Session, free_port
+from tests.stands.spawner import Spawned
+from tests.stands.waiting import until
 
 # The embedded engine in the service's process, and in workers.
 PROGRAMS = {"embedded": None, "workers": None, "haproxy": "haproxy", "apache": "apache2"}
@@ -33,16 +36,15 @@ class Stand(Service):
             settings = {"workers": 2, **settings}
         self.kind = kind
         self.engine: subprocess.Popen[bytes] | Spawned | None = None
-        self._ours = False  # a directory that we are to remove
+        self._ours = False  # a directory to remove at the end
         self.meeting = Path(str(settings.get("engine_directory", directory / "engine")))
         if kind != "embedded":
-            group = "null"
-            if kind == "apache" and os.geteuid() == 0:
-                # As root it becomes another account, which cannot enter our directory.
-                group = "www-data"
-                self._ours = "engine_directory" not in settings
-                if self._ours:
-                    self.meeting = Path(tempfile.mkdtemp(prefix="rps-apache-"))
+            # As root Apache becomes another account, which cannot enter our directory; and that is too long
+            # for the name of a socket (HAProxy: 97 bytes).
+            self._ours = "engine_directory" not in settings
+            if self._ours:
+                self.meeting = Path(tempfile.mkdtemp(prefix="rps-engine-"))
+            group = "www-data" if kind == "apache" and os.geteuid() == 0 else "null"
             settings = {f"{kind}.group": group, "listen.port": free_port(), **settings}
         settings = {"engine": kind, "engine_directory": self.meeting, **settings}
         self.given = {
@@ -59,7 +61,7 @@ class Stand(Service):
         return self
 
     def start_engine(self, command: list[str] | None = None) -> None:
-        """Start the engine as its systemd unit does, or by `command`, and wait until it listens."""
+        """Start the engine as its unit does, or by `command`; wait until it listens."""
         if self.kind == "embedded":
             return
         log = self.directory / "engine.log"
@@ -78,7 +80,7 @@ class Stand(Service):
         until(up, "the engine listens")
 
     def processes(self) -> list[int]:
-        """The service and the engine, with what they started."""
+        """Return the service and the engine, with their children."""
         tree = [each.pid for each in (self.process, self.engine) if each]
         for pid in tree:  # grows on the way
             for task in Path(f"/proc/{pid}/task").iterdir():
@@ -94,15 +96,19 @@ class Stand(Service):
             until(lambda: not listens("127.0.0.1", self.port), "its port is free")
 
     def signal_engine(self, number: int) -> None:
-        """Stop all of its processes where they are, or let them go on."""
+        """Stop all of the engine's processes, or continue them."""
         assert self.engine
         os.killpg(self.engine.pid, number)
 
     def past_the_engine(
         self, path: str, claim: str | None = None, body: object = None, timeout: float = 15
     ) -> tuple[int, dict[str, Any]]:
-        """A POST of the API on the socket on which the engine reaches the service, as one that hangs or is
-        gone would pass it on: status and answer."""
+        """Send a POST of the API to the socket between engine and service.
+
+        Return the answer.
+
+        That is how a call arrives from an engine that hangs or has ended.
+        """
         if self.kind == "embedded":
             return self.call("POST", path, claim, body)
         client = self.behind(timeout)
@@ -115,7 +121,7 @@ class Stand(Service):
 
     @contextmanager
     def unanswered(self, path: str, claim: str, body: object = None) -> Iterator[None]:
-        """The same call, made by who goes away without the answer."""
+        """Make the same call, and leave without the answer."""
         client = self.behind(15)
         client.request("POST", f"/api/v1/{path}", *self._call(claim, body))
         try:
@@ -124,21 +130,21 @@ class Stand(Service):
             client.close()
 
     def behind(self, timeout: float) -> http.client.HTTPConnection:
-        """A connection to the socket on which the engine reaches the service."""
-        client = http.client.HTTPConnection("service")
-        client.sock = socket.socket(socket.AF_UNIX)
-        client.sock.settimeout(timeout)
-        client.sock.connect(str(self.meeting / "service.sock"))
-        return client
+        """Connect to the socket on which the engine reaches the service."""
+        return behind(self.meeting / "service.sock", timeout, proxied=self.kind != "apache")
+
+    def caller(self, address: str) -> dict[str, str]:
+        """Return the header field that names the caller behind the engine: Apache's alone."""
+        return {"X-Rps-Caller": address} if self.kind == "apache" else {}
 
     def _call(self, claim: str | None, body: object) -> tuple[bytes | None, dict[str, str]]:
-        headers = {"Host": f"manage.{DOMAIN}:{self.port}", "X-Rps-Caller": "127.0.0.1"}
+        headers = {"Host": f"manage.{DOMAIN}:{self.port}", **self.caller("127.0.0.1")}
         if claim is not None:
             headers["Authorization"] = f"Bearer {claim}"
         return (None if body is None else json.dumps(body).encode()), headers
 
     def remove(self) -> None:
-        """Leave nothing behind."""
+        """End the engine and remove its files."""
         if self._ours:
             shutil.rmtree(self.meeting)
 
@@ -149,6 +155,23 @@ class Stand(Service):
     def engine_log(self) -> str:
         path = self.directory / "engine.log"
         return path.read_text(errors="replace") if path.exists() else ""
+
+
+def behind(
+    path: Path, timeout: float, source: str = "127.0.0.1", *, proxied: bool = True
+) -> http.client.HTTPConnection:
+    """Connect to a service's socket as an engine does for one request of a client."""
+    client = http.client.HTTPConnection("service")
+    client.sock = socket.socket(socket.AF_UNIX)
+    client.sock.settimeout(timeout)
+    try:
+        client.sock.connect(str(path))
+        if proxied:
+            client.sock.sendall(header(source))
+    except OSError:  # the service is being killed
+        client.close()
+        raise
+    return client
 
 
 class Carried(NamedTuple):
@@ -164,15 +187,13 @@ def running(
     directory: Path,
     kind: str,
     need: Callable[[str], str],
-    spawner: Spawner | None = None,
     **settings: Any,
 ) -> Iterator[Stand]:
-    """The service with this engine; where the program is missing the test is left out."""
+    """Run the service with this engine; skip without the program."""
     program = PROGRAMS[kind]
     if program is not None:
         need(program)
     stand = Stand(directory, kind, **settings)
-    stand.spawner = spawner
     try:
         stand.start()
         stand.in_step()
@@ -185,6 +206,6 @@ def running(
 
 
 def listens(address: str, port: int) -> bool:
-    """Whether somebody takes connections there."""
+    """Return whether connections are accepted there."""
     with socket.socket() as probe:
         return probe.connect_ex((address, port)) == 0

@@ -1,4 +1,4 @@
-"""What is Apache's alone: its look-ups, paths as they came, its certificate, an Apache of the operator's."""
+"""Apache alone: look-ups, unchanged paths, certificate, an existing Apache."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from rps_proxy.engines import Target, Traffic
-from rps_proxy.engines.apache import Apache
+from rps_proxy.engine import Target, Traffic
+from rps_proxy.engines.apache.engine import Apache
 from tests.engines.stand import Stand, running
-from tests.faults.service_stand import DOMAIN
+from tests.stands.service import DOMAIN
 
 MODULE_DIRECTORY = "/usr/lib/apache2/modules"
 
@@ -37,7 +37,7 @@ class Nothing:
 
 
 def routes(directory: Path) -> dict[str, str]:
-    """As a reader sees them that may not write, while and after the writer has the file open."""
+    """Return the routes as a read-only reader sees them during a write."""
     database = sqlite3.connect(f"file:{directory / 'routes.db'}?mode=ro", uri=True)
     try:
         return dict(database.execute("SELECT host, upstream FROM routes").fetchall())
@@ -69,7 +69,7 @@ async def test_its_file_has_the_routes_and_no_others(tmp_path: Path) -> None:
     assert not (tmp_path / "routes.db-wal").exists()
 
 
-async def test_a_broken_file_is_made_anew(tmp_path: Path) -> None:
+async def test_a_broken_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "routes.db").write_bytes(b"half a page" * 1000)
     engine = Apache(tmp_path, Nothing())
     await engine.reconcile({"a": Target("a", "a.rps.localhost", "127.0.0.1", 2001)})
@@ -107,7 +107,7 @@ def test_paths_reach_the_notebook_as_they_came(apache: Stand, path: str) -> None
 def test_an_apache_that_is_there_already_takes_the_site(
     apache: Stand, need: Callable[[str], str]
 ) -> None:
-    """And neither logs what is asked of notebooks, nor shows its status to who asks through them."""
+    """Test that it neither logs notebooks' requests nor shows its status to visitors."""
     secret = "c4n4ry-0f-4-qu3ry"
     log = apache.meeting / "run" / "access.log"
     more = ("mime", "status")  # Debian's has log_config built in
@@ -131,3 +131,17 @@ def test_an_apache_that_is_there_already_takes_the_site(
         apache.send(session.host, f"GET /?token={secret} HTTP/1.1\r\n{malformed}\r\n\r\n".encode())
     assert log.exists()
     assert secret not in log.read_text() + apache.engine_log()
+
+
+@pytest.mark.parametrize("malformed", ["Bad Field: x", "Host: another"])
+def test_a_percent_sign_lets_no_malformed_request_pass(apache: Stand, malformed: str) -> None:
+    """Test an invalid `%`.
+
+    Apache reads the whole header before it refuses, so rps passes it on.
+    """
+    with apache.notebook() as (session, notebook):
+        sent = f"GET /50%.txt HTTP/1.1\r\nHost: {session.host}\r\n{malformed}\r\n\r\n"
+        answer = apache.send(session.host, sent.encode())
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert answer.endswith(b"\r\n\r\nBad request\n")
+        assert notebook.requests == []

@@ -1,5 +1,7 @@
-"""An engine that does not answer (SIGSTOP, a reader that holds Apache's routes): calls of the API end in
-time, all of them, and once it answers again it has what it missed."""
+"""An engine that does not answer: API calls end in time, and it catches up later.
+
+SIGSTOP, or a reader that locks Apache's routes.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,15 @@ from pathlib import Path
 import pytest
 
 from rps_core.errors import ServiceError
-from rps_proxy import operate
-from rps_proxy.settings import load
+from rps_proxy.cli import admin_client as operate
+from rps_proxy.settings.loading import load
 from tests.engines.stand import Stand, running
 from tests.engines.test_killed import answers
-from tests.faults.service_stand import Session, read_head, until, upgrade_request
+from tests.stands.service import Session, read_head, upgrade_request
+from tests.stands.waiting import until
 
 AT_ONCE = 20
-# Seconds for a call: far from the two that each may take, and from 20 times that.
+# Seconds for a call: well above the two that it may take, well below 20 times that.
 IN_TIME = 12.0
 
 
@@ -29,14 +32,14 @@ IN_TIME = 12.0
 def stand(
     request: pytest.FixtureRequest, tmp_path: Path, need: Callable[[str], str]
 ) -> Iterator[Stand]:
-    """A service with each engine that is a program of its own."""
+    """Run a service with each engine that is a separate program."""
     with running(tmp_path, request.param, need) as stand:
         yield stand
 
 
 @contextlib.contextmanager
 def not_answering(stand: Stand) -> Iterator[None]:
-    """The engine, frozen; Apache is so in the midst of a look-up, and holds its routes."""
+    """Freeze the engine; Apache during a look-up, so that it locks its routes."""
     with contextlib.ExitStack() as held:
         if stand.kind == "apache":
             reader = sqlite3.connect(stand.meeting / "routes.db", isolation_level=None)
@@ -68,15 +71,15 @@ def test_calls_do_not_hang_or_pile_up(stand: Stand) -> None:
         # The operator's command gives up after 30 s.
         ended, others = sessions[: AT_ONCE - 2], sessions[AT_ONCE - 2 :]
         settings = load(None, [f"directory={stand.directory / 'service'}", "engine=embedded"])
-        with pytest.raises(ServiceError, match=f"may carry {ended[0].name}, "):
+        with pytest.raises(ServiceError, match=f"until it does: {ended[0].name}, "):
             operate.revoke(settings, [session.name for session in ended], "maintenance")
-    until(lambda: all(stand.state(each)["live"] for each in others), "the engine has them", 60)
+    until(lambda: all(stand.state(each)["live"] for each in others), "the engine has them")
     assert not any(stand.state(each)["live"] for each in ended)
     operate.revoke(settings, [others[0].name], "maintenance")  # which it takes again
 
 
 def test_a_call_whose_caller_leaves_is_carried_through(stand: Stand) -> None:
-    """Revoked and redeemed while the engine hangs, by callers that do not wait."""
+    """Test revoke and redeem while the engine hangs, by callers that do not wait."""
     with stand.notebook() as (ended, _), stand.connect(ended.host) as websocket:
         websocket.sendall(upgrade_request(ended.host, Origin=f"https://{ended.host}"))
         assert " 101 " in read_head(websocket)
@@ -98,7 +101,7 @@ def test_a_call_whose_caller_leaves_is_carried_through(stand: Stand) -> None:
 
 
 def is_noted(stand: Stand, name: str, phase: int) -> bool:
-    """Whether the registry's file has the session in that phase."""
+    """Return whether the registry's file has the session in that phase."""
     with contextlib.closing(sqlite3.connect(stand.directory / "service" / "registry.db")) as db:
         (found,) = db.execute("SELECT phase FROM sessions WHERE name = ?", (name,)).fetchone()
     return bool(found == phase)

@@ -1,4 +1,4 @@
-"""What HAProxy alone has: a file of routes that it starts from, and a log."""
+"""HAProxy alone: the file of routes that it starts from, and its log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 
 from tests.engines.stand import Stand, running
 from tests.engines.test_killed import answers
-from tests.faults.service_stand import Notebook, until
+from tests.stands.service import Notebook
+from tests.stands.waiting import until
 
 
 @pytest.fixture
@@ -22,9 +23,11 @@ def haproxy(tmp_path: Path, need: Callable[[str], str]) -> Iterator[Stand]:
 
 
 def logged(stand: Stand) -> list[str]:
-    """Of requests; the lines of what was no request are left out."""
-    found = re.findall(r"^\S+ (GET|HEAD|POST) \S+ (.*)$", stand.engine_log(), re.MULTILINE)
-    return [f"{method} {rest}" for method, rest in found]
+    """Return the log lines about requests."""
+    found = re.findall(
+        r"^(\d+/\S+) \S+ (GET|HEAD|POST) \S+ (\S+) (.*)$", stand.engine_log(), re.MULTILINE
+    )
+    return [f"{method} {path} {kind} {why}" for kind, method, path, why in found]
 
 
 def test_its_log_tells_what_does_not_answer_and_nothing_else(haproxy: Stand) -> None:
@@ -38,14 +41,18 @@ def test_its_log_tells_what_does_not_answer_and_nothing_else(haproxy: Stand) -> 
     assert haproxy.request(session.host, "GET", "/?token=x").status == 502
     haproxy.kill()
     assert haproxy.request(waits.host, "GET", "/?token=x").status == 503
-    expected = ["GET /hangup 502 SH notebooks", "GET / 503 SC notebooks", "GET / 503 SC service"]
+    expected = [
+        "GET /hangup 502/SH/notebooks -",
+        "GET / 503/SC/notebooks -",
+        "GET / 503/SC/service -",
+    ]
     until(lambda: len(logged(haproxy)) >= len(expected), "it is logged")
     assert logged(haproxy) == expected
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is a member of every group")
 def test_what_was_for_an_engines_group_is_not_for_it_any_more(haproxy: Stand) -> None:
-    """What the service and it meet by, the front certificate's key among it."""
+    """Test the files shared with the engine, also the front certificate's key."""
     with haproxy.notebook() as (session, _):
         for group in ("daemon", "null"):
             haproxy.stop()
@@ -69,7 +76,7 @@ def test_what_was_for_an_engines_group_is_not_for_it_any_more(haproxy: Stand) ->
 
 
 def test_it_starts_alone_with_a_file_that_lags_behind(haproxy: Stand) -> None:
-    """As the power may leave it: the last change is not in it, and the service is not there to say so."""
+    """Test a power failure: the file lacks the last change, and the service is down."""
     routes = haproxy.meeting / "routes.map"
     with haproxy.notebook() as (revoked, notebook):
         until(lambda: revoked.name in routes.read_text(), "its route is in the file")
@@ -103,7 +110,7 @@ def test_its_file_is_written_only_where_it_differs(haproxy: Stand) -> None:
         assert routes.samefile(first)
         routes.write_text("")
         haproxy.start()
-        until(lambda: session.name in routes.read_text(), "it is mended")
+        until(lambda: session.name in routes.read_text(), "it is repaired")
         haproxy.kill()
         haproxy.kill_engine()
         haproxy.start_engine()

@@ -1,4 +1,4 @@
-"""A service that listens for IPv4 and IPv6 at once, and a notebook that is reached by IPv6."""
+"""A service on IPv4 and IPv6 at once, and a notebook with an IPv6 address."""
 
 from __future__ import annotations
 
@@ -9,13 +9,8 @@ from typing import Any
 import pytest
 
 from tests.engines.stand import PROGRAMS, running
-from tests.faults.service_stand import (
-    Notebook,
-    read_exactly,
-    read_head,
-    until,
-    upgrade_request,
-)
+from tests.stands.service import Notebook, read_exactly, read_head, upgrade_request
+from tests.stands.waiting import until
 
 FRAME = b"\x81\x82\0\0\0\0hi"
 
@@ -29,8 +24,8 @@ def test_both_families(kind: str, tmp_path: Path, need: Callable[[str], str]) ->
             status, answer = stand.redeem(session, notebook.port, source="::1")
             assert (status, answer["address"]) == (200, "::1")
             for source in ("::1", "127.0.0.7"):  # never ::ffff:127.0.0.7
-                told = stand.request(session.host, "GET", "/", source=source).json()
-                headers = {name.lower(): value for name, value in told["headers"]}
+                message = stand.request(session.host, "GET", "/", source=source).json()
+                headers = {name.lower(): value for name, value in message["headers"]}
                 assert (headers["x-forwarded-for"], headers["x-real-ip"]) == (source, source)
             # The address that redeemed, and none that looks like it.
             renew = f"sessions/{session.name}/renew"

@@ -1,4 +1,4 @@
-"""Requests that could be read in two ways: refused, or passed on as one clean request."""
+"""Ambiguous requests: refused, or forwarded as one unambiguous request."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from tests.engines.stand import Carried, Stand
-from tests.faults.malformed import ANSWERS, CHUNKED, CHUNKS, HEADS, HOSTS, LINES, SMUGGLED
-from tests.faults.service_stand import DOMAIN, read_head
+from tests.stands.malformed import ANSWERS, CHUNKED, CHUNKS, HEADS, HOSTS, LINES, SMUGGLED
+from tests.stands.service import DOMAIN, read_head
 
 HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: HOST\r\n\r\n"
 CORPUS = {
@@ -20,6 +20,8 @@ CORPUS = {
     "two lengths": b"POST /a HTTP/1.1\r\nHost: HOST\r\nContent-Length: 0\r\nContent-Length: 37\r\n\r\n"
     + HIDDEN,
     "a signed length": b"POST /a HTTP/1.1\r\nHost: HOST\r\nContent-Length: +0\r\n\r\n" + HIDDEN,
+    "a length of 65 bits": b"POST /a HTTP/1.1\r\nHost: HOST\r\nContent-Length: 18446744073709551616\r\n\r\n"
+    + HIDDEN,
     "a folded field": b"POST /a HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding:\r\n chunked\r\n\r\n"
     b"0\r\n\r\n" + HIDDEN,
     "a bad chunk": b"POST /a HTTP/1.1\r\nHost: HOST\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -37,7 +39,7 @@ CORPUS = {
     b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
     b"Content-Length: 37\r\n\r\n" + HIDDEN,
 }
-# Passed on as one clean request, as the standard allows; their rest is a request of its own, in the client's
+# Forwarded as one unambiguous request, as the standard allows; the rest is another request on the client's
 # connection and with an answer of its own. HAProxy and Apache unfold fields; HAProxy takes the Upgrade
 # from a request that has a body, one of two equal fields, and a line feed alone for the end of a line.
 NORMALISED = {
@@ -69,7 +71,7 @@ NORMALISED = {
         "GET / HTTP/1.1\r\nHost: {host}\nX: 1\r\n\r\n",
     },
 }
-REFUSED = re.compile(rb"HTTP/1\.[01] (400|413|414|421|500|501) |$")
+REFUSED = re.compile(rb"HTTP/1\.[01] (400|413|414|421|431|500|501) |$")
 # Answers that are passed on: of two lengths the chunks count. Apache takes what is no HTTP for the body of an
 # answer without a head, HAProxy a NUL for a character; both come from the session's own notebook alone.
 TWO_LENGTHS, NUL, *NO_HTTP = ANSWERS[0], ANSWERS[2], *ANSWERS[4:6]
@@ -133,15 +135,15 @@ def test_trailers_are_in_no_head(carried: Carried, last: str) -> None:
     if stand.kind == "embedded" and "Host" in last:  # what came after it has two of them
         assert REFUSED.match(answers.encode())
         return
-    told = [
+    messages = [
         json.JSONDecoder().raw_decode(answer.partition("\r\n\r\n")[2])[0]
         for answer in answers.split("HTTP/1.1 200 ")[1:]
     ]
-    assert [one["line"] for one in told] == notebook.requests[before:]
-    assert told[0]["body"] == "abc"
-    assert bool(told[0]["trailers"]) == (stand.kind == "haproxy")
-    assert len(told) == (1 if stand.kind == "embedded" else 2)
-    for one in told:
+    assert [one["line"] for one in messages] == notebook.requests[before:]
+    assert messages[0]["body"] == "abc"
+    assert bool(messages[0]["trailers"]) == (stand.kind == "haproxy")
+    assert len(messages) == (1 if stand.kind == "embedded" else 2)
+    for one in messages:
         names = [name.lower() for name, _ in one["headers"]]
         assert names.count("host") == names.count("x-forwarded-for") == 1
         assert not {"x-last", "x-rps-caller"} & set(names)
@@ -177,7 +179,7 @@ def test_too_many_trailers_are_refused(carried: Carried) -> None:
     flood = "\r\n".join(["X-T: 1"] * 20_000)
     for host in (f"manage.{DOMAIN}:{stand.port}", session.host):  # the API, and a notebook
         answer = b""
-        with suppress(OSError):  # it was broken off while it was sent
+        with suppress(OSError):  # it was aborted during the transfer
             answer = stand.send(host, TRAILED.format(path="/echo", host=host, last=flood).encode())
         assert b" 200 " not in answer
 
@@ -194,7 +196,7 @@ def test_only_the_very_host_counts(carried: Carried) -> None:
         text = host.format(
             name=session.name, NAME=session.name.upper(), domain=DOMAIN, port=stand.port
         )
-        request = b"GET / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % text.encode()
+        request = b"GET /lab HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % text.encode()
         before = len(notebook.requests)
         answer = stand.send(session.host, request)
         if status == 200:

@@ -1,6 +1,7 @@
-"""Service and engine are killed at every moment of a call: before each system call by which it leaves a mark
-anywhere, one after the other (strace counts them). What was answered is there; what was not is wholly there
-or wholly absent, and can be asked for again; each name leads to its own notebook or nowhere.
+"""Kill service and engine before each system call that changes anything.
+
+strace counts these calls. What was answered is stored; what was not is stored completely or not at all, and
+can be repeated; each name leads to its own notebook or nowhere.
 """
 
 from __future__ import annotations
@@ -20,20 +21,19 @@ import pytest
 
 from tests.engines.stand import Stand, running
 from tests.engines.test_killed import answers
-from tests.faults.service_stand import DOMAIN, Notebook, Session, until
-from tests.faults.spawner import Spawned, Spawner
-from tests.faults.strike import struck
+from tests.stands.service import DOMAIN, Notebook, Session
+from tests.stands.spawner import Spawned
+from tests.stands.strike import struck
+from tests.stands.waiting import until
 
-# What reaches the registry, the engine, the log or the caller. (TLS takes writes of its own, so an engine's
+# System calls that reach the registry, the engine, the log or the caller. (TLS also writes, so an engine's
 # socket shows more with fewer steps.)
 MARKS = {
     "embedded": ("fdatasync", "write", "pwrite64"),
     "haproxy": ("fdatasync", "write", "connect", "fsync", "rename"),
     "apache": ("fdatasync", "write", "ftruncate", "pwrite64"),
 }
-PARTS = (
-    "pwrite64"  # of one change in a file: SQLite's business, so stepped through for one call only
-)
+PARTS = "pwrite64"  # of one change in a file: SQLite's task, so stepped through for one call only
 CALLS = ("issue", "link", "redeem", "renew", "revoke")  # the first two ask no engine
 READY, GONE = 2, 3
 HELD_BACK = 800_000  # microseconds
@@ -41,29 +41,28 @@ HELD_BACK = 800_000  # microseconds
 
 @pytest.fixture
 def stand(kind: str, tmp_path: Path, need: Callable[[str], str]) -> Iterator[Stand]:
-    """A service with an engine of that kind, started in no time."""
+    """A service with an engine of that kind."""
     need("strace")
-    quick = {"lease.sweep_every": 0.5}  # and with it the engine is looked at sooner
-    with Spawner() as spawner, running(tmp_path, kind, need, spawner, **quick) as stand:
+    quick = {"advanced.sweep_every": 0.5}  # and with it the engine is looked at sooner
+    with running(tmp_path, kind, need, **quick) as stand:
         yield stand
 
 
 class Caller:
-    """A connection on which one call is made: opened before, so that the call alone leaves marks."""
+    """A connection for one call, opened before, so that only the call is traced."""
 
     def __init__(self, stand: Stand) -> None:
         self.host = f"manage.{DOMAIN}:{stand.port}"
-        self.client = http.client.HTTPConnection("service")
+        self.caller = stand.caller("127.0.0.1")
         if stand.kind == "embedded":
+            self.client = http.client.HTTPConnection("service")
             self.client.sock = stand.connect(self.host)
         else:
-            self.client.sock = socket.socket(socket.AF_UNIX)
-            self.client.sock.connect(str(stand.meeting / "service.sock"))
-        self.client.sock.settimeout(20)
+            self.client = stand.behind(20)
 
     def ask(self, call: str, session: Session, port: int) -> int | None:
         """The answer's status; None where there was none."""
-        headers = {"Host": self.host, "X-Rps-Caller": "127.0.0.1"}
+        headers = {"Host": self.host, **self.caller}
         path, body = "/api/v1/sessions", {}
         if call != "issue":
             headers["Authorization"] = f"Bearer {session.claim}"
@@ -81,7 +80,7 @@ class Caller:
 
 
 def rows(stand: Stand) -> dict[str, list[object]]:
-    """What the registry holds, by name."""
+    """Return the registry's sessions, by name."""
     with contextlib.closing(sqlite3.connect(stand.directory / "service" / "registry.db")) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         found = db.execute(
@@ -91,7 +90,7 @@ def rows(stand: Stand) -> dict[str, list[object]]:
 
 
 def as_lapsed(stand: Stand, session: Session) -> None:
-    """Have a lease run out, by a restart: waiting for it would take its time at each step."""
+    """Expire a lease by a restart: waiting for it would take too long at each step."""
     stand.kill()
     with contextlib.closing(sqlite3.connect(stand.directory / "service" / "registry.db")) as db:
         db.execute("UPDATE sessions SET lapsed = unixepoch() WHERE name = ?", (session.name,))
@@ -111,7 +110,7 @@ def before(stand: Stand, call: str, session: Session, port: int) -> None:
 
 
 def done(call: str, row: list[object]) -> bool:
-    """Whether the call's change is there, wholly; that it is there in part is an error."""
+    """Return whether the call's change is stored; a part of it is an error."""
     phase, job_id, address, port, reason, lapsed, ended = row
     assert (phase == GONE) == (reason is not None) == (ended is not None), row
     assert (address is None) == (port is None), row
@@ -125,7 +124,7 @@ def done(call: str, row: list[object]) -> bool:
 
 
 def in_map(stand: Stand, session: Session) -> bool:
-    """Whether HAProxy's file has a route for it."""
+    """Return whether HAProxy's file has a route for it."""
     return session.name in (stand.meeting / "routes.map").read_text()
 
 
@@ -134,7 +133,7 @@ def ended_or_written(stand: Stand, call: str, session: Session) -> bool:
 
 
 def ends(stand: Stand, seconds: float) -> bool:
-    """Whether the service ends within that time."""
+    """Return whether the service ends within that time."""
     assert isinstance(stand.process, Spawned)
     try:
         stand.process.wait(seconds)
@@ -144,7 +143,7 @@ def ends(stand: Stand, seconds: float) -> bool:
 
 
 def lives(stand: Stand) -> bool:
-    """Whether the service still answers."""
+    """Return whether the service still answers."""
     try:
         return stand.past_the_engine("nothing", body={})[0] == 404
     except (OSError, http.client.HTTPException):
@@ -152,7 +151,7 @@ def lives(stand: Stand) -> bool:
 
 
 def own_page(stand: Stand, session: Session, notebook: Notebook) -> bool:
-    """Whether the name leads to its own notebook."""
+    """Return whether the name leads to its own notebook."""
     seen = len(notebook.requests)
     return answers(stand, session, 200) and len(notebook.requests) == seen + 1
 
@@ -160,15 +159,21 @@ def own_page(stand: Stand, session: Session, notebook: Notebook) -> bool:
 def steps(
     stand: Stand, call: str, mark: str, after: Callable[[int], None]
 ) -> Iterator[tuple[Session, Notebook, int | None, set[str]]]:
-    """The call, once for each of its system calls `mark`: a session, its notebook, the call's status, and
-    the names that there were before. `after` is what happens when the signal came."""
+    """Make the call once for each of its system calls `mark`, killed there.
+
+    Yield a session, its notebook, the call's status, and the names that existed before. `after` runs once
+    the signal arrived.
+    """
     for number in count(1):
         session = stand.issue()
         with Notebook(stand.certificate(session), stand.directory) as notebook:
             before(stand, call, session, notebook.port)
             known = set(rows(stand))
             caller = Caller(stand)
-            with struck(stand, mark, number, "signal=KILL"):
+            with (
+                contextlib.closing(caller.client),
+                struck(stand, mark, number, "signal=KILL"),
+            ):
                 status = caller.ask(call, session, notebook.port)
                 assert stand.process
                 if mark in (
@@ -177,7 +182,7 @@ def steps(
                 ):  # by which HAProxy's map is written, after the answer
                     until(partial(ended_or_written, stand, call, session), "the map")
                 hit = status is None or ends(stand, 0.05)
-            # On a busy machine one that was killed may take longer to end.
+            # On a loaded machine a killed process may take longer to end.
             if hit or not lives(stand):
                 hit = True
                 after(number)
@@ -214,7 +219,7 @@ def live(stand: Stand) -> set[str]:
 )
 def test_killed_at_any_moment(stand: Stand, call: str) -> None:
     def after(number: int) -> None:
-        """Who was killed comes back; the engine is killed as well every other time."""
+        """Restart what was killed; every other time kill the engine too."""
         assert stand.process
         stand.process.wait()
         if number % 2 == 0:
@@ -244,10 +249,10 @@ def test_killed_at_any_moment(stand: Stand, call: str) -> None:
                     assert stand.past_the_engine(path, session.claim, body)[0] == 200
                     assert done(call, rows(stand)[session.name])
                 if call in ("redeem", "renew"):
-                    until(partial(own_page, stand, session, notebook), "its route", 30)
+                    until(partial(own_page, stand, session, notebook), "its route")
                 if call == "revoke":
-                    until(partial(answers, stand, session, 410), "no route", 30)
-                until(lambda: own_page(stand, bystander, its_own), "the other's route", 30)
+                    until(partial(answers, stand, session, 410), "no route")
+                until(lambda: own_page(stand, bystander, its_own), "the other's route")
     if stand.kind != "embedded":
         until(lambda: held(stand) == live(stand), "the engine has the registry's routes")
     assert '"defect"' not in stand.log()
@@ -256,7 +261,7 @@ def test_killed_at_any_moment(stand: Stand, call: str) -> None:
 @pytest.mark.parametrize("kind", ["haproxy"])
 @pytest.mark.parametrize("call", ["redeem", "revoke"])
 def test_the_engine_alone_is_killed_at_any_moment(stand: Stand, call: str) -> None:
-    """Each word that the service has for HAProxy is held back, and HAProxy killed meanwhile."""
+    """Test each command for HAProxy: delay it, and kill HAProxy meanwhile."""
     with stand.notebook() as (bystander, its_own), ThreadPoolExecutor(1) as other_thread:
         for mark in ("connect", "write"):
             for number in count(1):
@@ -273,10 +278,10 @@ def test_the_engine_alone_is_killed_at_any_moment(stand: Stand, call: str) -> No
                     if hit:
                         stand.start_engine()
                     if call == "redeem":
-                        until(partial(own_page, stand, session, notebook), "its route", 30)
+                        until(partial(own_page, stand, session, notebook), "its route")
                     else:
-                        until(partial(answers, stand, session, 410), "no route", 30)
-                    until(lambda: own_page(stand, bystander, its_own), "the other's route", 30)
+                        until(partial(answers, stand, session, 410), "no route")
+                    until(lambda: own_page(stand, bystander, its_own), "the other's route")
                 if not hit:
                     assert number > 1, f"no {mark}"
                     break

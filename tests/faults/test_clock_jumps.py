@@ -1,5 +1,7 @@
-"""The wall clock jumps by an hour (libfaketime, for the service alone): no lease is lost or revived, no name
-expires, nobody may ask again sooner, and certificates hold."""
+"""The wall clock jumps by an hour (libfaketime, for the service alone).
+
+No lease is lost or revived, no name expires, no limit is lifted early, and certificates stay valid.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.fake_clock import Clock
-from tests.faults.service_stand import Notebook, Service, Session, running_service, until
+from tests.stands.fake_clock import Clock
+from tests.stands.service import Notebook, Service, Session, running_service
+from tests.stands.waiting import until
 
 HOUR = 3600
-LIMITS = {"limits.issues_per_minute": 6, "audit.most_per_minute": 4}
-LEASE = {"lease.length": 4, "lease.renew_every": 1, "lease.sweep_every": 0.2}
+LIMITS = {"limits.issues_per_minute": 6, "advanced.audit_lines_per_minute": 4}
+LEASE = {"lease.length": 4, "lease.renew_every": 1, "advanced.sweep_every": 0.2}
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def clock(tmp_path: Path, need: Callable[[str], str], monkeypatch: pytest.Monkey
 
 @contextmanager
 def renewed(service: Service, session: Session) -> Iterator[list[int]]:
-    """Its lease is renewed all the time; what was answered."""
+    """Renew a lease continuously; return the answers."""
     answers: list[int] = []
     over = threading.Event()
 
@@ -69,7 +72,7 @@ def test_an_hour(clock: Clock, jump: int, tmp_path: Path) -> None:
             assert service.state(pending)["phase"] == "issued"
             for _ in range(10):  # more than are written in a minute
                 service.call("POST", "sessions", body={})
-            assert refused(tmp_path) <= max(refusals, LIMITS["audit.most_per_minute"])
+            assert refused(tmp_path) <= max(refusals, LIMITS["advanced.audit_lines_per_minute"])
             # A certificate of one hour is verified in the other.
             with Notebook(service.certificate(new), tmp_path) as notebook:
                 clock.put(-jump)

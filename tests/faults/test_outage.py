@@ -1,5 +1,7 @@
-"""The service is away for ten minutes, and a thousand agents come back at once: the outage was ours, no
-session is lost. The minutes pass by libfaketime, on the clock that nobody sets as well.
+"""An outage of ten minutes, after which a thousand agents return at once.
+
+No session is lost, since the outage was the service's. The minutes pass by libfaketime, also on
+CLOCK_MONOTONIC.
 """
 
 from __future__ import annotations
@@ -19,10 +21,11 @@ import pytest
 from rps_core.node.agent.route import BACK_OFF
 from rps_core.node.agent.service import Service as Client
 from rps_core.node.agent.service import ServiceAway
-from rps_proxy.registry import Registry
-from rps_proxy.session import Phase, Request
-from tests.faults.fake_clock import Clock
-from tests.faults.service_stand import DOMAIN, Service, running_service, until
+from rps_proxy.registry.registry import Registry
+from rps_proxy.registry.session import Phase, Request
+from tests.stands.fake_clock import Clock
+from tests.stands.service import DOMAIN, Service, running_service
+from tests.stands.waiting import until
 
 AGENTS = 1000
 OUTAGE = 600  # seconds
@@ -36,7 +39,8 @@ def thousand(directory: Path) -> dict[str, str]:
     async def fill() -> dict[str, str]:
         claims = [f"claim-{number:x}-{random.getrandbits(128):032x}" for number in range(AGENTS)]
         asked = [registry.issue(Request("127.0.0.1"), claim) for claim in claims]
-        found = dict(zip(await asyncio.gather(*asked), claims, strict=True))
+        names = [issued.name for issued in await asyncio.gather(*asked)]
+        found = dict(zip(names, claims, strict=True))
         await asyncio.gather(*(registry.redeem(name, "127.0.0.1", 5000, None) for name in found))
         return found
 
@@ -47,7 +51,10 @@ def thousand(directory: Path) -> dict[str, str]:
 
 
 def come_back(service: Service, sessions: dict[str, str], now: Callable[[], None]) -> list[int]:
-    """All renew at once, each as its agent does; `now` happens when they have begun. How often each asked."""
+    """Renew all at once, each as its agent does; return how often each tried.
+
+    `now` runs once they have begun.
+    """
     together = threading.Barrier(AGENTS + 1)
 
     def renew(name: str, claim: str) -> int:
@@ -56,7 +63,7 @@ def come_back(service: Service, sessions: dict[str, str], now: Callable[[], None
         together.wait()
         for attempt in count():
             try:
-                client.request("POST", f"/api/v1/sessions/{name}/renew", None, claim)
+                client.request("POST", f"/api/v1/sessions/{name}/renew", dict, None, claim)
             except ServiceAway:
                 time.sleep(BACK_OFF[min(attempt, len(BACK_OFF) - 1)] * random.uniform(0.7, 1.3))
             else:
@@ -82,14 +89,14 @@ def test_all_agents_come_back_at_once(
     clock = Clock(tmp_path / "clock", monkeypatch, steady=True)
     sessions = thousand(tmp_path / "service")
     # Cut off: only the service's network is gone; it runs, and the leases, made short here, run out.
-    lease = {"lease.length": 1, "lease.renew_every": 0.5, "lease.sweep_every": 0.2}
+    lease = {"lease.length": 1, "lease.renew_every": 0.5, "advanced.sweep_every": 0.2}
     with running_service(tmp_path, **(lease if outage == "cut off" else {})) as service:
         monkeypatch.delenv("LD_PRELOAD")  # not for us
         assert service.process
         process = service.process
 
         def over() -> None:
-            time.sleep(0.3)  # they knock at the door meanwhile
+            time.sleep(0.3)  # they retry meanwhile
             if outage == "frozen":
                 process.send_signal(signal.SIGCONT)
             if outage == "killed":

@@ -1,5 +1,7 @@
-"""Restarts in the midst of things: of the service, of each engine, from an old copy of the registry, beside
-another service, with what a kill left behind."""
+"""Restarts: of the service, of each engine, from an old copy of the registry.
+
+Also beside another service, and with the files that a kill left behind.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from rps_proxy import operate
-from rps_proxy.settings import load
+from rps_proxy.cli import admin_client as operate
+from rps_proxy.cli.registry_file import backup
+from rps_proxy.settings.loading import load
+from rps_proxy.settings.model import ADMIN_SOCKET_FILE
 from tests.engines.stand import PROGRAMS, Stand, running
 from tests.engines.test_killed import answers
-from tests.faults.service_stand import (
+from tests.stands.service import (
     Notebook,
     Service,
     Session,
@@ -28,12 +32,12 @@ from tests.faults.service_stand import (
     read_exactly,
     read_head,
     running_service,
-    until,
     upgrade_request,
 )
+from tests.stands.waiting import until
 
 SIZE = 4 << 20  # bytes of an upload
-SHORT = {"lease.length": 2, "lease.renew_every": 1, "lease.sweep_every": 0.2}
+SHORT = {"lease.length": 2, "lease.renew_every": 1, "advanced.sweep_every": 0.2}
 FRAME = b"\x81\x82\0\0\0\0hi"
 
 
@@ -54,7 +58,7 @@ def websocket(service: Service, session: Session) -> Iterator[ssl.SSLSocket]:
 
 
 def rest(connection: ssl.SSLSocket) -> bytes:
-    """All that still comes, until the end."""
+    """Return all further bytes, until the end."""
     answer = b""
     with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
         while part := connection.recv(1 << 16):
@@ -64,7 +68,7 @@ def rest(connection: ssl.SSLSocket) -> bytes:
 
 @pytest.mark.parametrize("kind", PROGRAMS)
 def test_the_engine_is_restarted(kind: str, tmp_path: Path, need: Callable[[str], str]) -> None:
-    """What is under way ends, and nobody takes a half for the whole; all else is there again."""
+    """Test that transfers are cut off visibly, not truncated; all else is back."""
     with running(tmp_path, kind, need) as stand, stand.notebook() as (session, notebook):
         with websocket(stand, session) as talking, half_an_upload(stand, session) as upload:
             talking.sendall(FRAME)
@@ -92,7 +96,10 @@ def test_the_engine_is_restarted(kind: str, tmp_path: Path, need: Callable[[str]
 def test_the_service_is_restarted_beside_its_engine(
     kind: str, tmp_path: Path, need: Callable[[str], str]
 ) -> None:
-    """The engine carries on what it carries; of Apache the websockets are the service's."""
+    """The engine carries on what it carries.
+
+    Of Apache the websockets are the service's.
+    """
     with running(tmp_path, kind, need) as stand, stand.notebook() as (session, notebook):
         with websocket(stand, session) as talking, half_an_upload(stand, session) as upload:
             until(lambda: "POST /take HTTP/1.1" in notebook.requests, "the upload has begun")
@@ -121,7 +128,7 @@ def test_told_to_stop_it_answers_what_it_has_begun(tmp_path: Path) -> None:
                     answered.append(service.issue())
                 except (OSError, ValueError):
                     return
-                except AssertionError as error:  # an answer, and none that it should be
+                except AssertionError as error:  # a wrong answer
                     odd.append(error)
                     return
 
@@ -134,20 +141,20 @@ def test_told_to_stop_it_answers_what_it_has_begun(tmp_path: Path) -> None:
             client.join()
         assert odd == []
         assert '"defect"' not in service.log()
-        assert not (tmp_path / "service" / operate.SOCKET_FILE).exists()
+        assert not (tmp_path / "service" / ADMIN_SOCKET_FILE).exists()
         service.start()
         for session in answered:
             assert service.state(session)["phase"] == "issued"
 
 
 def test_an_old_copy_of_the_registry(tmp_path: Path) -> None:
-    """What ended since it was made comes back for the length of a lease, and leads to nobody."""
+    """Test that an ended session returns for one lease, without a target."""
     with running_service(tmp_path, **SHORT) as service:
         registry = tmp_path / "service" / "registry.db"
         settings = load(None, [f"directory={registry.parent}", "engine=embedded"])
         with service.notebook() as (ended, notebook):
             port = notebook.port
-            operate.backup(settings, tmp_path / "copy")
+            backup(settings, tmp_path / "copy")
             service.revoke(ended)
         later = service.issue()
         assert service.stop() == 0
@@ -168,7 +175,7 @@ def test_an_old_copy_of_the_registry(tmp_path: Path) -> None:
 
 
 def refused(stand: Stand, directory: Path, **changed: object) -> str:
-    """What a service says that does not start."""
+    """Return the error of a service that does not start."""
     settings = {
         "directory": directory / "service",
         "tls.ca_directory": directory / "ca",
@@ -178,7 +185,7 @@ def refused(stand: Stand, directory: Path, **changed: object) -> str:
         "listen.port": free_port(),
         **changed,
     }
-    command = [sys.executable, "-c", "from rps_core.cli import main; main()", "proxy", "serve"]
+    command = [sys.executable, "-c", "from rps_core.cli.main import main; main()", "proxy", "serve"]
     command += [f"--set={key}={value}" for key, value in settings.items()]
     run = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert run.returncode == 4, run.stderr
@@ -186,7 +193,7 @@ def refused(stand: Stand, directory: Path, **changed: object) -> str:
 
 
 def refused_engine(stand: Stand) -> str:
-    """What `rps proxy engine run` says, where it becomes no engine."""
+    """Return the error of `rps proxy engine run` that does not start."""
     log = stand.directory / "refused.log"
     process = stand.run("engine run", stand.given, log)
     try:
@@ -208,9 +215,9 @@ def test_two_services_with_one_engine(tmp_path: Path, need: Callable[[str], str]
 
 @pytest.mark.parametrize("kind", ["haproxy", "apache"])
 def test_a_second_engine(kind: str, tmp_path: Path, need: Callable[[str], str]) -> None:
-    """HAProxy would take the first one's control socket, which then kept the routes of that moment."""
+    """Test that a second HAProxy does not take over the control socket of the first."""
     with running(tmp_path, kind, need) as stand, stand.notebook() as (session, _):
-        assert "An engine is running" in refused_engine(stand)
+        assert "another engine runs on" in refused_engine(stand)
         assert answers(stand, session, 200)
         stand.revoke(session)
         assert answers(stand, session, 410)
@@ -226,7 +233,7 @@ def test_an_engine_that_root_starts_for_another_account(
     with running(tmp_path, "haproxy", need) as stand:
         stand.kill_engine()
         os.chown(stand.meeting / "run", 65534, -1)
-        assert "HAProxy would stay root" in refused_engine(stand)
+        assert "it would run as root" in refused_engine(stand)
 
 
 def test_an_engines_directory_whose_mode_was_changed(
@@ -239,7 +246,7 @@ def test_an_engines_directory_whose_mode_was_changed(
         assert stand.stop() == 0
         stand.meeting.chmod(0o777)
         said = refused(stand, tmp_path, **{"listen.port": stand.port})
-        assert "can be changed by others" in said
+        assert f"{stand.meeting} is not safe" in said
         stand.meeting.chmod(0o700)
         stand.start()
         assert stand.meeting.stat().st_mode & 0o777 == 0o750
@@ -252,7 +259,7 @@ def test_what_a_kill_leaves_behind_is_no_obstacle(
     with running(tmp_path, "haproxy", need) as stand, stand.notebook() as (session, _):
         stand.kill()
         settings = load(None, [f"directory={tmp_path / 'service'}", "engine=embedded"])
-        assert (tmp_path / "service" / operate.SOCKET_FILE).exists()
+        assert (tmp_path / "service" / ADMIN_SOCKET_FILE).exists()
         assert operate.status(settings)["running"] is False
         for name in (".routes.map.new", ".haproxy.cfg.new"):  # killed as it wrote them
             (stand.meeting / name).write_text("half a l")

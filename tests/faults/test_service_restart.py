@@ -1,9 +1,10 @@
-"""What the service survives: kill -9, being frozen, a full disk; and what it says when it cannot start."""
+"""The service after kill -9, a freeze, a full disk; its errors at the start."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import signal
 import socket
@@ -23,20 +24,21 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from rps_proxy import operate
-from rps_proxy.authority import Authority, Leaf
-from rps_proxy.settings import load
-from tests.faults.service_stand import (
+from rps_proxy.cli import admin_client as operate
+from rps_proxy.settings.loading import load
+from rps_proxy.tls.authority import Authority, Leaf
+from tests.stands.service import (
     DOMAIN,
     Notebook,
     Service,
     Session,
+    free_port,
     read_head,
     running_service,
-    until,
 )
+from tests.stands.waiting import until
 
-SHORT = {"lease.length": 1, "lease.renew_every": 0.4, "lease.sweep_every": 0.2}
+SHORT = {"lease.length": 1, "lease.renew_every": 0.4, "advanced.sweep_every": 0.2}
 
 
 def phase(service: Service, session: Session) -> str:
@@ -44,7 +46,10 @@ def phase(service: Service, session: Session) -> str:
 
 
 def renewed_and_reached(service: Service, session: Session) -> bool:
-    """Whether its notebook answers once its lease is renewed, which may run out again before we can ask."""
+    """Return whether its notebook answers once its lease is renewed.
+
+    The lease may expire again before the request.
+    """
     assert service.renew(session) == 200
     return service.request(session.host, "GET", "/").status == 200
 
@@ -58,7 +63,7 @@ def drain(connection: ssl.SSLSocket) -> None:
 
 
 def test_an_answer_means_committed(tmp_path: Path) -> None:
-    """Eight clients ask for names at once, and the service is killed in the midst of it."""
+    """Test eight clients that request names while the service is killed."""
     with running_service(
         tmp_path, **{"limits.pending_per_source": 0, "limits.pending_per_user": 0}
     ) as service:
@@ -69,7 +74,7 @@ def test_an_answer_means_committed(tmp_path: Path) -> None:
                 try:
                     answered.append(service.issue())
                 except (OSError, ValueError):
-                    return  # it is dead, perhaps within an answer
+                    return  # it was killed, perhaps during an answer
 
         clients = [threading.Thread(target=ask) for _ in range(8)]
         for client in clients:
@@ -109,7 +114,7 @@ def test_a_live_session_answers_after_kill_and_restart(tmp_path: Path) -> None:
         assert service.renew(session) == 200
 
 
-def test_a_session_that_is_not_heard_of_lapses_and_comes_back(tmp_path: Path) -> None:
+def test_a_session_without_renewals_lapses_and_returns(tmp_path: Path) -> None:
     with running_service(tmp_path, **SHORT) as service, service.notebook() as (session, _):
         with service.connect(session.host) as connection:
             connection.sendall(f"GET /endless HTTP/1.1\r\nHost: {session.host}\r\n\r\n".encode())
@@ -132,8 +137,8 @@ def test_what_had_lapsed_stays_off_over_a_restart(tmp_path: Path) -> None:
         until(lambda: renewed_and_reached(service, session), "it is back")
 
 
-def test_our_own_outage_costs_nobody_the_lease(tmp_path: Path) -> None:
-    settings = {"lease.length": 4, "lease.renew_every": 1, "lease.sweep_every": 0.5}
+def test_an_outage_of_the_service_costs_no_lease(tmp_path: Path) -> None:
+    settings = {"lease.length": 4, "lease.renew_every": 1, "advanced.sweep_every": 0.5}
     with running_service(tmp_path, **settings) as service, service.notebook() as (session, _):
         assert service.process
         service.process.send_signal(signal.SIGSTOP)
@@ -146,7 +151,7 @@ def test_our_own_outage_costs_nobody_the_lease(tmp_path: Path) -> None:
         assert phase(service, session) == "ready"
 
 
-def test_a_full_disk_is_said_and_passes(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_passes(tmp_path: Path) -> None:
     with running_service(tmp_path) as service:
         assert service.process
         for _ in range(60):
@@ -159,9 +164,9 @@ def test_a_full_disk_is_said_and_passes(tmp_path: Path) -> None:
         resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
         service.issue()
         settings = load(None, [f"directory={service.directory / 'service'}"])
-        told = operate.ask(settings, "GET", "/metrics")
-        assert told is not None
-        assert 'rps_refused_total{call="api",cause="busy"} 1.0' in told.splitlines()
+        message = operate.ask(settings, "GET", "/metrics")
+        assert message is not None
+        assert 'rps_refused_total{call="api",cause="busy"} 1.0' in message.splitlines()
 
 
 def issue_files(tmp_path: Path, leaf: Leaf) -> None:
@@ -191,8 +196,8 @@ def test_a_renewed_certificate_is_taken_up_and_a_broken_one_is_not(tmp_path: Pat
 
 
 def refusal(directory: Path, **settings: object) -> str:
-    """What `rps proxy serve` says when it cannot start."""
-    command = [sys.executable, "-c", "from rps_core.cli import main; main()", "proxy", "serve"]
+    """Return the error of `rps proxy serve` when it cannot start."""
+    command = [sys.executable, "-c", "from rps_core.cli.main import main; main()", "proxy", "serve"]
     settings = {
         "directory": directory / "service",
         "tls.ca_directory": directory / "ca",
@@ -245,7 +250,7 @@ def test_a_directory_that_is_not_ours_alone(tmp_path: Path, spoil: Callable[[Pat
     assert str(tmp_path / "service") in refusal(tmp_path, **{"listen.port": 0})
 
 
-def test_a_directory_of_somebody_else(tmp_path: Path) -> None:
+def test_a_directory_of_another_user(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can make one")
     (tmp_path / "service").mkdir(mode=0o700)
@@ -255,8 +260,9 @@ def test_a_directory_of_somebody_else(tmp_path: Path) -> None:
 
 def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "ca", "test", DOMAIN)
-    issue_files(tmp_path, authority.issue([DOMAIN], 30))
-    (tmp_path / "other.key").write_bytes(authority.issue([DOMAIN], 30).key)
+    names = [DOMAIN, f"*.{DOMAIN}"]
+    issue_files(tmp_path, authority.issue(names, 30))
+    (tmp_path / "other.key").write_bytes(authority.issue(names, 30).key)
     given = {"tls.certificate": tmp_path / "front.crt", "listen.port": 0}
     key = load_pem_private_key((tmp_path / "front.key").read_bytes(), None)
     (tmp_path / "closed.key").write_bytes(
@@ -267,14 +273,14 @@ def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
     for file, why in {
         "other.key": "the key is another certificate's",
         "none.key": f"{tmp_path / 'none.key'}: No such file or directory",
-        "front.crt": "the key is not one in PEM",
+        "front.crt": "the key is not in PEM format",
         "closed.key": "the key has a passphrase",
     }.items():
         said = refusal(tmp_path, **given, **{"tls.key": tmp_path / file})
         assert f"front.crt with the key {tmp_path / file} cannot be used: {why}\n" in said
     swapped = {**given, "tls.certificate": tmp_path / "other.key"}
     said = refusal(tmp_path, **swapped, **{"tls.key": tmp_path / "other.key"})
-    assert "cannot be used: the certificate is not one in PEM\n" in said
+    assert "cannot be used: the certificate is not in PEM format\n" in said
 
 
 def test_a_ca_that_is_damaged_or_for_another_domain(tmp_path: Path) -> None:
@@ -282,6 +288,65 @@ def test_a_ca_that_is_damaged_or_for_another_domain(tmp_path: Path) -> None:
     assert "another domain" in refusal(tmp_path, **{"listen.port": 0})
     (tmp_path / "ca" / "authority.pem").write_text("damaged")
     assert "damaged" in refusal(tmp_path, **{"listen.port": 0})
+
+
+def advised(text: str) -> str:
+    """The command that an error gives."""
+    command = r"`((?:mv|chmod|chown|\().*?)`|(chmod go-w \S+)\. "
+    found = re.findall(command, " ".join(text.split()))
+    assert len(found) == 1, text
+    return "".join(found[0])
+
+
+def follow(advice: str) -> None:
+    subprocess.run(["bash", "-ec", advised(advice)], check=True)
+
+
+def test_the_advice_helps_where_the_domain_changed(tmp_path: Path) -> None:
+    with running_service(tmp_path) as service:
+        service.stop()
+    domain = {"domain": "other.localhost", "listen.port": 0}
+    for directory in ("ca", "service/upstream"):
+        said = refusal(tmp_path, **domain)
+        assert str(tmp_path / directory) in advised(said)
+        follow(said)
+    with running_service(tmp_path, domain="other.localhost"):
+        pass
+
+
+@pytest.mark.parametrize("directory", ["ca", "service/upstream"])
+def test_the_advice_helps_where_a_ca_is_damaged(directory: str, tmp_path: Path) -> None:
+    with running_service(tmp_path) as service:
+        service.stop()
+        (tmp_path / directory / "authority.pem").write_text("damaged")
+        follow(refusal(tmp_path, **{"listen.port": 0}))
+        service.start()
+
+
+def test_the_advice_helps_where_files_are_open_or_missing(tmp_path: Path) -> None:
+    key = tmp_path / "issue.key"
+    settings = {"networks.issue_key_file": key}
+    follow(refusal(tmp_path, **settings, **{"listen.port": 0}))
+    assert len(key.read_text().strip()) == 64
+    with running_service(tmp_path, **settings) as service:
+        service.stop()
+        for path in (key, tmp_path / "service", tmp_path / "ca"):
+            path.chmod(0o755)
+            follow(refusal(tmp_path, **settings, **{"listen.port": 0}))
+        service.start()
+
+
+@pytest.mark.parametrize("engine", ["haproxy", "apache"])
+def test_the_advice_helps_with_the_engines_directory(engine: str, tmp_path: Path) -> None:
+    settings = {"engine": engine, f"{engine}.group": "null", "listen.port": free_port()}
+    meeting = tmp_path / "engine"
+    meeting.mkdir()
+    meeting.chmod(0o777)
+    follow(refusal(tmp_path, **settings, engine_directory=meeting))
+    with running_service(tmp_path, **settings, engine_directory=meeting):
+        pass
+    said = refusal(tmp_path, **settings, engine_directory=tmp_path / ("a" * 110))
+    assert "AF_UNIX path too long\nThe path of a Unix socket has at most 107 characters" in said
 
 
 def test_a_registry_of_another_time(tmp_path: Path) -> None:

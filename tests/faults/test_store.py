@@ -1,4 +1,7 @@
-"""The records of sessions: a launcher killed at any step of a write, a full disk, two writers at once."""
+"""The records of sessions.
+
+A launcher killed at any step of a write, a full disk, two writers at once.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +17,20 @@ from typing import IO, Any
 import pytest
 
 from rps_core.errors import RpsError
-from rps_core.record import Endpoint, Record, Secrets
-from rps_core.store import Store
+from rps_core.state.record import Endpoint, Secrets, SessionRecord
+from rps_core.state.store import Store
 
 PROJECT = Path(__file__).parents[2]
 NAME = "one-two-three"
 WRITING = ("openat", "write", "fsync", "rename", "close", "unlink", "unlinkat", "mkdir", "rmdir")
 
-# A process that does one thing to the store when it is told to; by fork, since Python takes long to start.
+# A process that makes one change to the store on request; a fork, since Python starts slowly.
 ACTOR = """
 import os, sys
 from dataclasses import replace
 from pathlib import Path
-from rps_core.record import Secrets
-from rps_core.store import Store
+from rps_core.state.record import Secrets
+from rps_core.state.store import Store
 from tests.faults.test_store import NAME, SECRETS, record
 store = Store(Path(sys.argv[1]))
 for line in sys.stdin:
@@ -53,8 +56,8 @@ for line in sys.stdin:
 SECRETS = Secrets(claim="c" * 43, token="0" * 32)
 
 
-def record() -> Record:
-    return Record(
+def record() -> SessionRecord:
+    return SessionRecord(
         name=NAME, tag=f"rps:{NAME}:1", cluster="comet", site="comet", scheduler="slurm",
         url=f"https://{NAME}.example.org/", endpoint=Endpoint(host="manage.example.org", port=443),
         own_service=False, app="lab", directory="/", walltime=60, created=1.0, submitting=True,
@@ -67,17 +70,20 @@ def python(code: str, *arguments: object, before: tuple[str, ...] = ()) -> list[
 
 @contextmanager
 def actor(directory: Path) -> Iterator[Callable[[str, str], int]]:
-    """Has something done under strace's `-e inject=`; answers the exit code, negative for a signal."""
+    """Has something done under strace's `-e inject=`.
+
+    Answers the exit code, negative for a signal.
+    """
     process = subprocess.Popen(
         python(ACTOR, directory), cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )  # fmt: skip
     assert process.stdin is not None
     assert process.stdout is not None
     said: IO[str] = process.stdout
-    told: IO[str] = process.stdin
+    message: IO[str] = process.stdin
 
     def act(what: str, inject: str) -> int:
-        print(what, file=told, flush=True)
+        print(what, file=message, flush=True)
         pid = said.readline().strip()
         with subprocess.Popen(
             ["strace", "-p", pid, "-o", "/dev/null", "-e", inject],
@@ -85,13 +91,13 @@ def actor(directory: Path) -> Iterator[Callable[[str, str], int]]:
         ) as strace:  # fmt: skip
             assert strace.stderr is not None
             assert "attached" in strace.stderr.readline()
-            print("go", file=told, flush=True)
+            print("go", file=message, flush=True)
             return int(said.readline())
 
     try:
         yield act
     finally:
-        told.close()
+        message.close()
         said.close()
         process.wait()
 
@@ -111,11 +117,11 @@ def test_a_launcher_that_is_killed_at_any_step_leaves_what_was_or_what_is_to_be(
                     store.create(record(), SECRETS)
                 code = killed(act, f"inject={call}:signal=KILL:when={number}")
                 states.add(state_of(store))
-                if act == "end":  # whatever was done, the next command does the rest
+                if act == "end":  # the next command does what is left
                     store.end(store.load(NAME), now=6.0, outcome="ended", reason="stopped")
                     assert state_of(store) == "ended"
                 store.remove(NAME)
-                if code == 0:  # it makes this call not so often
+                if code == 0:  # it makes fewer of these calls
                     break
                 assert code == -9, code
                 steps.append(f"{call} {number}")
@@ -132,7 +138,7 @@ def test_a_launcher_that_is_killed_at_any_step_leaves_what_was_or_what_is_to_be(
 
 
 def state_of(store: Store) -> str:
-    """What commands see, which is one thing or another, and never an error."""
+    """Return the state that commands see; never an error."""
     found = list(store.records())
     if not found:
         return "none"
@@ -157,7 +163,7 @@ import errno, json, sys
 from dataclasses import replace
 from pathlib import Path
 from rps_core.errors import UsageError
-from rps_core.store import Store
+from rps_core.state.store import Store
 from tests.faults.test_store import NAME, SECRETS, record
 store = Store(Path(sys.argv[1]) / "sessions")
 store.probe()
@@ -194,13 +200,13 @@ print(json.dumps(seen))
     assert seen.pop("probe").endswith("No space left on device")
     assert seen == {
         "before": True, "save": 28, "after": True,
-        "ended": "ended",  # the secrets that went made room for it
+        "ended": "ended",  # the removed secrets left room for it
         "left": ["end.json", "session.json"],
     }  # fmt: skip
 
 
 def test_two_writers_at_once_lose_neither_the_job_nor_the_end(tmp_path: Path) -> None:
-    """As fast as they can, while a third reads: what it sees is whole, and goes one way only."""
+    """Test two writers and a reader: each state read is whole, and never older."""
     store = Store(tmp_path / "sessions")
     store.probe()
     store.create(record(), SECRETS)
@@ -208,7 +214,7 @@ def test_two_writers_at_once_lose_neither_the_job_nor_the_end(tmp_path: Path) ->
 import sys
 from dataclasses import replace
 from pathlib import Path
-from rps_core.store import Store
+from rps_core.state.store import Store
 from tests.faults.test_store import NAME
 store = Store(Path(sys.argv[1]))
 stale = store.load(NAME)

@@ -1,7 +1,7 @@
-"""A compute node that vanishes without a word, and the next user who gets the same address and port: the
-route ends with its lease, and until then the name leads to nobody else. In a network of the test's own.
+"""A node vanishes, and the next user gets the same address and port.
 
-The lease is 3 s, renewed every second, where the service's own is 45 s and 15 s.
+The route ends with its lease, and until then the name leads to no other host. In a network namespace. The
+lease is 3 s, renewed every second; by default these are 45 s and 15 s.
 """
 
 from __future__ import annotations
@@ -21,25 +21,18 @@ from typing import Any
 import pytest
 
 from tests.engines.stand import PROGRAMS, Stand, running
-from tests.faults.namespaces import own_network, within
-from tests.faults.service_stand import (
-    DOMAIN,
-    Notebook,
-    Session,
-    read_exactly,
-    read_head,
-    until,
-    upgrade_request,
-)
+from tests.stands.namespaces import own_network, within
+from tests.stands.service import DOMAIN, Notebook, Session, read_exactly, read_head, upgrade_request
+from tests.stands.waiting import until
 
 SERVICE, NODE, PORT = "10.99.0.1", "10.99.0.2", 40001
 SETTINGS: dict[str, Any] = {
     "listen.address": "0.0.0.0",
     "networks.redeem": f"[{NODE}]",
-    "upstream.connect_timeout": 1,
+    "advanced.connect_timeout": 1,
     "lease.length": 3,
     "lease.renew_every": 1,
-    "lease.sweep_every": 0.2,
+    "advanced.sweep_every": 0.2,
 }
 
 
@@ -67,7 +60,7 @@ class Node:
         theirs = Path(f"/proc/{self._process.pid}/ns/net")
         until(lambda: theirs.readlink() != own, "the node's network")
         self.pid = self._process.pid
-        # The same card as before: a node that comes back has it, and nobody remembers another.
+        # The same MAC address as before: a node that returns has it, so no ARP entry is stale.
         card = f"peer name eth0 address 02:00:00:00:00:02 netns {self.pid}"
         self._ip(f"link add cable type veth {card}")
         self._ip("link set cable master cluster up")
@@ -77,7 +70,7 @@ class Node:
             self._ip("link set eth0 up")
 
     def vanish(self) -> None:
-        """Without a packet more."""
+        """Disconnect the node without a further packet."""
         self._ip("link delete cable")
         self._process.kill()
         self._process.wait()
@@ -147,13 +140,16 @@ def test_the_next_user_of_address_and_port(
 
 
 def renewed_and_answered(node: Node, stand: Stand, session: Session) -> bool:
-    """The lease may have run out while this machine was busy, and once more before it answers."""
+    """Renew the lease, which may have expired on a loaded machine; request again."""
     node.call(stand, session, "renew")
     return status(stand, session) == 200
 
 
 def leads_nowhere(stand: Stand, session: Session) -> bool:
-    """Whether a page of ours answers; or nobody, where the route ends as the request is on its way."""
+    """Return whether a page of rps answers, or none.
+
+    The route may end during the request.
+    """
     try:
         return status(stand, session) in (502, 503, 504)
     except (ConnectionError, ssl.SSLEOFError):

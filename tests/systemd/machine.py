@@ -1,4 +1,6 @@
-"""A machine that systemd runs, as it runs a Debian: pid 1, control groups, units, journal.
+"""A machine that systemd runs, as it runs a Debian.
+
+Pid 1, control groups, units, journal.
 
 It has namespaces of its own for everything, a root directory of its own with the host's /usr to read, and
 none of the host's services. Of the host it changes nothing. It ends, by the kernel's doing, with its first
@@ -38,7 +40,7 @@ _MASKED = ("systemd-logind.service", "getty.target", "systemd-ask-password-wall.
 
 
 def missing() -> str | None:
-    """What this host lacks; None: machines can run here."""
+    """Return what this host lacks; None: machines can run here."""
     if os.geteuid() != 0:
         return "only root can start systemd"
     if not SYSTEMD.exists():
@@ -147,8 +149,10 @@ class Machine:
         self, *argv: str, user: str | None = None, check: bool = True, timeout: float = 120,
         **options: Any,
     ) -> subprocess.CompletedProcess[str]:  # fmt: skip
-        """Run a command on it, as root or `user`; with `check`, an exit code but 0 is an error that shows
-        what was said."""
+        """Run a command on it, as root or `user`.
+
+        With `check`, an exit code other than 0 is an error that contains the output.
+        """
         options.setdefault("stdin", subprocess.DEVNULL)
         done = subprocess.run(
             self._enter(argv, user), capture_output=True, text=True, timeout=timeout,
@@ -191,7 +195,7 @@ def _remove_left(own: Path) -> None:
 
 
 def _remove_group(group: Path) -> None:
-    """It and those in it, once the last process has left."""
+    """Remove the group and its children, once the last process has ended."""
     deadline = time.monotonic() + 30
     for path in sorted((each for each in group.rglob("*") if each.is_dir()), reverse=True):
         path.rmdir()

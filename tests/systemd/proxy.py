@@ -1,4 +1,4 @@
-"""The host that runs the service, as docs/operators.md says, and what there is of a cluster beside it."""
+"""The service's host, set up by docs/operators.md, and a part of a cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from rps_proxy.authority import Authority
+from rps_proxy.tls.authority import Authority
 from tests.systemd.machine import Machine
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -32,7 +32,7 @@ ip -n cluster address add {NODE}/24 dev eth0
 ip -n cluster address add {OLD}/24 dev eth0
 ip -n cluster link set eth0 up
 """
-# A notebook as far as a route is concerned: it has the session's certificate, if there is one, and answers.
+# A notebook for a route: it has the session's certificate, if there is one, and answers.
 _NOTEBOOK = """
 import http.server, ssl, sys
 
@@ -55,14 +55,14 @@ server.serve_forever()
 
 
 def guide(heading: str) -> list[list[str]]:
-    """The blocks of commands below a heading of the operator's guide, without their comments."""
+    """Return the blocks of commands below a heading of the guide, without comments."""
     fenced = re.compile(r"^ *```\n(.*?)^ *```$", flags=re.MULTILINE | re.DOTALL)
     blocks = fenced.findall(_section(heading))
     return [[line.partition(" #")[0].strip() for line in block.splitlines()] for block in blocks]
 
 
 def said(heading: str, beginning: str) -> str:
-    """The one command that begins like this in the text below a heading of the operator's guide."""
+    """Return the one command below a heading of the guide that begins like this."""
     found = re.findall(rf"`({re.escape(beginning)}[^`]*)`", _section(heading))
     (command,) = dict.fromkeys(found)
     return str(command)
@@ -76,7 +76,7 @@ def _section(heading: str) -> str:
 
 @dataclass(frozen=True)
 class Session:
-    """A name, what speaks for it (nothing: it is of the older kind), and where its notebook is to listen."""
+    """A name, its claim (none: a satellite session), and its notebook's address."""
 
     name: str
     claim: str
@@ -84,8 +84,7 @@ class Session:
 
 
 class Proxy:
-    """The machine with rps on it. What runs on login and compute nodes does so in a network of the machine's
-    own, from their addresses."""
+    """The machine with rps; clients run in its network, at the cluster's addresses."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
@@ -107,7 +106,7 @@ class Proxy:
         self._notebooks.clear()
 
     def install(self, wheels: Path) -> None:
-        """All of the guide's "Setting up", from pip to a service that is ready."""
+        """Follow the guide's "Setting up", from pip to a ready service."""
         disk, run = self.machine.disk, self.machine.run
         (disk / "srv/notebook.py").write_text(_NOTEBOOK)
         shutil.copytree(wheels, disk / "srv/wheels")
@@ -129,7 +128,7 @@ class Proxy:
                 # From the host itself too: Slurm's commands run there, and with them `rps start`.
                 "networks": {"issue": [LOGIN, HOST], "redeem": [NODE]},
                 "audit.file": "/var/log/rps/audit.log",
-                # Nobody renews here.
+                # No agent renews here.
                 "lease.length": 3600,
             }
         )
@@ -177,7 +176,10 @@ class Proxy:
         self.restart()
 
     def until(self, holds: Callable[[], object], what: str, seconds: float = 60) -> None:
-        """Wait for something that takes its time; if it does not come, fail with what was logged."""
+        """Wait for something that takes its time.
+
+        If it does not come, fail with what was logged.
+        """
         deadline = time.monotonic() + seconds
         while not holds():
             if time.monotonic() > deadline:
@@ -188,21 +190,21 @@ class Proxy:
             time.sleep(0.1)
 
     def restart(self) -> None:
-        """As the guide says after a change of the configuration."""
+        """Restart as the guide says after a change of the configuration."""
         self.machine.run("systemctl", "restart", *self.units)
         self.await_ready()
 
     def journal(self) -> str:
-        """What the units have logged, and systemd of them."""
+        """Return the journal of the units, with systemd's lines about them."""
         return self.machine.run("journalctl", "--no-pager", "--unit=rps-*").stdout
 
     def shown(self, unit: str, *properties: str) -> dict[str, str]:
-        """What systemd knows of a unit."""
+        """Return a property of a unit."""
         listed = self.machine.run("systemctl", "show", f"--property={','.join(properties)}", unit)
         return dict(line.split("=", 1) for line in listed.stdout.splitlines() if line)
 
     def main_pid(self, unit: str) -> int:
-        """Of the unit's main process; 0: there is none."""
+        """Return the pid of the unit's main process; 0: none."""
         return int(self.shown(unit, "MainPID")["MainPID"])
 
     @property
@@ -212,11 +214,11 @@ class Proxy:
 
     @property
     def ca_directory(self) -> str:
-        """That CA, with its key."""
+        """Return the directory of that CA, with its key."""
         return f"/root/ca{self._certificates}"
 
     def new_certificate(self) -> None:
-        """One from another CA, which is what visitors trust from now on."""
+        """Install a certificate of another CA, which visitors trust from now on."""
         self._certificates += 1
         tls = self.machine.disk / "etc/rps/tls"
         tls.mkdir(exist_ok=True)
@@ -234,11 +236,11 @@ class Proxy:
             (tls / f"{name}.new").rename(tls / f"{name}.pem")
 
     def at(self, address: str) -> list[str]:
-        """What a command begins with that is run at that address of the cluster."""
+        """Return the prefix of a command that runs at that address of the cluster."""
         return ["ip", "netns", "exec", "cluster"] if address != HOST else []
 
     def curl(self, address: str, *arguments: str, check: bool = True) -> str:
-        """What curl prints, run at that address of the cluster."""
+        """Run curl at that address of the cluster; return its output."""
         return self.machine.run(
             *self.at(address), "curl", "--silent", "--show-error", "--cacert", self.ca,
             "--interface", address, "--max-time", "30", *arguments, check=check,
@@ -256,7 +258,7 @@ class Proxy:
         return answer
 
     def page(self, session: Session, *options: str) -> str:
-        """What a visitor of a session sees; empty where nobody answers."""
+        """Return what a visitor of a session sees; empty without an answer."""
         host = f"{session.name}.{DOMAIN}"
         return self.curl(
             LOGIN, *options, "--resolve", f"{host}:443:{HOST}", f"https://{host}/", check=False
@@ -273,7 +275,10 @@ class Proxy:
         return Session(name, claim, self._next_port)
 
     def start_notebook(self, session: Session) -> None:
-        """On the compute node, with the session's certificate; it has it from before a reboot."""
+        """Start a notebook on the compute node, with the session's certificate.
+
+        The certificate may be from before a reboot.
+        """
         command = ["/usr/bin/python3", "/srv/notebook.py", NODE, str(session.port)]
         if session.claim:
             pem = self.machine.disk / f"srv/{session.name}.pem"
@@ -288,7 +293,7 @@ class Proxy:
         )
 
     def session(self) -> Session:
-        """One whose notebook answers, and that has its route."""
+        """Return a session with a running notebook and a route."""
         session = self.issue()
         self.start_notebook(session)
         port = {"port": session.port, "job_id": "1"}

@@ -1,9 +1,13 @@
-"""What `rps proxy init` writes, under a real systemd: set up, used and mistreated as by an operator."""
+"""What `rps proxy init` writes, under a real systemd.
+
+Set up, used and mistreated as by an operator.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +22,7 @@ ENGINES = ("haproxy", "apache", "embedded")
 
 @pytest.fixture(scope="module", params=ENGINES)
 def engine(request: pytest.FixtureRequest, proxy: Proxy) -> str:
-    """Each engine, for all of the tests that take it."""
+    """Use each engine, for all tests that take it."""
     engine: str = request.param
     proxy.use(engine)
     return engine
@@ -26,7 +30,7 @@ def engine(request: pytest.FixtureRequest, proxy: Proxy) -> str:
 
 @pytest.fixture(scope="module")
 def session(proxy: Proxy, engine: str) -> Session:
-    """One that lives through all that is done to the engine and the service."""
+    """Provide a session for all tests of one engine."""
     return proxy.session()
 
 
@@ -39,7 +43,7 @@ def test_set_up_as_the_guide_says(proxy: Proxy) -> None:
         }
     failed = proxy.machine.run("systemctl", "--failed", "--quiet", "--no-legend").stdout
     assert failed == ""
-    # HAProxy's word for what it does not like, and takes all the same.
+    # HAProxy's prefix of messages about what it accepts with a warning.
     assert "[ALERT]" not in proxy.journal()
 
 
@@ -100,10 +104,10 @@ def test_a_changed_configuration(proxy: Proxy, session: Session) -> None:
     proxy.configure(**{"tls.hsts": 1234})
     proxy.restart()
     proxy.await_notebook(session)
-    # An engine that had been started from what the service made of the old one would say the old.
+    # An engine started from the files of the old configuration would show the old value.
     head = proxy.curl(LOGIN, "--head", "--request", "GET", f"https://manage.{DOMAIN}/")
     assert "strict-transport-security: max-age=1234" in head.lower()
-    assert "There is no configuration of the engine" not in proxy.journal()
+    assert "Could not find the engine" not in proxy.journal()
 
 
 def test_stopped(proxy: Proxy, session: Session) -> None:
@@ -116,11 +120,60 @@ def test_stopped(proxy: Proxy, session: Session) -> None:
                 "MainPID": "0",
             }
         assert proxy.page(session) == ""
-        # What can be asked without it leaves nothing in its way.
-        assert "is not running" in proxy.machine.run("rps", "proxy", "status").stderr
+        # Queries without the service leave no file that hinders its start.
+        down = proxy.machine.run("rps", "proxy", "status", check=False)
+        assert down.returncode == 4
+        assert "systemctl start rps-proxy" in " ".join(down.stderr.split())
         proxy.machine.run("rps", "proxy", "backup", "/root/stopped.db")
     finally:
         proxy.machine.run("systemctl", "start", *proxy.units)
+    proxy.await_ready()
+    proxy.await_notebook(session)
+
+
+def test_a_mistake_in_the_configuration(proxy: Proxy, engine: str, session: Session) -> None:
+    """Test that an engine goes on, and the service returns once it is corrected."""
+    configuration = proxy.machine.disk / "etc/rps/proxy.yaml"
+    good = configuration.read_text()
+    command = said("Setting up", "sudo -u rps rps proxy check").partition(" && ")[0]
+    command = command.removeprefix("sudo -u rps ")
+    assert "can start" in proxy.machine.run("bash", "-ec", command, user="rps").stderr
+    configuration.write_text(f"{good}lisen: {{}}\n")
+    try:
+        refused = proxy.machine.run("bash", "-ec", command, user="rps", check=False)
+        assert refused.returncode == 2
+        assert "/etc/rps/proxy.yaml:" in refused.stderr
+        proxy.machine.run("systemctl", "restart", *proxy.units, check=False)
+        if engine != "embedded":
+            proxy.await_notebook(session)
+            assert "engine-started-as-before" in proxy.journal()
+            assert "systemctl restart rps-proxy rps-proxy-engine" in proxy.journal()
+    finally:
+        configuration.write_text(good)
+    proxy.await_ready()  # with no command of ours
+    proxy.await_notebook(session)
+    assert proxy.machine.run("systemctl", "--failed", "--quiet", "--no-legend").stdout == ""
+
+
+def test_the_wrong_engine(proxy: Proxy) -> None:
+    """The engine's unit is given up then.
+
+    The status says what to start once it is corrected.
+    """
+    proxy.use("haproxy")
+    session = proxy.session()
+    proxy.configure(engine="embedded")
+    proxy.machine.run("systemctl", "restart", "rps-proxy-engine", check=False)
+    proxy.until(
+        lambda: proxy.shown("rps-proxy-engine", "ActiveState")["ActiveState"] == "failed",
+        "it is given up",
+    )
+    proxy.configure(engine="haproxy")
+    proxy.machine.run("systemctl", "restart", "rps-proxy")
+    status = proxy.machine.run("rps", "proxy", "status", user="rps", check=False)
+    assert status.returncode == 9
+    (advised,) = re.findall(r"`(systemctl \w+ rps-proxy-engine)`", status.stdout)
+    proxy.machine.run("bash", "-ec", advised)
     proxy.await_ready()
     proxy.await_notebook(session)
 
@@ -135,7 +188,7 @@ def test_the_plug_is_pulled(proxy: Proxy, session: Session) -> None:
 
 @pytest.fixture
 def registry_put_back(proxy: Proxy) -> Iterator[None]:
-    """What a test makes of the registry does not outlive it."""
+    """Restore the registry after the test."""
     proxy.use("haproxy")
     proxy.machine.run("systemctl", "stop", "rps-proxy")
     proxy.machine.run(
@@ -191,10 +244,10 @@ def a_directory_in_its_place(file: Path) -> Iterator[None]:
 
 
 def test_the_service_cannot_start(proxy: Proxy) -> None:
-    """After a reboot: the engine carries what it has, and the service comes once it can."""
+    """Test a reboot: the engine serves its routes until the service can start."""
     proxy.use("haproxy")
     session = proxy.session()
-    # The file is written soon after a route leads somewhere, and is all that the engine comes back with.
+    # The file is written soon after a route is live; the engine restarts from it alone.
     routes = proxy.machine.disk / "var/lib/rps/engine/routes.map"
     proxy.until(lambda: session.name in routes.read_text(), "its route is on the disk")
     registry = proxy.machine.disk / "var/lib/rps/service/registry.db"
@@ -217,7 +270,7 @@ def test_the_service_cannot_start(proxy: Proxy) -> None:
 
 @contextlib.contextmanager
 def own_account(proxy: Proxy) -> Iterator[str]:
-    """Within, the engine runs as its own account, and afterwards as the service's again."""
+    """Run the engine under an account of its own for the length of the block."""
     unit = Path(proxy.machine.disk / "etc/systemd/system/rps-proxy-engine.service.d/user.conf")
     unit.parent.mkdir()
     unit.write_text("[Service]\nUser=haproxy\nGroup=haproxy\n")
@@ -299,7 +352,7 @@ def test_the_feed(proxy: Proxy, slurm: None) -> None:
     session = linked(proxy)
 
     def why_it_waits() -> bool:
-        return "you hold it back" in proxy.page(session, "--header", "Accept: text/html")
+        return "it is held" in proxy.page(session, "--header", "Accept: text/html")
 
     assert not why_it_waits()
     # A machine that has just booted would wait for a minute, and a minute more between two.
@@ -312,9 +365,9 @@ def test_the_feed(proxy: Proxy, slurm: None) -> None:
     proxy.until(why_it_waits, "the page says why it waits")
     job = proxy.machine.run("squeue", "--noheader", "--format=%i").stdout.strip()
     proxy.machine.run("scontrol", "release", job)
-    proxy.until(lambda: not why_it_waits(), "the timer has it told again")
+    proxy.until(lambda: not why_it_waits(), "the timer has reported it again")
     proxy.machine.run("systemctl", "stop", "rps-proxy-feed.timer")
-    # One that is stopped as it runs has failed, in systemd's words.
+    # To systemd, a unit that is stopped while it runs has failed.
     proxy.until(
         lambda: proxy.shown("rps-proxy-feed", "ActiveState")["ActiveState"] != "activating",
         "the feed has ended",
@@ -325,7 +378,10 @@ def test_the_feed(proxy: Proxy, slurm: None) -> None:
 
 @pytest.fixture
 def feed_key(proxy: Proxy, slurm: None) -> Iterator[None]:
-    """This host is the service's, and the other that may ask the scheduler; as each it has the key."""
+    """This host is the service's, and the other that may ask the scheduler.
+
+    As each it has the key.
+    """
     key = "0123456789abcdef" * 2
     etc = proxy.machine.disk / "etc/rps"
     for file in ("feed.key", "service-feed.key"):
@@ -344,17 +400,17 @@ def feed_key(proxy: Proxy, slurm: None) -> Iterator[None]:
 
 
 def test_the_feed_of_another_host(proxy: Proxy, feed_key: None) -> None:
-    """By cron, which gives it an environment of its own, and mails what it says."""
+    """Test cron, with its own environment; it mails the output."""
     session = linked(proxy)
     path, line = next(block for block in guide("What the waiting page says") if "*" in block[-1])
     as_cron_does = ["env", "--ignore-environment", "HOME=/root", path, "/bin/sh", "-c"]
     done = proxy.machine.run(*as_cron_does, line.removeprefix("* * * * * "))
     assert (done.stdout, done.stderr) == ("", "")
-    assert "you hold it back" in proxy.page(session, "--header", "Accept: text/html")
+    assert "it is held" in proxy.page(session, "--header", "Accept: text/html")
 
 
 def test_what_schedulers_commands_need(proxy: Proxy, slurm: None) -> None:
-    """In the feed's unit: PBS has a program that is setuid root, and Torque a socket in /tmp."""
+    """Test the feed's unit: PBS has a setuid program, Torque a socket in /tmp."""
     linked(proxy)
     command = proxy.machine.disk / "srv/as-the-feed"
     command.write_text(
@@ -378,7 +434,7 @@ def test_what_schedulers_commands_need(proxy: Proxy, slurm: None) -> None:
 
 def test_munge(proxy: Proxy, slurm: None) -> None:
     """The service's sandbox lets it ask MUNGE."""
-    body = json.dumps({"cluster": "generic", "user": "somebody"})
+    body = json.dumps({"cluster": "generic", "user": "someone"})
     script = f"""
         digest=$(printf %s '{body}' | sha256sum | cut -d ' ' -f 1)
         printf 'rps issue 1\\nmanage.{DOMAIN}\\n%s\\n' "$digest" | munge
@@ -401,28 +457,47 @@ def test_munge(proxy: Proxy, slurm: None) -> None:
 
 @pytest.fixture
 def moving(proxy: Proxy, slurm: None) -> Iterator[Moving]:
-    """DNS leads to the older service; the new one is ready beside it."""
+    """DNS leads to the satellite; the new service is ready beside it."""
     moving = Moving(proxy)
     try:
         yield moving
     finally:
         moving.close()
         proxy.machine.run("rps", "proxy", "drain", "--off")
-        proxy.configure(**{"compat.cgi": True})
+        proxy.configure(**{"satellite.calls": True})
         proxy.restart()
         moving.rps("stop", "--all")
+
+
+def test_a_logout_that_ends_a_personal_service_is_noticed(proxy: Proxy) -> None:
+    """Test KillUserProcesses=yes: logind stops the login's scope, with SendSIGHUP=yes (logind-dbus.c)."""
+    machine, scope = proxy.machine, "session-1.scope"
+    machine.run("useradd", "--create-home", "ann")
+    script = machine.disk / "srv" / "logout.py"
+    script.write_text(Path(__file__).with_name("logout.py").read_text())
+    as_ann = ("setpriv", "--init-groups", "--reuid=ann", "--regid=ann", "env", "HOME=/home/ann")
+    command = (*as_ann, "/opt/rps/bin/python", f"/srv/{script.name}")
+    machine.run(
+        "systemd-run", "--scope", f"--unit={scope}", "--property=SendSIGHUP=yes", "--", *command
+    )
+    assert machine.run("systemctl", "is-active", scope).stdout == "active\n"  # the service is in it
+    machine.run("systemctl", "stop", scope)
+    after = machine.run(*command)
+    assert "KillUserProcesses=yes" in after.stderr
+    assert "loginctl enable-linger ann" in after.stderr
+    assert machine.run(*command).stderr == ""  # it runs
 
 
 def test_moving_over_and_back(proxy: Proxy, moving: Moving) -> None:
     """The guide's steps, and what it says of those whose session is under way."""
     on_login, (on_node,), (record,), (watch,), (drain,), (undrain,) = guide(
-        "Moving over from the deployed service"
+        "Moving over from the satellite"
     )
-    reachable = moving.older_client()
+    reachable = moving.satellite_client()
     assert "phase 1 of 2" in moving.visit(reachable)
     assert moving.job_starts(reachable) == "Success!\n"
     moving.await_notebook(reachable)
-    too_late, in_time = moving.older_client(), moving.older_client()
+    too_late, in_time = moving.satellite_client(), moving.satellite_client()
 
     # The new service, tried while DNS leads to the old one.
     ready, named = (moving.guides(command, LOGIN) for command in on_login)
@@ -437,7 +512,7 @@ def test_moving_over_and_back(proxy: Proxy, moving: Moving) -> None:
     moving.point(HOST, **{host.removesuffix("."): address})
     proxy.await_ready()
     assert moving.is_reached(reachable)  # by the record of its own
-    assert "no session of this name" in moving.visit(reachable, to=HOST)  # and without
+    assert "No session has this name" in moving.visit(reachable, to=HOST)  # and without
     refused = "Oops! Unknown nonce or nonce already used\n"
     assert moving.job_starts(too_late) == refused
     # Nor does a job that ends reach the service that has its route.
@@ -446,7 +521,7 @@ def test_moving_over_and_back(proxy: Proxy, moving: Moving) -> None:
     assert moving.is_reached(reachable)
 
     # Old clients at the new service: start-jupyter's, and galyleo's.
-    started, linked = moving.older_client(), moving.older_client()
+    started, linked = moving.satellite_client(), moving.satellite_client()
     assert "has not started yet" in moving.visit(started)
     assert moving.job_starts(started) == "Success!\n"
     moving.await_notebook(started)
@@ -458,19 +533,19 @@ def test_moving_over_and_back(proxy: Proxy, moving: Moving) -> None:
     proxy.until(lambda: not moving.is_reached(linked), "its route is gone")
     proxy.until(
         lambda: linked.name in proxy.machine.run("bash", "-ec", watch, check=False).stdout,
-        "the log tells that an old client came",
+        "the log reports an old client",
     )
 
     # New ones.
     leased = proxy.session()
-    unstarted = moving.older_client()
+    unstarted = moving.satellite_client()
     name = moving.rps("start", "--modules", "anaconda").partition("//")[2].partition(".")[0]
     listed = json.loads(proxy.machine.run("rps", "proxy", "sessions", "--json").stdout)
     assert {one["name"]: one["phase"] for one in listed}[name] == "linked"
 
     # Back.
     proxy.machine.run("bash", "-ec", drain)
-    assert "gives no new tokens" in moving.asks(LOGIN, "getlink.cgi")
+    assert "gives no new tokens" in moving.asks(LOGIN, "getlink.cgi", status=503)
     moving.point(OLD)
     assert moving.is_reached(reachable)
     assert moving.job_starts(in_time) == "Success!\n"
@@ -478,8 +553,8 @@ def test_moving_over_and_back(proxy: Proxy, moving: Moving) -> None:
     assert moving.job_starts(unstarted) == refused
     for session in (started, leased):
         assert "Please see documentation" in moving.visit(session)
-    older = moving.rps("start", "--modules", "anaconda")
-    assert older.startswith("https://aversion-runaround-spearman")
+    satellite = moving.rps("start", "--modules", "anaconda")
+    assert satellite.startswith("https://aversion-runaround-spearman")
 
     # And over once more.
     moving.point(HOST)
@@ -487,10 +562,10 @@ def test_moving_over_and_back(proxy: Proxy, moving: Moving) -> None:
     for session in (started, leased):
         moving.await_notebook(session)
     proxy.call(NODE, f"sessions/{leased.name}/renew", leased.claim)
-    assert moving.job_starts(moving.older_client()) == "Success!\n"
+    assert moving.job_starts(moving.satellite_client()) == "Success!\n"
 
     # No old client comes any more.
-    proxy.configure(**{"compat.cgi": False})
+    proxy.configure(**{"satellite.calls": False})
     proxy.restart()
     gone = proxy.curl(LOGIN, "--write-out", "%{http_code}", f"https://manage.{DOMAIN}/getlink.cgi")
     assert gone.endswith("404")

@@ -1,20 +1,25 @@
-"""Files of the session's directory, which are read where nobody else can have made or changed them."""
+"""Read the session's files only if no other user can have written them."""
 
 import os
+import re
 import stat
-from typing import Callable
+from typing import Callable, List, Optional
+
+from rps_core.node.agent.trusted_path import UntrustedPath, check_path
+
+# The interpreter, and the one that pip writes below a shell's.
+_HEAD = r"#![ \t]*(/\S+)[^\n]*(?:\n'''exec' (?:\"(/[^\"\n]+)\"|(/\S+)) )?"
 
 
 class UnsafeFile(Exception):
-    """A file of the session's directory that somebody else could have made, changed or read."""
+    """Another user could have made, changed or read a file of the session."""
 
 
 def read_file(path: str, secret: bool = False) -> bytes:
-    """A file's content, if the file is ours, no link, written by nobody else and, where it is a secret,
-    read by nobody else.
+    """Read a file that is the user's own and no link.
 
     Raises:
-        UnsafeFile: it is not so.
+        UnsafeFile: it is not, or another user may write to it or, if it is a secret, read it.
         OSError: it cannot be read.
     """
     try:
@@ -29,7 +34,14 @@ def read_file(path: str, secret: bool = False) -> bytes:
 
 
 def check_directory(path: str) -> None:
-    """See that a directory is ours and nobody else can write to it (UnsafeFile, OSError)."""
+    """Check that a directory is ours, and that no one else can replace it.
+
+    Raises UnsafeFile, OSError.
+    """
+    try:
+        check_path(path)
+    except UntrustedPath as error:
+        raise UnsafeFile("%s. %s" % (error, error.remedy)) from None
     _check_ours(path, os.lstat(path), stat.S_ISDIR, 0o022)
 
 
@@ -46,14 +58,14 @@ def _check_ours(path: str, seen: os.stat_result, kind: Callable[[int], bool], ma
 
 
 def write_secret(path: str, content: bytes) -> None:
-    """Make a file that only we can read."""
+    """Write a file that only its owner can read."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
         file.write(content)
 
 
 def is_missing(path: str) -> bool:
-    """Nothing is there; false where that cannot be said (a file system that is away)."""
+    """Return whether nothing is there; False if unknown (an unreachable file system)."""
     try:
         os.lstat(path)
     except FileNotFoundError:
@@ -63,7 +75,32 @@ def is_missing(path: str) -> bool:
     return False
 
 
+def missing_interpreter(path: str) -> Optional[str]:
+    """Return the interpreter that a script names and this host lacks; else None.
+
+    The system reports the script itself as missing (execve(2), ENOENT). Where the path is long or has spaces,
+    pip writes `#!/bin/sh`, and the path on the next line.
+    """
+    return next((one for one in interpreters(path) if not os.path.exists(one)), None)
+
+
+def interpreters(path: str) -> List[str]:
+    """Return the interpreters that a script names; empty for another program.
+
+    The last one runs the script.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = os.fsdecode(file.read(4096))
+    except OSError:
+        return []
+    found = re.match(_HEAD, head)
+    return [one for one in found.groups() if one] if found else []
+
+
 def native(text: str) -> str:
-    """Text of a file as this Python passes it to the system: without LANG, Python 3.6 thinks that file
-    names are ASCII. Names that are no UTF-8 come as they are, and leave so."""
+    """Convert a file's text to a path as this Python passes it to the system.
+
+    Without LANG, Python 3.6 takes file names for ASCII. Names that are not UTF-8 are kept as they are.
+    """
     return os.fsdecode(text.encode("utf-8", "surrogateescape"))

@@ -1,12 +1,11 @@
-"""Whether anything works in the session, and its end where nothing does."""
+"""Detect activity in the session, and end it after a time without any."""
 
 import os
-import re
-import shutil
 import time
-from typing import Dict, Tuple
+from typing import Dict, List, Tuple
 
-from rps_core.node.agent.events import End, Events
+from rps_core.node.agent.events import End, EndCause, Events
+from rps_core.node.agent.gpus import Gpus
 from rps_core.node.agent.jupyter_api import JupyterApi, Unready
 from rps_core.node.agent.processes import descendants
 from rps_core.node.agent.watch import Care, Watch
@@ -14,12 +13,14 @@ from rps_core.node.agent.words import in_words, log
 
 LOOK_EVERY = 30.0  # seconds between two looks at whether anything works, at most
 BUSY = 0.03  # of a core, used by one process since the look before: less is an idle kernel's
-LAUNCHERS = ("srun", "mpirun", "mpiexec", "orterun", "prterun", "pbsdsh")  # they work elsewhere
+MPI_LAUNCHERS = ("mpirun", "mpiexec", "orterun", "prterun")  # their work is done on other nodes
 
 
 class Use:
-    """What a process has to do with the question whether anything works: its name, its terminal (0: none),
-    its session, and the seconds of CPU time that it and those it has waited for have used."""
+    """A process: its name, terminal (0: none), session and CPU seconds.
+
+    The CPU time includes that of the children it has waited for.
+    """
 
     def __init__(self, pid: int) -> None:
         with open("/proc/%d/stat" % pid, "rb") as file:
@@ -32,17 +33,20 @@ class Use:
 
 
 class IdleCare(Care):
-    """Ends the session where nothing has worked for `timeout` seconds, and says so before.
+    """End the session after `timeout` idle seconds, with a warning before.
 
-    Work is what kernels, commands in terminals, other processes of the job and its GPUs do. That somebody
-    has a page open is none. Whatever cannot be found out counts as work.
+    Work is what kernels, commands in terminals, other processes of the job and its GPUs do; an open
+    page is none. What cannot be found out counts as work.
     """
 
-    def __init__(self, watch: Watch, api: JupyterApi, events: Events, timeout: float) -> None:
+    def __init__(
+        self, watch: Watch, api: JupyterApi, events: Events, timeout: float, launchers: List[str]
+    ) -> None:
         self.watch = watch
         self.api = api
         self.events = events
         self.timeout = timeout
+        self.launchers = (*MPI_LAUNCHERS, *launchers)
         self.every = min(LOOK_EVERY, max(1.0, timeout / 10))
         self.notice = min(300.0, timeout / 3)
         self.idle = 0.0  # seconds
@@ -50,21 +54,22 @@ class IdleCare(Care):
         self.looked = time.monotonic()
         self.used: Dict[Tuple[int, int], float] = {}  # CPU seconds of (pid, start ticks)
         self.moments: Dict[str, str] = {}  # when each kernel and terminal was last active
-        self.stayed = 0  # how often somebody asked for the session to stay
+        self.gpus = Gpus(watch)
+        self.stayed = 0  # how often a user asked to keep the session
         self.work(1.0)
 
     def due(self) -> float:
-        """Seconds until the next look."""
+        """Return the seconds until the next look."""
         return max(0.1, self.looked + self.every - time.monotonic())
 
     def attend(self) -> None:
-        """Look, where it is time to (End: nothing has worked for too long)."""
+        """Look for activity if it is time to (End: there was none for too long)."""
         elapsed = time.monotonic() - self.looked
         if elapsed < self.every:
             return
         self.looked = time.monotonic()
         work = self.work(elapsed)
-        # Whoever was suspended has not been idle all the while.
+        # A suspended job was not idle all that time.
         self.idle = 0.0 if work else self.idle + min(elapsed, 2 * self.every)
         if work and self.warned:
             self.warned = False
@@ -74,7 +79,7 @@ class IdleCare(Care):
         elif self.idle >= self.timeout and self.warned:
             long = in_words(self.idle)
             self.api.save_tabs("This session has ended: nothing ran for %s." % long)
-            raise End("idle", "Nothing ran for %s: no kernel, no command, no GPU" % long)
+            raise End(EndCause.IDLE, "Nothing ran for %s: no kernel, no command, no GPU" % long)
         elif self.idle >= self.timeout - self.notice and not self.warned:
             self.warned = True
             left = max(1, int(self.timeout - self.idle))
@@ -85,16 +90,16 @@ class IdleCare(Care):
             self.api.tell_tabs({"show": notice})
 
     def work(self, elapsed: float) -> str:
-        """What has worked in the `elapsed` seconds since the look before; empty: nothing."""
+        """Return the activity of the last `elapsed` seconds; empty: there was none."""
         # Asked in any case: the next look compares with this one.
         process = self.process_at_work(elapsed)
         try:
-            return self.jupyter_at_work() or process or self.gpu_at_work()
+            return self.jupyter_at_work() or process or self.gpus.at_work()
         except (Unready, KeyError, TypeError, AttributeError) as error:
             return "Jupyter could not be asked (%s)" % error
 
     def jupyter_at_work(self) -> str:
-        """A kernel or a terminal that does something, or somebody who wants the session to stay."""
+        """Return a busy kernel or terminal, or a user's wish to keep the session."""
         moments = {}
         busy = ""
         for kernel in self.api.ask("/api/kernels") or []:
@@ -108,10 +113,10 @@ class IdleCare(Care):
         self.moments = moments
         stayed = self.stayed
         self.stayed = (self.api.ask("/api/rps/tabs", {}) or {}).get("stayed", stayed)
-        return busy or ("somebody wants it to stay" if self.stayed != stayed else "")
+        return busy or ("a user asked to keep the session" if self.stayed != stayed else "")
 
     def process_at_work(self, elapsed: float) -> str:
-        """A process that computes, a command in a terminal, or one whose work is done elsewhere."""
+        """Return a process that computes, a command in a terminal, or an MPI launcher."""
         # Open pages keep Jupyter's own server at work.
         server = self.watch.application and self.watch.application.pid
         own = Use(os.getpid()).terminal
@@ -129,19 +134,7 @@ class IdleCare(Care):
                 busy = busy or "%s (process %d) computes" % (use.name, pid)
             elif use.terminal not in (0, own) and pid != use.session:
                 busy = busy or "%s (process %d) runs in a terminal" % (use.name, pid)
-            elif use.name in LAUNCHERS:
+            elif use.name in self.launchers:
                 busy = busy or "%s (process %d) runs" % (use.name, pid)
         self.used = used
         return busy
-
-    def gpu_at_work(self) -> str:
-        """A GPU of the job that computes."""
-        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        if not re.match("[0-9A-Za-z,/-]+$", gpus) or gpus == "NoDevFiles":
-            return ""
-        query = ["--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
-        said = self.watch.output_of(["nvidia-smi", "--id=" + gpus, *query])
-        if said is None:
-            return "" if shutil.which("nvidia-smi") is None else "nvidia-smi does not answer"
-        idle = all(word.strip() == "0" for word in said.split("\n") if word.strip())
-        return "" if idle else "a GPU computes"

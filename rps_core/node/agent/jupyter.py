@@ -1,16 +1,16 @@
-"""One run of the application: its process and its output; and the port that it is to have."""
+"""Run the application once: its process, its output, and its port."""
 
 import json
 import os
 import random
 import socket
 import subprocess
-import sys
 import threading
 from collections import deque
-from typing import Any, Deque, List, Optional, Tuple
+from typing import Any, Deque, Dict, List, Optional, Tuple
 
-from rps_core.node.agent.events import End
+from rps_core.node.agent.events import End, EndCause
+from rps_core.node.agent.job_log import JobLog, is_on_a_request
 from rps_core.node.agent.jupyter_api import Unready
 from rps_core.node.agent.processes import Processes
 from rps_core.node.agent.run_directory import RUNTIME_FILES
@@ -26,11 +26,11 @@ def check_port_range(port_range: Any) -> None:
         if 1 <= port_range[0] <= port_range[1] <= 65535:
             return
     reason = "The port range is %s; it must be two numbers from 1 to 65535, the smaller first"
-    raise End("start-failed", reason % json.dumps(port_range))
+    raise End(EndCause.START_FAILED, reason % json.dumps(port_range))
 
 
 def free_port(address: str, port_range: Optional[List[int]]) -> Optional[int]:
-    """A port of `address` that is free now, out of an inclusive range if there is one; or None."""
+    """Return a free port of `address`, within an inclusive range if given; or None."""
     ports = [0]
     if port_range is not None:
         first, last = port_range
@@ -65,10 +65,19 @@ class Jupyter:
     """One run of the application, with its private directory, its output and its port."""
 
     def __init__(
-        self, processes: Processes, command: List[str], directory: str, secrets: List[str]
+        self,
+        processes: Processes,
+        command: List[str],
+        directory: str,
+        secrets: List[str],
+        variables: Dict[str, str],
     ) -> None:
         environment = {k: v for k, v in os.environ.items() if k != "JUPYTER_TOKEN"}
+        environment.update(variables)
         environment["JUPYTER_RUNTIME_DIR"] = directory
+        others = environment.get("JUPYTER_CONFIG_PATH")
+        # Its `jupyter_config.py` takes this directory out again.
+        environment["JUPYTER_CONFIG_PATH"] = directory + (os.pathsep + others if others else "")
         self._directory = directory
         self._secrets = [secret.encode() for secret in secrets]
         self._last: Deque[str] = deque(maxlen=LOG_LINES)
@@ -85,23 +94,22 @@ class Jupyter:
 
     def _copy_output(self) -> None:
         # Jupyter must never wait for its log: whatever comes is taken, also where it cannot be kept.
+        log = JobLog()
         for line in iter(lambda: self.process.stdout.readline(1 << 16), b""):
             for secret in self._secrets:
                 line = line.replace(secret, b"[secret]")
-            self._last.append(line.decode("utf-8", "replace").rstrip()[:500])
-            try:
-                sys.stdout.buffer.write(line)
-                sys.stdout.buffer.flush()
-            except OSError:  # a full disk
-                pass
+            if not is_on_a_request(line):
+                self._last.append(line.decode("utf-8", "replace").rstrip()[:500])
+            log.add(line)
+        log.end()
 
     def last_lines(self) -> str:
-        """The end of what it said."""
+        """Return the end of its output."""
         self._relay.join(1.0)  # a process that it left behind may hold the pipe open
         return "\n".join(self._last)
 
     def listening(self) -> Tuple[str, int]:
-        """The address and port that its runtime file names.
+        """Return the address and port in its runtime file.
 
         Raises:
             Unready: there is no such file yet.
@@ -112,6 +120,6 @@ class Jupyter:
                     with open(os.path.join(self._directory, name), "rb") as file:
                         seen = json.loads(file.read().decode())
                     return str(seen["hostname"]), int(seen["port"])
-                except (OSError, ValueError):  # being written
+                except (OSError, ValueError, KeyError, TypeError, RecursionError):  # being written
                     continue
         raise Unready("it has not begun to listen")

@@ -1,5 +1,4 @@
-"""Jupyter's API, once it listens: what it must answer before it is published, what it is asked later, and
-what the browser's tabs are told by way of it."""
+"""Call Jupyter's API: check its protection, ask for activity, reach the tabs."""
 
 import json
 import socket
@@ -17,8 +16,10 @@ class Unready(Exception):
 
 
 class JupyterApi:
-    """What listens at a port of `address`: over TLS that is verified for `host`, or plain HTTP where
-    `context` is None."""
+    """Jupyter at a port of `address`, over TLS verified for `host`.
+
+    Plain HTTP if `context` is None.
+    """
 
     def __init__(
         self,
@@ -47,7 +48,11 @@ class JupyterApi:
         content: Optional[bytes] = None,
         timeout: float = 10.0,
     ) -> Tuple[int, Optional[str], bytes]:
-        """Status, Access-Control-Allow-Origin and body of the answer to one call (Unready: no answer)."""
+        """Return an answer's status, Access-Control-Allow-Origin and body.
+
+        Raises:
+            Unready: there is no answer.
+        """
         import http.client
 
         connection: http.client.HTTPConnection = http.client.HTTPConnection(
@@ -72,11 +77,11 @@ class JupyterApi:
             connection.close()
 
     def check_protected(self, origin: str) -> None:
-        """See that what listens there is our application: it holds the certificate for `host`, lets the
-        token in, and nobody without it, nor another site's page; over plain HTTP but `origin`'s.
+        """Check that this is our Jupyter, and that only the token gives access.
 
-        There it can prove nothing: that its process has this port is what its own runtime file says,
-        which names no port before it has it.
+        It holds the certificate for `host`, refuses a call without the token, and lets in no page of another
+        site (over plain HTTP: but `origin`'s). Over plain HTTP it cannot prove its identity: its runtime file
+        names the port, and does so only once it has bound it.
 
         Raises:
             Unready: it does not answer (yet), or not with our certificate.
@@ -88,26 +93,37 @@ class JupyterApi:
         if status not in (401, 403):
             raise End(
                 "start-failed",
-                "Jupyter answers without the token (status %d): something in its configuration or its"
-                " extensions opens it, and so it was not published" % status,
+                "Jupyter answers without the token (status %d), so it was not published: its configuration"
+                " or an extension disables the token" % status,
             )
         allowed = self.call("GET", "/login", {"Origin": "https://stranger.invalid"})[1]
         if allowed and (self._context is not None or allowed != origin):
             raise End(
                 "start-failed",
-                "Jupyter lets pages of other sites in (Access-Control-Allow-Origin: %s): something in its"
-                " configuration or its extensions says so, and so it was not published" % allowed,
+                "Jupyter accepts pages of other sites (Access-Control-Allow-Origin: %s), so it was not"
+                " published: its configuration or an extension allows them" % allowed,
             )
         status = self.call("GET", "/api/status", self._authorization)[0]
         if status != 200:
             raise End(
                 "start-failed",
-                "Jupyter does not take the session's token (status %d): something in its configuration or"
-                " its extensions overrides it" % status,
+                "Jupyter rejects the session's token (status %d): its configuration or an extension"
+                " overrides it" % status,
+            )
+
+    def check_once(self, token: str) -> None:
+        """Check that the token opens no page: only a link that works once does (End: it does)."""
+        status = self.call("GET", "/login?token=" + token, {})[0]
+        if status != 403:
+            raise End(
+                "start-failed",
+                "Jupyter accepts the token in a page's address (status %d), so it was not published:"
+                " `notebook.link: once` needs Jupyter Server 2 or newer, and no configuration or extension"
+                " that replaces its login" % status,
             )
 
     def ask(self, path: str, body: Any = None, timeout: float = 10.0) -> Any:
-        """The answer, without going deaf meanwhile (Unready: none). None: Jupyter has no such thing."""
+        """Return the answer, while signals are handled (Unready). None: no such path."""
         content = None if body is None else json.dumps(body).encode()
         method = "GET" if body is None else "POST"
         headers = {**self._authorization, "Content-Type": "application/json"}
@@ -120,23 +136,22 @@ class JupyterApi:
             try:
                 if status == 200:
                     return json.loads(text.decode())
-            except ValueError:
+            except (ValueError, RecursionError):
                 pass
             raise Unready("it answered with status %d" % status)
 
         return None if path in self._absent else self._watch.aside(call)
 
     def tell_tabs(self, message: Dict[str, Any], timeout: float = 10.0) -> Dict[str, Any]:
-        """Tell the browser's tabs something (tabs.py); the answer, empty where that cannot be done."""
+        """Send a message to the browser's tabs (tabs.py); return the answer, or empty."""
         try:
             return self.ask("/api/rps/tabs", message, timeout) or {}
         except Unready as unready:
-            log("the browser's tabs could not be told: %s" % unready)
+            log("could not reach the browser's tabs: %s" % unready)
             return {}
 
     def save_tabs(self, text: str, seconds: float = SAVE_TIME) -> None:
-        """Have what is open in the browser saved, within so many seconds, and say there why: the session is
-        about to end."""
+        """Have the tabs save their documents and show `text`."""
         answer = self.tell_tabs({"save": seconds}, seconds + 5)
         if answer.get("tabs"):
             left = answer.get("left", [])

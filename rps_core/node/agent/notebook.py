@@ -1,16 +1,22 @@
-"""Jupyter as this session's application: started, on a port of its own, until it answers as it should."""
+"""Start this session's Jupyter on a free port, and wait until it answers."""
 
 import json
 import os
+import re
 import shutil
 import time
-from typing import Any, List, Optional
+from typing import Any, Dict, List, Optional
 
-from rps_core.node.agent.events import End, Events
+from rps_core.node.agent import login_link
+from rps_core.node.agent.application import serving
+from rps_core.node.agent.container import Container
+from rps_core.node.agent.events import End, EndCause, Events
 from rps_core.node.agent.files import native
 from rps_core.node.agent.jupyter import Jupyter, can_bind, free_port
 from rps_core.node.agent.jupyter_api import JupyterApi, Unready
+from rps_core.node.agent.kernelspec import write_kernelspecs
 from rps_core.node.agent.processes import start_ticks
+from rps_core.node.agent.program import found, server_program
 from rps_core.node.agent.route import Route
 from rps_core.node.agent.run_directory import RunDirectory
 from rps_core.node.agent.session import Session
@@ -21,7 +27,7 @@ START_ATTEMPTS = 5  # applications started, each on a new port, before a taken p
 
 
 class Notebook:
-    """The session's Jupyter. `route` says where it is to listen, and how it is to be reached there."""
+    """The session's Jupyter; `route` gives its address and how it is reached."""
 
     def __init__(
         self,
@@ -39,9 +45,10 @@ class Notebook:
         self._watch = watch
         self._events = events
         self._route = route
+        self._kernel = session.kernel  # of the environment; that of an image is found out
 
     def start(self) -> JupyterApi:
-        """Start it; answers its API once it answers as it should. On another port where one was taken.
+        """Start it, on another port if one is taken; return its API once it answers.
 
         Raises:
             End: it cannot be started, or is not to be published.
@@ -49,41 +56,62 @@ class Notebook:
         session, address = self._session, self._route.address
         command = self._application()
         if not os.path.isdir(native(session.directory)):
-            raise End("start-failed", "The notebook directory %s is not here" % session.directory)
+            raise End(
+                EndCause.START_FAILED,
+                "The notebook directory %s does not exist on this node" % session.directory,
+            )
         deadline = time.monotonic() + session.start_timeout
         for _ in range(START_ATTEMPTS):
             port = free_port(address, session.port_range)
             if port is None:
                 ports = session.port_range
                 where = "from %d to %d" % tuple(ports) if ports else "at all"
-                raise End("start-failed", "No port is free on %s, %s" % (address, where))
+                raise End(EndCause.START_FAILED, "No port is free on %s, %s" % (address, where))
             self.jupyter = self._launch(command, port)
             api = self._await_ready(self.jupyter, port, deadline)
             if api is not None:
                 return api
             self._events.add("port-taken", port=port)
-            log("port %d was taken by another program" % port)
+            log("another program took port %d: trying another port" % port)
             self.jupyter = None
             self._watch.processes.end(None, 0)
-        raise End("start-failed", "Another program took each of %d ports" % START_ATTEMPTS)
+        raise End(EndCause.START_FAILED, "Another program took each of %d ports" % START_ATTEMPTS)
 
     def _application(self) -> List[str]:
-        """The program and its application; in a container that is looked for inside."""
+        """Return the command that serves the session; one of an image runs inside."""
         session = self._session
-        if session.container is None:
-            return [_found(session.program), self._app]
-        runner = shutil.which("apptainer") or _found("singularity")
-        inside = ["--bind", session.path, "--bind", self._run_directory.sockets]
-        inside += [native(word) for word in (*session.container, session.program)] + [self._app]
-        return [runner, "exec", *inside]
+        if session.container is not None:
+            places = [session.path, self._run_directory.sockets]
+            container = Container(session.container, places)
+            if session.fallback is not None:
+                kernel = container.kernel_alone(
+                    session.program, self._app, self._watch, session.start_timeout
+                )
+                if kernel is not None:
+                    self._kernel = kernel
+                    return [found(session.fallback), self._app]
+            return container.command(session.program, self._app)
+        program = server_program(session.program, session.fallback, self._app, session.path)
+        if session.app is not None:
+            others = (session.fallback, session.app_jupyter)
+            also = [shutil.which(native(each)) for each in others if each]
+            program = serving([program, *filter(None, also)], self._watch)
+        return [program, self._app]
 
     def _launch(self, application: List[str], port: int) -> Jupyter:
-        """Start Jupyter on this port. Its token is in a file: never in argv, nor in the environment."""
+        """Start Jupyter on this port, its token in a file (not in argv or environment)."""
         session, run_directory = self._session, self._run_directory
+        own = session.own
+        if own is not None and not own.is_served_by(application[0]):
+            own = None
+        venv = own.prefix if own and self._kernel is None else session.venv
         run_directory.remove_runtime_files()  # of the attempt before
         settings = {
             "token": session.token,
+            "login": self._login(),
             "sockets": run_directory.sockets,
+            "kernels": {"tcp": session.tcp_kernels, "memory": session.kernels_memory},
+            "apps": session.apps,
             "cookie_secret": os.urandom(32).hex(),
             "ip": self._route.address,
             "port": port,
@@ -96,19 +124,27 @@ class Notebook:
             "custom_display_url": "",
             "allow_remote_access": True,  # it checks Host: the service passes on the session's
             "allow_origin": "",
-            "allow_origin_pat": "",
+            "allow_origin_pat": _any_of(session.origins),
             "allow_credentials": False,
             "disable_check_xsrf": False,
             "cookie_options": {},
             "open_browser": False,
             "allow_root": os.geteuid() == 0,
+            "kernel": self._kernel and self._kernel.name,
+            "variables": active_venv(venv),
             **self._route.serving(),
         }
         run_directory.write("settings.json", json.dumps(settings).encode())
         run_directory.write_for_jupyter()
-        command = [*application, "--config=" + run_directory.path_of("jupyter_config.py")]
+        command = [*application, "--config=" + run_directory.path_of("session_config.py")]
         secrets = [session.token, session.claim]
-        jupyter = Jupyter(self._watch.processes, command, run_directory.path, secrets)
+        environment = {}
+        specs = [own.kernel] if own else []
+        specs += [self._kernel] if self._kernel else []
+        if specs:
+            # Kernels and terminals inherit it: `jupyter execute` there runs notebooks as the browser does.
+            environment["JUPYTER_PATH"] = write_kernelspecs(specs, run_directory.path)
+        jupyter = Jupyter(self._watch.processes, command, run_directory.path, secrets, environment)
         pid = jupyter.process.pid
         self._events.add(
             "application",
@@ -129,13 +165,15 @@ class Notebook:
             if code is not None:
                 if "already in use" in jupyter.last_lines() or not can_bind(address, port):
                     return None
-                raise End("start-failed", "Jupyter ended before it answered: " + how(code))
+                raise End(EndCause.START_FAILED, "Jupyter ended before it answered: " + how(code))
             try:
                 api = watch.aside(lambda: self._protected(jupyter, context))
             except Unready as unready:
                 if time.monotonic() > deadline:
                     reason = "Jupyter did not answer within %d s: %s"
-                    raise End("timeout", reason % (self._session.start_timeout, unready)) from None
+                    raise End(
+                        EndCause.TIMEOUT, reason % (self._session.start_timeout, unready)
+                    ) from None
                 watch.pause(0.1)
             else:
                 watch.application = jupyter.process
@@ -150,23 +188,38 @@ class Notebook:
         if address != self._route.address:
             raise End(
                 "start-failed",
-                "Jupyter listens on %s, not on %s: something in its configuration or its extensions"
-                " says so, and so it was not published" % (address, self._route.address),
+                "Jupyter listens on %s, not on %s, so it was not published: its configuration or an"
+                " extension sets the address" % (address, self._route.address),
             )
         watch, events = self._watch, self._events
         api = JupyterApi(watch, events, address, port, session.host, context, session.token)
         api.check_protected(session.origin)
+        if session.link == "once":
+            api.check_once(session.token)
         return api
 
+    def _login(self) -> Optional[Dict[str, Any]]:
+        """Return what Jupyter needs to accept login links; None: it accepts none."""
+        session = self._session
+        if session.link != "once" and not session.shares:
+            return None
+        directory = os.path.join(session.path, login_link.DIRECTORY)
+        return {"once": session.link == "once", "directory": directory}
 
-def _found(program: str) -> str:
-    """The path of a program."""
-    path = shutil.which(native(program))
-    if path is not None:
-        return path
-    if "/" not in program:
-        on_path = "There is no program `%s` on this node. The job's PATH is %s"
-        raise End("start-failed", on_path % (program, os.environ.get("PATH", "empty")))
-    if os.path.isfile(native(program)):
-        raise End("start-failed", "`%s` is not executable on this node" % program)
-    raise End("start-failed", "There is no program `%s` on this node" % program)
+
+def active_venv(path: Optional[str]) -> Dict[str, str]:
+    """Return the variables of an active venv: `pip` in a cell or a terminal must be its own."""
+    if path is None:
+        return {}
+    place = native(path)
+    others = os.environ.get("PATH")
+    programs = os.path.join(place, "bin")
+    return {
+        "VIRTUAL_ENV": place,
+        "PATH": programs + os.pathsep + others if others else programs,
+    }
+
+
+def _any_of(origins: List[str]) -> str:
+    """Return a pattern for exactly these; empty for none."""
+    return "(?:%s)$" % "|".join(re.escape(origin) for origin in origins) if origins else ""

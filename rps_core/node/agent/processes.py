@@ -16,7 +16,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def start_ticks(pid: int) -> Optional[int]:
-    """When a process started, in clock ticks since boot: with the pid it names a process for good.
+    """Return a process's start in clock ticks since boot: unique with the pid.
 
     None where there is none; a zombie, which has ended and only waits to be reaped, is none.
     """
@@ -25,7 +25,7 @@ def start_ticks(pid: int) -> Optional[int]:
 
 
 def descendants(root: int) -> Dict[int, int]:
-    """All living processes below `root`, as pid -> start ticks; sessions and groups do not matter."""
+    """Return all living descendants of `root`, as pid -> start ticks."""
     children: Dict[int, List[Tuple[int, int]]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -78,7 +78,7 @@ def prctl(option: int, argument: int) -> None:
 
 
 def uptime() -> float:
-    """Seconds since the boot, in which start ticks count too (OSError, ValueError: it cannot be told)."""
+    """Return the seconds since boot (OSError, ValueError: unknown)."""
     with open("/proc/uptime", "rb") as file:
         return float(file.read().split()[0])
 
@@ -97,7 +97,7 @@ class Processes:
         try:
             prctl(PR_SET_CHILD_SUBREAPER, 1)
         except (OSError, ImportError) as error:
-            log("orphans of the application may outlive the job: %s" % error)
+            log("could not become the reaper of orphans, which may outlive the job: %s" % error)
 
     def start(self, command: List[str], umask: Optional[int] = None, **options: Any) -> Any:
         """Start a program that gets SIGTERM when this process dies; answers the Popen.
@@ -111,6 +111,8 @@ class Processes:
             # notebook whose SIGINT is ignored cannot be interrupted.
             for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
+            # `qsig -s USR1` sends it to every process of a job of Torque or PBS. See jupyter_config.py.
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
             if umask is not None:
                 os.umask(umask)
@@ -118,7 +120,7 @@ class Processes:
                 prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
             except (OSError, ImportError):
                 return  # the scheduler or the supervisor is left to end it
-            if os.getppid() != parent:  # it died before we asked to be told
+            if os.getppid() != parent:  # it died before the request for its death signal
                 os._exit(1)
 
         process = subprocess.Popen(command, preexec_fn=prepare, **options)
@@ -148,19 +150,23 @@ class Processes:
         return code
 
     def left(self) -> Dict[int, int]:
-        """The living processes below this one, as pid -> start ticks."""
+        """Return the living processes below this one, as pid -> start ticks."""
         self.reap()
         self._seen.update(descendants(os.getpid()))
         self._seen = {pid: t for pid, t in self._seen.items() if start_ticks(pid) == t}
         return self._seen
 
     def end(
-        self, first: Optional[Any], grace: float, hurry: Callable[[], bool] = lambda: False
+        self,
+        first: Optional[Any],
+        grace: float,
+        hurry: Callable[[], bool] = lambda: False,
+        rest: float = 1.0,
     ) -> List[int]:
-        """End all of them; answers the pids that even KILL did not end (hung in the kernel, not ours).
+        """End them all; return the pids that SIGKILL did not end.
 
         `first`, a Popen, gets TERM and `grace` seconds to end its own children; then the rest gets TERM
-        and a second, then KILL until nothing is left. While `hurry()` is true nothing is waited for.
+        and `rest` seconds, then KILL until nothing is left. While `hurry()` is true nothing is waited for.
         """
 
         def wait(seconds: float, enough: Callable[[], bool]) -> None:
@@ -177,7 +183,7 @@ class Processes:
             wait(grace, lambda: self.exit_code(first) is not None)
         for pid, ticks in self.left().items():
             send(pid, ticks, signal.SIGTERM)
-        wait(1.0, lambda: not any_left())
+        wait(rest, lambda: not any_left())
         deadline = time.monotonic() + 10
         while any_left() and time.monotonic() < deadline:
             for pid, ticks in self.left().items():

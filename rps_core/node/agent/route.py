@@ -1,9 +1,9 @@
-"""The route from the service to the notebook: what both kinds of service have in common."""
+"""Keep the route to the notebook: what both kinds of service have in common."""
 
 import random
-from typing import Any, Callable, Dict, TypeVar
+from typing import Any, Callable, Dict, Optional, TypeVar
 
-from rps_core.node.agent.events import End, Events
+from rps_core.node.agent.events import End, EndCause, Events
 from rps_core.node.agent.files import is_missing
 from rps_core.node.agent.run_directory import RunDirectory
 from rps_core.node.agent.service import ServiceAway, ServiceRefused
@@ -16,7 +16,7 @@ _T = TypeVar("_T")
 
 
 class Route:
-    """One session at the service: `prepare`, `redeem`, `renew`, and at the end `revoke` and `settle`."""
+    """One session at the service, from `prepare` to `settle`."""
 
     def __init__(
         self, session: Session, run_directory: RunDirectory, watch: Watch, events: Events
@@ -28,22 +28,23 @@ class Route:
         self.address = ""  # where the service reaches us, once `prepare` has asked it
         self.ours = True  # the session is ours to end, and its secrets ours to remove
         self._away = False
+        self._unreachable = ""  # why, as last logged
         self._missing = 0  # looks in a row that did not find the session's directory
 
     def prepare(self) -> None:
-        """Make the run directory, with what the notebook needs to be reached (End: refused)."""
+        """Make the run directory with the notebook's files (End: refused)."""
         raise NotImplementedError
 
     def serving(self) -> Dict[str, Any]:
-        """The settings with which Jupyter serves as the service expects."""
+        """Return the settings with which Jupyter serves as the service expects."""
         raise NotImplementedError
 
     def trust(self) -> Any:
-        """What verifies our own Jupyter when we look at it; None where it serves plain HTTP."""
+        """Return the TLS context that verifies Jupyter; None: it serves plain HTTP."""
         raise NotImplementedError
 
     def redeem(self, port: int) -> None:
-        """Tell the service where Jupyter is (End: refused)."""
+        """Report Jupyter's port to the service (End: refused)."""
         raise NotImplementedError
 
     def renew(self) -> None:
@@ -51,15 +52,21 @@ class Route:
         raise NotImplementedError
 
     def revoke(self, reason: str, cause: str) -> None:
-        """Tell the service that the session is over."""
+        """Report the session's end to the service."""
         raise NotImplementedError
+
+    def report_job(self, reason: Optional[str]) -> None:
+        """Report for the session's page that the job runs, and what for (docs/protocol.md).
+
+        Once, if it can be.
+        """
 
     def settle(self) -> None:
         """Wait for what `revoke` has begun."""
         raise NotImplementedError
 
     def insist(self, call: Callable[[], _T]) -> _T:
-        """A call of the service, repeated until it answers (ServiceRefused: it said no)."""
+        """Make a call of the service until it answers (ServiceRefused)."""
         attempt = 0
         while True:
             try:
@@ -83,18 +90,25 @@ class Route:
         # Twice in a row: one look may err, on NFS.
         self._missing = self._missing + 1 if is_missing(self.session.path) else 0
         if self._missing == 2:
-            raise End("removed", "The session's directory is gone: %s" % self.session.path)
+            raise End(EndCause.REMOVED, "The session's directory is gone: %s" % self.session.path)
+
+    def note_unreachable(self, reason: str) -> None:
+        """Log once that the service cannot connect to Jupyter."""
+        if reason != self._unreachable:
+            self._unreachable = reason
+            self.events.add("unreachable", reason=reason)
+            log("not ready: %s. Trying again" % reason)
 
     def note_away(self, reason: str) -> None:
-        """Once per outage."""
+        """Log an outage of the service, once."""
         if not self._away:
             self._away = True
             self.events.add("service-away", reason=reason)
-            log("the service is away (%s); trying on" % reason)
+            log("the service does not answer: %s. Trying again" % reason)
 
     def note_back(self) -> None:
-        """Once per outage, when it is over."""
+        """Log the end of an outage, once."""
         if self._away:
             self._away = False
             self.events.add("service-back")
-            log("the service is back")
+            log("the service answers again")

@@ -1,4 +1,4 @@
-"""The session's `run`: what is there for its time, key and token among it, and for nobody else to read."""
+"""Make and remove `run`, the session's private directory with key and token."""
 
 import json
 import os
@@ -6,8 +6,17 @@ import pkgutil
 import shutil
 
 from rps_core.node.agent.files import write_secret
-from rps_core.node.agent.sockets import make_sockets_directory, remove_sockets_directory
+from rps_core.node.agent.sockets import (
+    make_sockets_directory,
+    remove_abandoned,
+    remove_sockets_directory,
+)
 
+# Run by Jupyter's Python.
+FOR_JUPYTER = (
+    "jupyter_config.py", "session_config.py", "login_link.py", "jupyter_login.py", "kernel_transport.py",
+    "tabs.py", "apps.py",
+)  # fmt: skip
 RUNTIME_FILES = ("jpserver-", "nbserver-")  # how Jupyter Server's are called, and Notebook 6's
 
 
@@ -21,12 +30,13 @@ class RunDirectory:
     def make(self) -> None:
         """Make both, in place of those that an agent left which was killed."""
         self.remove()
+        remove_abandoned()
         os.mkdir(self.path, 0o700)
         os.chmod(self.path, 0o700)
         self.sockets = make_sockets_directory(self.path)
 
     def path_of(self, name: str) -> str:
-        """The path of a file in it."""
+        """Return the path of a file in it."""
         return os.path.join(self.path, name)
 
     def write(self, name: str, content: bytes) -> None:
@@ -34,14 +44,16 @@ class RunDirectory:
         write_secret(self.path_of(name), content)
 
     def write_for_jupyter(self) -> None:
-        """Jupyter's configuration, its part of what is told in the browser, and the tabs' part, as an
-        extension of JupyterLab."""
+        """Write Jupyter's configuration, and the extension that shows notices in the tabs."""
         extension = self.path_of("labextensions/rps-session")
-        os.makedirs(os.path.join(extension, "static"), 0o700, exist_ok=True)
+        # One by one: makedirs makes all but the last with what the umask leaves.
+        for directory in (os.path.dirname(extension), extension, os.path.join(extension, "static")):
+            if not os.path.isdir(directory):
+                os.mkdir(directory, 0o700)
         build = {"load": "static/tab.js", "extension": "./extension"}
         package = {"name": "rps-session", "version": "1.0.0", "jupyterlab": {"_build": build}}
-        self.write("jupyter_config.py", packaged("jupyter_config.py"))
-        self.write("tabs.py", packaged("tabs.py"))
+        for name in FOR_JUPYTER:
+            self.write(name, packaged(name))
         write_secret(os.path.join(extension, "static", "tab.js"), packaged("tab.js"))
         write_secret(os.path.join(extension, "package.json"), json.dumps(package).encode())
 
@@ -52,18 +64,18 @@ class RunDirectory:
                 os.unlink(self.path_of(name))
 
     def remove_sockets(self) -> None:
-        """The kernels' sockets, if we have made them."""
+        """Remove the kernels' sockets, if there are any."""
         if self.sockets:
             shutil.rmtree(self.sockets, ignore_errors=True)
 
     def remove(self) -> None:
-        """Remove it, and the kernels' sockets that it tells of."""
+        """Remove it, and the kernels' sockets that its note names."""
         remove_sockets_directory(self.path)
         shutil.rmtree(self.path, ignore_errors=True)
 
 
 def packaged(name: str) -> bytes:
-    """A file that lies beside this one, in the archive too."""
+    """Return a file beside this one, also from the archive."""
     content = pkgutil.get_data("rps_core.node.agent", name)
     if content is None:
         raise FileNotFoundError("%s is not among the agent's files" % name)

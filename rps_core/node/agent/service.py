@@ -1,21 +1,29 @@
-"""The client of the Reverse Proxy Service's API (docs/protocol.md), which the launcher uses too."""
+"""Call the service's API (docs/protocol.md), for the agent and the launcher."""
 
 import json
-import re
-import socket
 from typing import Any, Callable, Dict, Optional, Tuple
 
-from rps_core.node.agent.words import plain
+from rps_core.node.agent.protocol import (
+    LONGEST_ANSWER,
+    REFUSAL,
+    Form,
+    Malformed,
+    is_secret,
+    read_object,
+)
+from rps_core.node.agent.words import one_line, plain, quoted
 
-is_printable = re.compile("[!-~]*").fullmatch  # as a claim and a token are
+PASSING = (429, 502, 503, 504)  # statuses of an overload, or of a service that is restarted
 
 
 class ServiceRefused(Exception):
-    """The service answered, and said no: HTTP `status`, its `code` (docs/protocol.md), its words; and
-    for the older service, what to do."""
+    """The service refused: HTTP `status`, `code` (docs/protocol.md), its words.
+
+    `advice`: what to do, of a satellite's refusal.
+    """
 
     def __init__(self, status: int, code: str, message: str, advice: str = "") -> None:
-        super().__init__("%s (%s)" % (message, code))
+        super().__init__("%s (%s)" % (quoted(message), code))
         self.advice = advice
         self.status = status
         self.code = code
@@ -23,7 +31,7 @@ class ServiceRefused(Exception):
 
 
 class ServiceAway(Exception):
-    """No answer of the service's own, or a passing one (overload): the same call may do later.
+    """No answer of the service, or a temporary one: the call may succeed later.
 
     `code` and `message` are the service's own words where it answered, else empty.
     """
@@ -36,8 +44,10 @@ class ServiceAway(Exception):
 
 
 class NotTheService(ServiceAway):
-    """Over TLS that was verified something answered, and not as this API does: HTTP `status`, the
-    answer's content type and its text."""
+    """An answer over verified TLS that is not this API's.
+
+    It holds the HTTP `status`, the content type and the text as received.
+    """
 
     def __init__(self, status: int, content_type: str, text: str) -> None:
         super().__init__("status %d came from something that is not the service" % status)
@@ -47,14 +57,16 @@ class NotTheService(ServiceAway):
 
 
 class Service:
-    """The Reverse Proxy Service's API. Each call has a connection of its own, or with `keep` one serves
-    for several: a call that finds it closed by the service meanwhile is made again on a new one (each
-    call of a session may be repeated).
+    """The Reverse Proxy Service's API.
+
+    Each call has a connection of its own, or with `keep` one serves several: a call that finds it
+    closed by the service is repeated on a new one (each call of a session may be repeated).
 
     `connect` is the address to connect to in place of resolving `host`; certificate, SNI and the Host
     header keep `host`. `ca_file` is trusted in place of the system's store. `timeout` is in seconds, for
-    each step of the network. Proxies of the environment are not used: they are for the way out of the
-    cluster.
+    each step of the network; a whole call takes at most three times that, and its answer has at most
+    `longest` bytes. Redirects are not followed. Proxies of the environment are not used: they are for the
+    way out of the cluster.
     """
 
     def __init__(
@@ -65,6 +77,7 @@ class Service:
         ca_file: Optional[str] = None,
         timeout: float = 10.0,
         keep: bool = False,
+        longest: int = LONGEST_ANSWER,
     ) -> None:
         self._kept: Any = None  # the connection, between two calls
         self.host = host
@@ -75,6 +88,7 @@ class Service:
         self._ca_file = ca_file
         self._context: Any = None
         self._keep = keep
+        self._longest = longest
 
     def __del__(self) -> None:
         if self._kept is not None:
@@ -84,17 +98,22 @@ class Service:
         self,
         method: str,
         path: str,
+        form: Form,
         body: Optional[Dict[str, Any]] = None,
         claim: Optional[str] = None,
         prove: Optional[Callable[[bytes], str]] = None,
     ) -> Dict[str, Any]:
-        """One call; answers the JSON object of a 2xx. `prove` makes a MUNGE credential for its body.
+        """Make one call; return what `form` takes of the JSON object of a 2xx.
+
+        `prove` makes a MUNGE credential for its body.
 
         Raises:
             ServiceRefused: the service answered with an error.
-            ServiceAway: it did not, or is overloaded.
+            ServiceAway: it did not, or is overloaded, or its answer is not in that form.
         """
-        if not is_printable(claim or ""):  # http.client would quote it in its own error
+        if claim is not None and not is_secret(
+            claim
+        ):  # http.client would quote it in its own error
             raise ValueError("the claim is damaged")
         headers = {"Accept": "application/json"}
         if not self._keep:
@@ -108,30 +127,25 @@ class Service:
         if prove is not None:
             headers["X-Rps-Munge"] = prove(content or b"")
         status, content_type, text = self._exchange(method, path, content, headers)
-        answer: Optional[Dict[str, Any]] = None
         try:
-            read = json.loads(text.decode())
-            answer = read if isinstance(read, dict) else None
-        except ValueError:
-            pass
-        if 200 <= status < 300 and answer is not None:
-            return answer
-        passing = status in (429, 502, 503, 504)
-        if answer is None or not isinstance(answer.get("error"), str):
-            if passing:
-                raise ServiceAway("it answered with status %d" % status)
-            # A web server in front of it that has lost it, or somebody else altogether.
-            raise NotTheService(status, content_type, text.decode("utf-8", "replace"))
-        code, message = answer["error"], str(answer.get("message", ""))
-        if passing:
-            reason = "it answered with status %d, %s: %s" % (status, code, message)
-            raise ServiceAway(reason, code, message)
-        raise ServiceRefused(status, code, message)
+            answer = read_object(text)
+            if not 200 <= status < 300:
+                REFUSAL(answer)
+        except Malformed:
+            if status in PASSING:
+                raise ServiceAway("it answered with status %d" % status) from None
+            # A web server in front of a service that is down, or another server altogether.
+            raise NotTheService(status, content_type, text.decode("utf-8", "replace")) from None
+        return judged(status, answer, form)
+
+    def status(self, path: str) -> int:
+        """Return the HTTP status of a GET (ServiceAway: there is no answer)."""
+        return self._exchange("GET", path, None, {"Connection": "close"})[0]
 
     def _exchange(
         self, method: str, path: str, content: Optional[bytes], headers: Dict[str, str]
     ) -> Tuple[int, str, bytes]:
-        """Status, content type and body of the answer to one call (ServiceAway: there is none)."""
+        """Make one call; return status, content type and body (ServiceAway: none)."""
         import http.client
 
         try:
@@ -141,37 +155,26 @@ class Service:
         except http.client.HTTPException as error:  # who hangs up without an answer, too
             raise ServiceAway("it does not speak HTTP: " + type(error).__name__) from None
         except (OSError, ValueError) as error:  # ValueError: a certificate's under Python 3.6
-            raise ServiceAway(plain(error)) from None
+            raise ServiceAway(one_line(plain(error))) from None
 
     def _answer(
         self, method: str, path: str, content: Optional[bytes], headers: Dict[str, str]
     ) -> Tuple[int, str, bytes]:
-        import http.client
         import ssl
+
+        from rps_core.node.agent.exchange import Connection
 
         connection, self._kept = self._kept, None
         if connection is not None:
             try:
-                return self._send(connection, method, path, content, headers)
+                return self._call(connection, method, path, content, headers)
             except (ConnectionError, ssl.SSLError):
                 pass
-        connection = http.client.HTTPSConnection(
-            self.host, self.port, timeout=self.timeout, context=self._context
-        )
-        # As bytes: Python takes a text for an international name, and loads what those need.
-        address = (self._connect.encode(), self.port)  # type: Any
-        raw = socket.create_connection(address, self.timeout)
-        # Else a request of two packets waits 40 ms for the first one's delayed acknowledgement.
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        try:
-            connection.sock = self._context.wrap_socket(raw, server_hostname=self.host.encode())
-        except BaseException:
-            raw.close()
-            raise
-        self.local_address = connection.sock.getsockname()[0]
-        return self._send(connection, method, path, content, headers)
+        connection = Connection(self.host, self.port, self._context)
+        self.local_address = connection.open(self._connect, self.timeout)
+        return self._call(connection, method, path, content, headers)
 
-    def _send(
+    def _call(
         self,
         connection: Any,
         method: str,
@@ -179,20 +182,42 @@ class Service:
         content: Optional[bytes],
         headers: Dict[str, str],
     ) -> Tuple[int, str, bytes]:
-        try:
-            connection.request(method, path, body=content, headers=headers)
-            response = connection.getresponse()
-            text = response.read(1 << 20)
-            if self._keep and response.isclosed() and not response.will_close:
-                self._kept = connection
-        finally:
-            if self._kept is not connection:
-                connection.close()
-        return response.status, response.getheader("Content-Type", ""), text
+        found: Tuple[int, str, bytes] = connection.call(
+            method, path, content, headers, self.timeout, self._longest
+        )
+        if connection.kept and self._keep:
+            self._kept = connection
+        else:
+            connection.close()
+        return found
+
+
+def judged(status: int, answer: Dict[str, Any], form: Form) -> Dict[str, Any]:
+    """Return what `form` takes of a 2xx (ServiceRefused, ServiceAway: see `Service.request`)."""
+    try:
+        if 200 <= status < 300:
+            return form(answer)
+        code = REFUSAL(answer)["error"]
+    except Malformed as error:
+        raise ServiceAway("its answer is malformed: %s" % error) from None
+    message = one_line(str(answer.get("message", "")))
+    if status in PASSING:
+        reason = "it answered with status %d, %s: %s" % (status, code, quoted(message))
+        raise ServiceAway(reason, code, message)
+    raise ServiceRefused(status, code, message)
 
 
 def tls_context(ca_file: Optional[str] = None, ca_data: Optional[str] = None) -> Any:
-    """An ssl.SSLContext that verifies servers against this CA alone, or else the system's."""
+    """Return a context that verifies servers, and speaks TLS 1.2 or newer.
+
+    By this CA alone, or else by the system's.
+    """
     import ssl
 
-    return ssl.create_default_context(cafile=ca_file, cadata=ca_data)
+    context = ssl.create_default_context(cafile=ca_file, cadata=ca_data)
+    versions = getattr(ssl, "TLSVersion", None)
+    if versions is not None:
+        context.minimum_version = versions.TLSv1_2
+    else:  # Python 3.6, whose own least is that of its OpenSSL
+        context.options |= ssl.OP_NO_SSLv3 | ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1
+    return context

@@ -2,7 +2,7 @@
  *
  * A plugin of JupyterLab and Notebook 7, by hand in the form of a federated extension ("container" of
  * webpack's module federation), so that nothing has to be built. `tabs.py` is its counterpart in Jupyter's
- * server, and tells what the messages are. An application without the commands used here shows nothing.
+ * server, and documents the messages. An application without the commands used here shows nothing.
  */
 "use strict";
 
@@ -44,7 +44,7 @@
   function activate(app) {
     const shown = new Map(); // kind -> promise of the notification's id
     let socket = null;
-    let left = false; // the page was left, and the browser keeps it for when somebody goes back
+    let left = false; // the page was left, and the browser keeps it for a return to it
     let over = false; // the session has ended, and no connection will come of it any more
 
     function say(message) {

@@ -1,4 +1,4 @@
-"""What rps says in the browser's tabs of a session, and hears from them: a part of Jupyter's server.
+"""Show notices in the browser's tabs, and save their documents.
 
 Read by the configuration that the agent gives Jupyter (Jupyter Server with JupyterLab or Notebook 7), so
 it runs in Jupyter's process and by Jupyter's Python, 3.6 or newer. `tab.js` is its counterpart in the page.
@@ -6,7 +6,7 @@ it runs in Jupyter's process and by Jupyter's Python, 3.6 or newer. `tab.js` is 
 - `/api/rps/tab`: a websocket for each tab. To it: `{"show": {"kind": …, …}}`, `{"withdraw": KIND}`,
   `{"save": NUMBER, "seconds": …}`. From it: `{"saved": NUMBER, "left": [PATHS]}`, `{"stay": true}`.
 - `POST /api/rps/tabs`: the agent's. The same `show` and `withdraw`; `{"save": SECONDS}` is answered when
-  every tab has saved, or the time is up. Answer: `tabs` (open ones), `stayed` (how often somebody asked for
+  every tab has saved, or the time is up. Answer: `tabs` (open ones), `stayed` (how often a user asked for
   the session to stay), and after a save `saved` (tabs that answered) and `left` (documents unsaved).
 """
 
@@ -38,33 +38,33 @@ class Tabs:
         self.saves = 0
 
     def show(self, notice: Dict[str, Any]) -> None:
-        """Show a notice in every tab, those to come included, in place of the one of its kind."""
+        """Show a notice in each present and future tab, one of each kind."""
         self.shown[notice["kind"]] = (notice, time.monotonic())
-        self.tell({"show": notice})
+        self.send({"show": notice})
 
     def withdraw(self, kind: str) -> None:
         """Take a notice away."""
         self.shown.pop(kind, None)
-        self.tell({"withdraw": kind})
+        self.send({"withdraw": kind})
 
-    def tell(self, message: Dict[str, Any]) -> None:
+    def send(self, message: Dict[str, Any]) -> None:
         """Say it to every tab."""
         for tab in list(self.open):
-            tab.tell(message)
+            tab.send(message)
 
     def catch_up(self, tab: "Tab") -> None:
-        """Tell a new tab what the others have been told."""
+        """Send a new tab the notices that are shown."""
         for notice, since in self.shown.values():
             left = notice.get("left")
             if left is not None:
                 notice = dict(notice, left=max(0, left - (time.monotonic() - since)))
-            tab.tell({"show": notice})
+            tab.send({"show": notice})
 
     async def save(self, seconds: float) -> Dict[str, Any]:
         """Have every tab save what is open in it."""
         self.saves += 1
         asked = list(self.open)
-        self.tell({"save": self.saves, "seconds": seconds})
+        self.send({"save": self.saves, "seconds": seconds})
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if all(tab.answered == self.saves for tab in asked):
@@ -84,19 +84,19 @@ class Tab(WebSocketMixin, JupyterHandler, websocket.WebSocketHandler):
     left: Tuple[str, ...] = ()  # what that could not save
 
     async def get(self, *arguments: Any, **options: Any) -> None:
-        """Only for whom Jupyter knows."""
+        """Accept a connection only of an authenticated user."""
         if self.current_user is None:
             raise web.HTTPError(403)
         await super().get(*arguments, **options)
 
     def open(self, *arguments: Any, **options: Any) -> None:
-        """It is there."""
+        """Register the tab."""
         super().open(*arguments, **options)
         TABS.open.add(self)
         TABS.catch_up(self)
 
     def on_message(self, message: Any) -> None:
-        """What the tab says."""
+        """Take a message of the tab."""
         said = json.loads(message)
         if said.get("stay"):
             TABS.stayed += 1
@@ -105,11 +105,11 @@ class Tab(WebSocketMixin, JupyterHandler, websocket.WebSocketHandler):
             self.answered = said["saved"]
 
     def on_close(self) -> None:
-        """It is gone, or will come back."""
+        """Remove the tab."""
         TABS.open.discard(self)
         super().on_close()
 
-    def tell(self, message: Dict[str, Any]) -> None:
+    def send(self, message: Dict[str, Any]) -> None:
         """Say something to it, if it is still there."""
         try:
             self.write_message(json.dumps(message))
@@ -122,7 +122,9 @@ class Agent(JupyterHandler):
 
     @web.authenticated
     async def post(self) -> None:
-        """See the top of this file."""
+        """Refuse a page's request: another session's page could show its text here."""
+        if "Origin" in self.request.headers or "Sec-Fetch-Site" in self.request.headers:
+            raise web.HTTPError(403, "for the session's agent alone")
         said = json.loads(self.request.body.decode())
         answer = {}
         if "show" in said:
@@ -135,7 +137,7 @@ class Agent(JupyterHandler):
 
 
 def install(config: Any, application: Any, directory: str) -> None:
-    """Have the application answer for the tabs, and its pages load the extension in `directory`."""
+    """Add the tabs' handlers and the extension in `directory` to the application."""
     original = application.init_webapp
 
     def init_webapp(self: Any, *arguments: Any, **options: Any) -> None:

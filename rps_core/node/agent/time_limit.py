@@ -1,22 +1,66 @@
-"""When the job's time is over, as the scheduler says."""
+"""When the scheduler ends the job."""
 
 import os
 import re
-from typing import Callable, List, Optional
+import shutil
+from typing import Any, Callable, Dict, List, Optional
 
 from rps_core.node.agent.processes import start_ticks, uptime
+from rps_core.node.agent.protocol import (
+    TIME_UNITS,
+    is_argv,
+    is_flag,
+    is_number,
+    is_programs,
+    is_time_pattern,
+    is_variable,
+)
 
 SLACK = 2.0  # seconds by which schedulers' answers and signals are rounded
 
 
+class SchedulerJob:
+    """What launch.json says of the scheduler's jobs, from its plugin (`JobTraits`).
+
+    `id` is this job's, from the variable in which its scheduler gives it; None: it is not set.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not in the form of docs/sessions.md.
+    """
+
+    def __init__(self, found: Dict[str, Any]) -> None:
+        query = found["time_query"]
+        if not (
+            is_variable(found["id_variable"])
+            and is_flag(found["walltime_can_change"])
+            and is_programs(found["launchers"])
+            and is_number(found.get("kill_delay", 1), 0, 1e6)
+            and (query is None or is_argv(query["argv"]))
+            and (query is None or is_time_pattern(query["pattern"]))
+            and (query is None or is_flag(query["total"]))
+            and (
+                query is None
+                or query.get("path_variable") is None
+                or is_variable(query["path_variable"])
+            )
+        ):
+            raise ValueError
+        self.id = os.environ.get(found["id_variable"])
+        self.walltime_can_change: bool = found["walltime_can_change"]
+        self.launchers: List[str] = found["launchers"]
+        self.kill_delay = float(found.get("kill_delay", 30.0))  # seconds from SIGTERM to SIGKILL
+        self.time_query: Optional[Dict[str, Any]] = query
+
+
 class TimeLimit:
-    """When the scheduler ends the job: reckoned from the walltime, until the scheduler has been asked.
+    """The time when the job ends: from the walltime, then from the scheduler.
 
     The batch shell has become this process, so this began when the job did.
     """
 
-    def __init__(self, walltime: Optional[float]) -> None:
+    def __init__(self, walltime: Optional[float], job: SchedulerJob) -> None:
         self.walltime = walltime
+        self.job = job
         self.began: Optional[float] = None  # in seconds since the boot, as `_end`
         self._end: Optional[float] = None
         ticks = start_ticks(os.getpid())
@@ -26,40 +70,62 @@ class TimeLimit:
             self._end = self.began + walltime
 
     def left(self) -> Optional[float]:
-        """Seconds until then; None where that cannot be told."""
+        """Return the seconds until then; None: unknown."""
         try:
             return None if self._end is None else max(0.0, self._end - uptime())
         except (OSError, ValueError):
             return None
 
+    def now(self) -> float:
+        """Return the seconds since the boot; infinite: unknown."""
+        try:
+            return uptime()
+        except (OSError, ValueError):
+            return float("inf")
+
     def ask(self, output_of: Callable[[List[str]], Optional[str]]) -> bool:
-        """Ask the scheduler, since an operator may have moved the end; true where it is known now.
+        """Run the scheduler's command, since an operator may have moved the end.
 
-        `output_of` runs a command of the scheduler and answers what it prints.
+        Args:
+            output_of: runs a command and returns its output; None: it failed.
+
+        Returns:
+            Whether the end is known for certain now.
         """
-        if "RPS_JOB_ID" in os.environ:  # the local scheduler's walltime stays what it was
+        query = self.job.time_query
+        if not self.job.walltime_can_change:
             return self._end is not None
-        if "SLURM_JOB_ID" in os.environ:
-            job = os.environ["SLURM_JOB_ID"]
-            said = output_of(["squeue", "--noheader", "--jobs=" + job, "--format=%L"])
-            left = seconds_of((said or "").strip())
-            if left is not None:
-                self._end = uptime() + left
-            return left is not None
-        if "PBS_JOBID" in os.environ and self.began is not None:
-            said = output_of(["qstat", "-f", os.environ["PBS_JOBID"]])
-            found = re.search(r"^\s*Resource_List\.walltime = (\S+)$", said or "", re.MULTILINE)
-            walltime = seconds_of(found.group(1)) if found else None
-            if walltime is not None:
-                self._end = self.began + walltime
-            return walltime is not None
-        return False
+        if query is None or self.job.id is None:
+            return False
+        argv = [argument.replace("{job_id}", self.job.id) for argument in query["argv"]]
+        argv[0] = _program(argv[0], query.get("path_variable"))
+        seconds = time_in(output_of(argv) or "", query["pattern"])
+        since = self.began if query["total"] else uptime()
+        if seconds is None or since is None:
+            return False
+        self._end = since + seconds
+        return True
 
 
-def seconds_of(text: str) -> Optional[float]:
-    """A time as schedulers write it, [D-]HH:MM:SS or MM:SS, in seconds; None for anything else."""
-    found = re.match(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d\d)$", text)
+def _program(name: str, path_variable: Optional[str]) -> str:
+    """Return a program's path if only the submission's PATH has it, else its name.
+
+    `path_variable` is the environment variable in which the scheduler passes that PATH.
+    """
+    if path_variable is None or shutil.which(name) is not None:
+        return name
+    entries = os.environ.get(path_variable, "").split(os.pathsep)
+    absolute = os.pathsep.join(entry for entry in entries if os.path.isabs(entry))
+    return shutil.which(name, path=absolute) or name
+
+
+def time_in(text: str, pattern: str) -> Optional[float]:
+    """Return the seconds in a text by the pattern's groups; None: there are none."""
+    found = re.search(pattern, text, re.MULTILINE)
     if found is None:
         return None
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+    try:
+        parts = {unit: int(part) for unit, part in found.groupdict().items() if part is not None}
+        return float(sum(TIME_UNITS[unit] * count for unit, count in parts.items()))
+    except (ValueError, OverflowError):
+        return None

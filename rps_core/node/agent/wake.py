@@ -9,7 +9,7 @@ from typing import Callable, List, Optional
 
 
 class Wake:
-    """A pipe that ends a wait: signals and other threads write to it. Handlers themselves only note."""
+    """A pipe that ends a wait: signal handlers and other threads write to it."""
 
     def __init__(self) -> None:
         self.time_is_up = False  # USR1 came
@@ -33,7 +33,7 @@ class Wake:
         return bool(self._asked)
 
     def hurry(self) -> bool:
-        """It came again later; some schedulers send it twice at once, which means nothing."""
+        """Return whether it came again later; some schedulers send it twice at once."""
         return bool(self._asked) and self._asked[-1] - self._asked[0] > 0.5
 
     def up(self) -> None:
@@ -53,8 +53,10 @@ class Wake:
 
 
 def in_thread(work: Callable[[], None]) -> Optional[threading.Thread]:
-    """Run `work` in a thread that nobody waits for at the end. Where none can be had (a notebook can use
-    up the user's processes) it is done here and now, and there is none to wait for."""
+    """Run `work` in a daemon thread, or here if no thread can be started.
+
+    A notebook can use up the user's processes. Returns the thread, or None once the work is done.
+    """
     thread = threading.Thread(target=work, daemon=True)
     try:
         thread.start()

@@ -1,4 +1,4 @@
-"""Waiting without being deaf: to signals, to the application's end, and to what else wants to be seen to."""
+"""Wait while signals, the application's end and the cares are attended to."""
 
 import os
 import shutil
@@ -8,13 +8,15 @@ import time
 import traceback
 from typing import Any, Callable, List, Optional, Tuple, TypeVar
 
-from rps_core.node.agent.events import End, Events
+from rps_core.node.agent.events import End, EndCause, Events
 from rps_core.node.agent.processes import Processes, send, start_ticks
 from rps_core.node.agent.time_limit import SLACK, TimeLimit
 from rps_core.node.agent.wake import Wake, in_thread
 from rps_core.node.agent.words import how, log
 
 ANSWER_TIME = 10.0  # seconds for a program's answer: the scheduler's, the GPUs'
+# The part of the scheduler's kill delay for each of: the service's answer, the application's end, the rest's.
+KILL_DELAY_PART = 0.2
 _T = TypeVar("_T")
 
 
@@ -31,11 +33,12 @@ class Care:
 
 
 class Watch:
-    """Every wait of the session. Each raises End when the job is asked to end or `application` has ended."""
+    """Every wait of the session: raises End when the job or `application` ends."""
 
     def __init__(self, wake: Wake, processes: Processes, events: Events, limit: TimeLimit) -> None:
         self.processes = processes
         self.hurry = wake.hurry
+        self.kill_delay = limit.job.kill_delay
         self.application: Optional[Any] = None  # its Popen, once its end is the session's
         self.cares: List[Care] = []
         self.told_time_is_up = False  # by the scheduler's signal
@@ -43,30 +46,41 @@ class Watch:
         self._events = events
         self._limit = limit
 
+    @property
+    def asked_to_end(self) -> bool:
+        """The scheduler ends the job."""
+        return self._wake.asked_to_end
+
     def pause(self, seconds: float) -> None:
-        """Wait until something happens, at most this long. Raises End when we are asked to end."""
+        """Wait until something happens, at most this long (End: the job is to end)."""
         self._wake.wait(seconds)
         self.processes.reap()
         if self._wake.asked_to_end:
             left = self._limit.left()
             if left is not None and left <= SLACK:
-                raise End("time-limit", "The walltime is over, and the scheduler ended the job")
-            raise End("signal", "The job was asked to end")
+                raise End(
+                    EndCause.TIME_LIMIT,
+                    "The walltime limit was reached, and the scheduler ended the job",
+                )
+            raise End(EndCause.SIGNAL, "The job was asked to end")
         if self._wake.time_is_up and not self.told_time_is_up:
             self.told_time_is_up = True
             left = self._limit.left()
             self._events.add("time-nearly-up", left=None if left is None else int(left))
-            log("the job's time is nearly up" + ("" if left is None else ": %d s are left" % left))
+            log(
+                "the scheduler signals the walltime limit"
+                + ("" if left is None else ": %d s are left" % left)
+            )
 
     def check_alive(self) -> None:
         """Raise End where the application has ended."""
         if self.application is not None:
             code = self.processes.exit_code(self.application)
             if code is not None:
-                raise End("application-exit", "Jupyter ended: " + how(code))
+                raise End(EndCause.APPLICATION_EXIT, "Jupyter ended: " + how(code))
 
     def aside(self, work: Callable[[], _T]) -> _T:
-        """Do `work`, which may block for long (a name that does not resolve), without being deaf."""
+        """Do `work`, which may block (on a name server), while signals are handled."""
         done: List[Tuple[Optional[_T], Optional[Exception]]] = []
 
         def work_and_tell() -> None:
@@ -103,8 +117,8 @@ class Watch:
                     traceback.print_exc()
                     self.cares.remove(care)
 
-    def output_of(self, command: List[str]) -> Optional[str]:
-        """What a program prints; None where there is none, or it fails, or is not done in time."""
+    def output_of(self, command: List[str], seconds: float = ANSWER_TIME) -> Optional[str]:
+        """Return a program's output; None: it is missing, fails, or takes too long."""
         program = shutil.which(command[0])
         if program is None:
             return None
@@ -112,10 +126,10 @@ class Watch:
         try:
             process = self.processes.start([program, *command[1:]], stdout=subprocess.PIPE, **quiet)
         except (OSError, RuntimeError) as error:  # a notebook can use up the user's processes
-            log("%s could not be run: %s" % (command[0], error))
+            log("could not run %s: %s" % (command[0], error))
             return None
         with process.stdout:
-            deadline = time.monotonic() + ANSWER_TIME
+            deadline = time.monotonic() + seconds
             while self.processes.exit_code(process) is None and time.monotonic() < deadline:
                 self.pause(deadline - time.monotonic())  # its end is a signal, which ends the wait
                 self.check_alive()

@@ -11,41 +11,54 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rps_core.plugin import Claim, Cluster, Host, Shell, hookimpl, slurm_cluster_name
+from rps_core.plugin import Claim, Cluster, Host, hookimpl
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
+RPS_INTERFACE = (1, 0)
+
 STRATUS = Cluster(name="stratus", site="stratus", scheduler="slurm")
 _LOGIN_NODE = "tscc-stratus"
-# Of Stratus perhaps, under a name we do not know (tscc-login1 is TSCC's, and not among them).
+_NO_COMMANDS = (
+    "Load the module of the scheduler and try again. If this is another machine: --cluster local starts "
+    "sessions on it itself."
+)
+# Hosts that may be Stratus's, by other names; tscc-login1 is TSCC's, and does not match.
 _MAYBE_OURS = re.compile(r"((tscc-)?stratus(-?[a-z0-9]+)?|[a-z0-9-]+\.stratus)\.sdsc\.edu")
 
 
 @hookimpl
 def rps_clusters() -> Sequence[Cluster]:
-    """Stratus alone."""
+    """Return Stratus alone."""
     return [STRATUS]
 
 
 @hookimpl
-def rps_detect_cluster(host: Host, shell: Shell) -> Claim | None:
-    """The login node by its name and by `sbatch`, which TSCC has not; a host of another name by what
-    its Slurm calls itself.
+def rps_detect_cluster(host: Host) -> Claim | None:
+    """Claim the login node by its name, any other host by Slurm's cluster name.
+
+    Both need `sbatch` on the PATH, which TSCC does not have.
     """
     sbatch = host.commands.get("sbatch")
-    if sbatch is None:
-        return None
+    cluster_name = None
     if host.hostname == _LOGIN_NODE:
         why = f"the host name is {_LOGIN_NODE}, that of the login node"
-    elif _MAYBE_OURS.fullmatch(host.fqdn) and slurm_cluster_name(shell) == "stratus":
-        why = f"{host.fqdn} is in our domain, and its Slurm calls the cluster `stratus`"
+        if sbatch is None:
+            said = f"{_LOGIN_NODE} is the login node of Stratus, but `sbatch` is not on the PATH"
+            return Claim(cluster=STRATUS, reasons=(why,), unusable=said, advice=_NO_COMMANDS)
+    elif sbatch is None:
+        return None
+    elif _MAYBE_OURS.fullmatch(host.fqdn):
+        why, cluster_name = f"{host.fqdn} is in Stratus's domain", "stratus"
     else:
         return None
-    return Claim(cluster=STRATUS, reasons=(why, f"`sbatch` is there ({sbatch})"))
+    return Claim(
+        cluster=STRATUS, reasons=(why, f"`sbatch` is there ({sbatch})"), cluster_name=cluster_name
+    )
 
 
 @hookimpl
 def rps_site_config() -> Traversable:
-    """Beside this module."""
+    """Return the settings beside this module."""
     return Path(__file__).with_name("site.yaml")

@@ -1,4 +1,7 @@
-"""TSCC, the Triton Shared Computing Cluster at SDSC: Torque; login nodes tscc-login1, tscc-login2, …"""
+"""TSCC, the Triton Shared Computing Cluster at SDSC, a Torque cluster.
+
+Its login nodes are tscc-login1, tscc-login2, …
+"""
 
 from __future__ import annotations
 
@@ -12,34 +15,44 @@ from rps_core.plugin import Claim, Cluster, Host, hookimpl
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
+RPS_INTERFACE = (1, 0)
+
 TSCC = Cluster(name="tscc", site="tscc", scheduler="torque")
-# In full: tscc-0-12 is a compute node, from where one does not start sessions, and tscc-stratus is the
+# Matched in full: tscc-0-12 is a compute node, on which no session is started, and tscc-stratus is the
 # login node of Stratus, another cluster with another scheduler.
 _LOGIN_NODE = re.compile(r"tscc-login[0-9]+")
+_NO_COMMANDS = (
+    "Load the module of the scheduler and try again. If this is another machine: --cluster local starts "
+    "sessions on it itself."
+)
 
 
 @hookimpl
 def rps_clusters() -> Sequence[Cluster]:
-    """TSCC alone."""
+    """Return TSCC alone."""
     return [TSCC]
 
 
 @hookimpl
 def rps_detect_cluster(host: Host) -> Claim | None:
-    """A login node by its name, with Torque's qsub on it: a machine that has the name of one and
-    no qsub is a copy of it, or the cluster has changed its scheduler since this was written."""
-    if not _LOGIN_NODE.fullmatch(host.hostname) or "qsub" not in host.commands:
+    """Claim a login node by its name and by Torque's qsub.
+
+    Without qsub no session can be started from it, unless the cluster has changed to Slurm since this was
+    written: then Slurm's own answer decides.
+    """
+    if not _LOGIN_NODE.fullmatch(host.hostname):
         return None
-    return Claim(
-        cluster=TSCC,
-        reasons=(
-            f"the host name {host.hostname} is that of a login node (tscc-login<N>)",
-            f"Torque's qsub is there ({host.commands['qsub']})",
-        ),
-    )
+    why = f"the host name {host.hostname} is that of a login node (tscc-login<N>)"
+    qsub = host.commands.get("qsub")
+    if qsub is not None:
+        return Claim(cluster=TSCC, reasons=(why, f"Torque's qsub is there ({qsub})"))
+    if "sbatch" in host.commands:
+        return None
+    said = f"{host.hostname} is a login node of TSCC, but `qsub` is not on the PATH"
+    return Claim(cluster=TSCC, reasons=(why,), unusable=said, advice=_NO_COMMANDS)
 
 
 @hookimpl
 def rps_site_config() -> Traversable:
-    """Beside this module."""
+    """Return the settings beside this module."""
     return Path(__file__).with_name("site.yaml")

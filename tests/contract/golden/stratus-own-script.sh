@@ -12,4 +12,5 @@
 #SBATCH --open-mode=append
 echo mine
 RPS_SESSION=/home/alice/.local/state/rps/sessions/three-random-words
+[ -O "$RPS_SESSION" ] || { echo "rps: $RPS_SESSION is not yours on this node" >&2; exit 1; }
 exec /bin/sh "$RPS_SESSION/run-agent.sh" --app lab

@@ -11,17 +11,18 @@
 #SBATCH --export=NONE
 #SBATCH --output=/home/alice/.local/state/rps/sessions/three-random-words/job.log
 #SBATCH --open-mode=append
-# JupyterLab under Slurm. rps puts its #SBATCH lines above, and the session's directory below.
+# JupyterLab under Slurm. rps inserts its #SBATCH lines above and the session's directory below.
 RPS_SESSION=/home/alice/.local/state/rps/sessions/three-random-words
+[ -O "$RPS_SESSION" ] || { echo "rps: $RPS_SESSION is not yours on this node" >&2; exit 1; }
 
-# Slurm's word that the time is nearly up is for the agent; to a shell it would be the end.
+# Slurm sends USR1 before the walltime limit: the agent handles it, and it would end a shell.
 trap '' USR1
 
-# --export=NONE holds for this script; what the notebook starts with srun gets the notebook's environment.
+# --export=NONE is for this script alone: srun inside the notebook passes on the notebook's environment.
 unset SLURM_EXPORT_ENV
 
 # shellcheck source=/dev/null
 . "$RPS_SESSION/prepare.sh"
 
-# The shell is replaced: Slurm signals the first process of the job step, and that must be the agent.
+# exec: Slurm signals the first process of the job step, which must be the agent.
 exec /bin/sh "$RPS_SESSION/run-agent.sh" --app lab

@@ -6,14 +6,19 @@
 #PBS -r n
 #PBS -j oe
 #PBS -o /home/alice/.local/state/rps/sessions/three-random-words/spool.log
-# JupyterLab under Torque. rps puts its #PBS lines above, and the session's directory below.
+#PBS -S /home/alice/.local/state/rps/sessions/three-random-words/job-shell
+# JupyterLab under Torque or PBS. rps inserts its #PBS lines above and the session's directory below.
 RPS_SESSION=/home/alice/.local/state/rps/sessions/three-random-words
+[ -O "$RPS_SESSION" ] || { echo "rps: $RPS_SESSION is not yours on this node" >&2; exit 1; }
 
-# Written as it comes: Torque keeps a job's output on the node, and delivers it when the job has ended.
+# Output goes to the log at once: Torque and PBS spool a job's output on the node until the job has ended.
 exec >>"$RPS_SESSION/job.log" 2>&1
+
+# Ignored until the agent handles it: `qsig -s USR1` would end a shell that loads modules.
+trap '' USR1
 
 # shellcheck source=/dev/null
 . "$RPS_SESSION/prepare.sh"
 
-# The shell is replaced: nothing stands between the scheduler's signals and the agent.
+# exec: the scheduler's signals must reach the agent, not a shell above it.
 exec /bin/sh "$RPS_SESSION/run-agent.sh" --app lab

@@ -6,6 +6,8 @@
 #PBS -r n
 #PBS -j oe
 #PBS -o /home/alice/.local/state/rps/sessions/three-random-words/spool.log
+#PBS -S /home/alice/.local/state/rps/sessions/three-random-words/job-shell
 echo mine
 RPS_SESSION=/home/alice/.local/state/rps/sessions/three-random-words
+[ -O "$RPS_SESSION" ] || { echo "rps: $RPS_SESSION is not yours on this node" >&2; exit 1; }
 exec /bin/sh "$RPS_SESSION/run-agent.sh" --app lab

@@ -1,0 +1,1 @@
+"""Batch scripts: the shell files that schedulers share, and their rendering."""

@@ -1,1 +1,0 @@
-"""The sites every installation has: `local` and `generic`."""

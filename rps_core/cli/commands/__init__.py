@@ -1,0 +1,1 @@
+"""The commands by topic: parse, call one function, print. Bodies hold the imports."""

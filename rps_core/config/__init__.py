@@ -1,0 +1,1 @@
+"""The configuration: layers of YAML, merged onto a schema, and profiles."""

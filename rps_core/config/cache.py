@@ -1,0 +1,103 @@
+"""Cache of merged configurations, each with everything that it was made of.
+
+Reading the layers' files is cheap, parsing and merging them is not. A cached result is used only if the text
+of each file, each variable, each option and the code that reads them are the same: an edited file is always
+noticed, whatever its times are. A cache file that is damaged, or that another user could have written, is
+replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from rps_core import units
+from rps_core.config.layers import Origin, Text
+from rps_core.system import cache, paths
+from rps_core.version import __version__
+
+_KEPT = 8  # of several clusters and sets of options on one home directory; some 20 KB each
+CONFIGURATION = "configuration"  # the file's name
+
+Schema = TypeVar("Schema")
+
+
+def inputs(
+    code: Sequence[str],
+    cluster: str,
+    texts: Sequence[Text],
+    variables: Mapping[str, str],
+    command: Mapping[str, object],
+) -> str:
+    """Return everything a configuration is made of, in one line.
+
+    It includes the code's files, which change between versions in a clone.
+    """
+    states = [(path, os.stat(path)) for path in code]  # noqa: PTH116 - at each start
+    sources = [(path, state.st_mtime_ns, state.st_size) for path, state in states]
+    layers = [(text.layer, text.source, text.text) for text in texts]
+    given = [cluster, layers, dict(variables), command]
+    return json.dumps([__version__, sys.version_info[:2], sources, *given])
+
+
+def recall(
+    schema: type[Schema], made_of: str, name: str = CONFIGURATION
+) -> tuple[Schema, dict[str, Origin]] | None:
+    """Return the settings and the keys' origins; None: they are not cached."""
+    lines = _read(name)
+    try:
+        found = json.loads(lines[lines.index(made_of) + 1])
+        origins = {key: Origin(*origin) for key, origin in found["origins"].items()}
+        return _built(schema, found["settings"]), origins
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError):
+        return None  # not cached, or damaged
+
+
+def code_files() -> list[str]:
+    """Return the files that turn texts into settings: this package, and the parsers of its values."""
+    here = os.path.dirname(__file__)  # noqa: PTH120 - at each start, and os.path is loaded
+    modules = sorted(entry.path for entry in os.scandir(here) if entry.name.endswith(".py"))
+    return [*modules, units.__file__]
+
+
+def note(
+    made_of: str,
+    settings: Any,
+    origins: Mapping[str, Origin],
+    name: str = CONFIGURATION,
+    most: int = _KEPT,
+) -> None:
+    """Cache the settings in place of the least recently used, if possible."""
+    found = {
+        "settings": asdict(settings),
+        "origins": {key: (origin.layer, origin.where) for key, origin in origins.items()},
+    }
+    lines = _read(name)[: 2 * most]
+    pairs = [pair for pair in zip(lines[::2], lines[1::2], strict=False) if pair[0] != made_of]
+    kept = [(made_of, json.dumps(found)), *pairs][:most]
+    cache.replace(paths.cache_dir() / name, "".join(f"{line}\n" for pair in kept for line in pair))
+
+
+def _read(name: str) -> list[str]:
+    return cache.read(paths.cache_dir() / name).splitlines()
+
+
+def _built(kind: Any, value: Any) -> Any:
+    """Build a value of the schema from JSON: tuples from lists, and so on.
+
+    Raises:
+        TypeError, KeyError, AttributeError: the JSON has another form.
+    """
+    if isinstance(kind, type) and is_dataclass(kind):
+        kinds = get_type_hints(kind)
+        return kind(**{name: _built(kinds[name], item) for name, item in value.items()})
+    if get_origin(kind) is tuple:
+        return tuple(value)
+    if get_origin(kind) is dict:
+        entry = get_args(kind)[1]
+        return {name: _built(entry, item) for name, item in value.items()}
+    return value

@@ -1,0 +1,61 @@
+"""Read a schema: its keys, their types, and what a value of a type must be."""
+
+from __future__ import annotations
+
+from dataclasses import is_dataclass
+from typing import Any, TypeGuard, get_args, get_origin, get_type_hints
+
+_EXPECTED = {
+    bool: "on or off",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    tuple: "a list, such as [one, another]",
+}
+
+
+def keys(schema: type) -> list[str]:
+    """Return the dotted keys of a schema; a free mapping counts as one key."""
+    found = []
+    for name, kind in get_type_hints(schema).items():
+        if is_section(kind):
+            found += [f"{name}.{key}" for key in keys(kind)]
+        else:
+            found.append(name)
+    return found
+
+
+def is_section(kind: object) -> TypeGuard[type]:
+    """Return whether a type of the schema is a section of keys."""
+    return isinstance(kind, type) and is_dataclass(kind)
+
+
+def type_of(schema: type, key: str) -> Any:
+    """Return the type of a dotted key or section; None: not in the schema."""
+    kind: Any = schema
+    parts = key.split(".")
+    for number, part in enumerate(parts):
+        if get_origin(kind) is dict:
+            entry = get_args(kind)[1]
+            # A name in a mapping may hold dots, and only a section has keys below it.
+            return (
+                get_type_hints(entry).get(parts[-1])
+                if is_section(entry) and number + 1 < len(parts)
+                else entry
+            )
+        if not is_section(kind):
+            return None
+        kind = get_type_hints(kind).get(part)
+    return kind
+
+
+def expected(kind: Any) -> str:
+    """Return what a value of this type must be, in YAML's terms; empty: any."""
+    kind = without_none(kind)
+    return _EXPECTED.get(get_origin(kind) or kind, "")
+
+
+def without_none(kind: Any) -> Any:
+    """Return the type of an optional value, and any other type as it is."""
+    kinds = [each for each in get_args(kind) if each is not type(None)]
+    return kinds[0] if type(None) in get_args(kind) and len(kinds) == 1 else kind

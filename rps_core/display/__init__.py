@@ -1,0 +1,1 @@
+"""Output for users: tables, progress, explanations."""

@@ -1,0 +1,1 @@
+"""Environments made to order: from a file (`--env`) or a list of packages (`--with`)."""

@@ -1,0 +1,92 @@
+"""Add a package to an environment, with the tool that made it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import shutil
+import sys
+from collections import deque
+from pathlib import Path
+
+from rps_core.environment.environment import Kind
+from rps_core.environment.prefix import Prefix
+from rps_core.errors import UsageError
+from rps_core.text import plain
+
+_LAST_LINES = 12  # of a tool that failed
+_CONDAS = ("conda", "mamba", "micromamba")
+
+
+def command_that_adds(prefix: Prefix, package: str) -> list[str]:
+    """Return the one command that adds a package to an environment."""
+    if prefix.kind == Kind.PIXI:
+        project = str(prefix.path).partition("/.pixi/")[0]
+        return ["pixi", "add", "--manifest-path", project, package]
+    if prefix.kind == Kind.CONDA:
+        conda = next((name for name in _CONDAS if shutil.which(name)), "")
+        conda = conda or os.environ.get("CONDA_EXE") or os.environ.get("MAMBA_EXE") or "conda"
+        return [
+            conda,
+            "install",
+            "--yes",
+            "--prefix",
+            str(prefix.path),
+            "-c",
+            "conda-forge",
+            package,
+        ]
+    python = str(prefix.python or prefix.path / "bin" / "python")
+    project_of_uv = prefix.path.name == ".venv" and (prefix.path.parent / "uv.lock").is_file()
+    if prefix.made_by == "uv" and project_of_uv and shutil.which("uv"):
+        return ["uv", "add", "--project", str(prefix.path.parent), "--dev", package]
+    if prefix.made_by != "uv" and prefix.has_module("pip"):
+        return [python, "-m", "pip", "install", package]
+    if shutil.which("uv") or importlib.util.find_spec("pip") is None:
+        return ["uv", "pip", "install", "--python", python, package]
+    return [sys.executable, "-m", "pip", "--python", python, "install", package]  # from pip 22.3 on
+
+
+def add(prefix: Prefix, package: str) -> None:
+    """Add a package; the tool's output goes to stderr as it comes.
+
+    Raises:
+        UsageError: the tool is not there, or fails; with its last lines.
+    """
+    import subprocess
+
+    command = command_that_adds(prefix, package)
+    shown = shlex.join(command)
+    sys.stderr.write(f"{shown}\n")
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+    # Another environment that is active would be taken by uv, pip and conda for theirs.
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONHOME", "PYTHONPATH")
+    }
+    environment |= {"VIRTUAL_ENV": str(prefix.path)} if prefix.kind == Kind.VENV else {}
+    try:
+        running = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="replace",
+        )  # fmt: skip
+    except OSError as error:
+        raise UsageError(
+            f"{package} was not added to {prefix.path}: `{command[0]}`: {error.strerror}",
+            f"Add it yourself, where the tool is: {shown}",
+        ) from None
+    with running:
+        for line in running.stdout or ():
+            text = plain(line.rstrip())
+            sys.stderr.write(f"{text}\n")
+            if text.strip():
+                last.append(text)
+    if running.returncode:
+        lines = "".join(f"\n    {line}" for line in last)
+        raise UsageError(
+            f"{package} was not added to {prefix.path}: `{Path(command[0]).name}` ended with exit code "
+            f"{running.returncode}:{lines}",
+            f"Correct that, or add it yourself: {shown}",
+        )

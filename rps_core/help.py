@@ -1,0 +1,119 @@
+"""`--help` in sections; click itself lists all commands or options in one block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+OPTIONS = "Options"
+OUTPUT = "Output"
+COMMON = "Common options"
+
+
+_LEFT = (
+    30  # columns of flags and names beside their meaning, at most; a narrow terminal has a third
+)
+
+
+class Formatter(click.HelpFormatter):
+    """click's own, for terminals of less than 50 columns too."""
+
+    def __init__(self, width: int | None = None, max_width: int | None = None) -> None:
+        if width is None:
+            import shutil
+
+            most = max_width or 80
+            width = max(min(shutil.get_terminal_size((most, 24)).columns, most) - 2, 20)
+        super().__init__(width=width, max_width=max_width)
+
+
+class Context(click.Context):
+    """The context of a command, whose help fits its terminal."""
+
+    formatter_class = Formatter
+
+
+class Option(click.Option):
+    """An option that `--help` lists in the named section."""
+
+    def __init__(self, *args: Any, section: str = OPTIONS, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.section = section
+
+
+class Command(click.Command):
+    """A command whose `--help` lists its options by section."""
+
+    context_class = Context
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options; click calls this."""
+        _write(formatter, option_sections(self, ctx))
+
+
+class Group(click.Group):
+    """A group whose `--help` shows examples, and lists its commands by section."""
+
+    context_class = Context
+
+    def __init__(
+        self, *args: Any, examples: Iterable[tuple[str, str]] = (), **attributes: Any
+    ) -> None:
+        super().__init__(*args, **attributes)
+        self.examples = tuple(examples)
+        self.sections: dict[str, tuple[click.Command, ...]] = {}
+
+    def add_section(self, title: str, *commands: click.Command) -> None:
+        """Add commands, to be listed below `title` in this order, after those that it has."""
+        self.sections[title] = (*self.sections.get(title, ()), *commands)
+        for command in commands:
+            self.add_command(command)
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the description and the examples; click calls this."""
+        super().format_help_text(ctx, formatter)
+        _write(formatter, {"Examples": list(self.examples)} if self.examples else {})
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands; click calls this."""
+        del ctx
+        width = formatter.width - 6 - max(map(len, self.commands), default=0)
+        _write(
+            formatter,
+            {
+                title: [
+                    (command.name or "", command.get_short_help_str(width))
+                    for command in commands
+                    if not command.hidden
+                ]
+                for title, commands in self.sections.items()
+            },
+        )
+
+
+def option_sections(
+    command: click.Command, context: click.Context
+) -> dict[str, list[tuple[str, str]]]:
+    """Return the flags and the help of a command's options, by section."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record is None or not isinstance(parameter, click.Option):
+            continue
+        section = parameter.section if isinstance(parameter, Option) else OPTIONS
+        if "--help" in parameter.opts and COMMON in found:
+            section = COMMON
+        found.setdefault(section, []).append(record)
+    return found
+
+
+def _write(formatter: click.HelpFormatter, sections: dict[str, list[tuple[str, str]]]) -> None:
+    """Write definition lists with one width for the left column of all of them."""
+    left = [term for records in sections.values() for term, _ in records]
+    most = min(_LEFT, formatter.width // 3 if formatter.width < 2 * _LEFT else _LEFT)
+    width = min(max(map(len, left), default=0), most)
+    for title, records in sections.items():
+        with formatter.section(title):
+            formatter.write_dl([(term.ljust(width), meaning) for term, meaning in records], most)

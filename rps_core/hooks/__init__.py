@@ -1,0 +1,1 @@
+"""Plugins: discovery, registration, and typed access to their hooks."""

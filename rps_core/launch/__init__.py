@@ -1,0 +1,1 @@
+"""`rps start`: the plan, the allocation, the start."""

@@ -1,0 +1,1 @@
+"""The launcher's client of the Reverse Proxy Service."""

@@ -1,0 +1,1 @@
+"""The scheduler of one machine without a cluster."""

@@ -1,0 +1,1 @@
+"""The PBS family: Torque, PBS Pro and OpenPBS."""

@@ -1,0 +1,1 @@
+"""Live sessions: their state, and what is done with them."""

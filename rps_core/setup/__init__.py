@@ -1,0 +1,1 @@
+"""`rps init`: the questions and their choices."""

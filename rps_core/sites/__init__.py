@@ -1,0 +1,1 @@
+"""The sites that every installation has: `local` and `generic`."""

@@ -1,0 +1,1 @@
+"""What is kept on disk of sessions: records, directories, the store of all."""

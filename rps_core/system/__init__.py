@@ -1,0 +1,1 @@
+"""The machine: paths, the account, programs, signals, files that may be lost."""

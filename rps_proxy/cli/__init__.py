@@ -1,0 +1,1 @@
+"""`rps proxy`: the operator's commands."""

@@ -1,0 +1,1 @@
+"""The control plane: sessions, access, leases, readiness, metrics and audit."""

@@ -1,0 +1,1 @@
+"""Apache as the engine."""

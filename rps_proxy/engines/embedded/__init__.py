@@ -1,0 +1,1 @@
+"""The embedded engine: aiohttp, in the service's process or in workers."""

@@ -1,0 +1,1 @@
+"""The HTTP server of the service and its workers: connections, limits, bodies."""

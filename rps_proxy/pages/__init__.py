@@ -1,0 +1,1 @@
+"""The pages that a session's host shows while no notebook does."""

@@ -1,0 +1,1 @@
+"""A user's own service: found, or started."""

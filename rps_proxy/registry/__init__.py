@@ -1,0 +1,1 @@
+"""The registry: every session's name, phase and address, in SQLite."""

@@ -1,0 +1,1 @@
+"""The service's configuration; `conf/rps_conf/proxy.yaml` documents every key."""

@@ -1,0 +1,1 @@
+"""Certificates and TLS contexts, in front and towards notebooks."""

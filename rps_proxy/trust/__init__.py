@@ -1,0 +1,1 @@
+"""The browsers' stores of trusted CAs: of this user, on this machine."""

@@ -1,0 +1,74 @@
+"""`rps proxy ca --install` and `--remove`, in real browsers that check what they are shown."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.chromium import chromium
+from tests.browser.firefox import firefox
+
+
+@pytest.fixture
+def home(installed: Any) -> dict[str, str]:
+    """Return the variables of a home without a browser's store, in which the user has the same CA."""
+    place = installed.user.make(Path(installed.user.home) / f"home-{os.urandom(4).hex()}")
+    return {"HOME": str(place), "XDG_CONFIG_HOME": str(place / ".config")}
+
+
+@pytest.fixture
+def url(installed: Any) -> Iterator[str]:
+    """Start a session, and return its URL."""
+    yield json.loads(installed.rps("start", "--no-wait", "--json").stdout)["url"]
+    installed.rps("stop", "--all")
+
+
+def test_chromium(
+    installed: Any, need: Callable[[str], str], home: dict[str, str], url: str
+) -> None:
+    need("certutil")
+
+    def title() -> str:
+        with chromium(installed.user, Path(home["HOME"]), need) as browser:
+            browser.get(url)
+            return str(browser.title)
+
+    assert title() == "Privacy error"
+    printed = installed.rps("proxy", "ca", "--install", env=home).stdout
+    assert "Chromium, Chrome and relatives: trusts the CA now" in printed
+    assert title() != "Privacy error"
+    installed.rps("proxy", "ca", "--remove", env=home)
+    assert title() == "Privacy error"
+
+
+def test_firefox(
+    installed: Any, need: Callable[[str], str], home: dict[str, str], url: str
+) -> None:
+    need("certutil")
+    profiles = installed.user.make(Path(home["HOME"]) / ".mozilla")
+    profile = installed.user.make(installed.user.make(profiles / "firefox") / "x.default")
+
+    def opens(address: str) -> str:
+        with firefox(installed.user, need, profile, **home) as browser:
+            try:
+                browser.get(address)
+            except RuntimeError as error:
+                return str(error)
+            return str(browser.evaluate("document.location.host"))
+
+    host = url.partition("//")[2].partition("/")[0]
+    assert "SEC_ERROR_UNKNOWN_ISSUER" in opens(url)
+    printed = installed.rps("proxy", "ca", "--install", env=home).stdout
+    assert "Firefox, profile x.default: trusts the CA now" in printed
+    assert opens(url) == host
+    # And for its own domain alone.
+    assert "SSL_ERROR_BAD_CERT_DOMAIN" in opens(
+        f"https://elsewhere.localhost:{host.partition(':')[2]}/"
+    )
+    installed.rps("proxy", "ca", "--remove", env=home)
+    assert "SEC_ERROR_UNKNOWN_ISSUER" in opens(url)

@@ -1,0 +1,73 @@
+"""`rps start --env`: from a requirements.txt to a cell that imports what it names."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.visitor import Visitor
+from tests.stands import wheels
+
+
+@pytest.fixture
+def variables(tmp_path_factory: pytest.TempPathFactory, ground: Path) -> dict[str, str]:
+    """What an ordinary user needs to install from the downloaded wheels, with uv."""
+    place = ground / "wheels"
+    shutil.copytree(
+        wheels.shared(tmp_path_factory), place, ignore=shutil.ignore_patterns("uv-cache", "lock")
+    )
+    uv = ground / "bin" / "uv"
+    uv.parent.mkdir()
+    shutil.copy(Path(sys.executable).with_name("uv"), uv)
+    found = wheels.offline(place) | {"PATH": f"{uv.parent}:/usr/local/bin:/usr/bin:/bin"}
+    del found["UV_CACHE_DIR"]  # it is root's
+    return found
+
+
+def test_what_the_file_names_is_there_and_is_built_once(
+    installed: Any,
+    start: Callable[..., dict[str, Any]],
+    visit: Callable[[str], Visitor],
+    variables: dict[str, str],
+) -> None:
+    project = installed.user.home / "a project é $(touch x)"
+    installed.user.make(project)
+    (project / "requirements.txt").write_text("six\n")
+    found = start("--env", str(project), env=variables)
+    environment = found["environment"]
+    assert (environment["kind"], environment["made_by"]) == ("made", "uv")
+    code = "import six, sys; print(six.__version__, sys.prefix)"
+    assert visit(found["url"]).run_cell(code) == f"1.17.0 {environment['prefix']}\n"
+    log = installed.rps("logs", found["name"]).stdout.splitlines()
+    assert f"environment: {environment['line']}" in log[:3]
+    # The next one takes it as it is, and what is named is not removed while it is used.
+    dry = installed.rps("again", found["name"], "--dry-run", env=variables)
+    assert environment["line"].removesuffix(", --env") in dry.stderr
+    listed = json.loads(installed.rps("env", "list", "--json").stdout)
+    assert [(one["prefix"], one["in_use"]) for one in listed] == [(environment["prefix"], True)]
+    refused = installed.rps("env", "remove", listed[0]["name"], check=False)
+    assert (refused.returncode, "A session uses the environment" in refused.stderr) == (2, True)
+    installed.rps("stop", found["name"])
+    installed.rps("env", "remove", listed[0]["name"][:6])
+    assert json.loads(installed.rps("env", "list", "--json").stdout) == []
+    assert list(Path(environment["prefix"]).parent.iterdir()) == []
+
+
+def test_one_that_cannot_be_built_submits_nothing(
+    installed: Any, variables: dict[str, str]
+) -> None:
+    before = installed.rps("list", "--all", "--json").stdout
+    done = installed.rps("start", "--with", "no-such-package-of-rps", check=False, env=variables)
+    assert done.returncode == 6
+    assert done.stdout == ""
+    assert (
+        "Cannot build the environment no-such-package-of-rps: uv could not install" in done.stderr
+    )
+    assert "No solution found" in done.stderr
+    assert installed.rps("list", "--all", "--json").stdout == before

@@ -1,0 +1,32 @@
+BEGIN TRANSACTION;
+CREATE TABLE sessions (
+    name      TEXT PRIMARY KEY,
+    claim     BLOB NOT NULL,               -- SHA-256 of the claim
+    phase     INTEGER NOT NULL DEFAULT 0,
+    cluster   TEXT,
+    scheduler TEXT,
+    user      TEXT,
+    source    TEXT NOT NULL,               -- address that asked for the name
+    job_id    TEXT,                        -- as linked by the launcher
+    run_id    TEXT,                        -- job id as given by the agent with its redemption
+    address   TEXT,
+    port      INTEGER,
+    reason    TEXT,                        -- why it is gone
+    created   REAL NOT NULL,               -- this and those below: seconds since 1970
+    lapsed    REAL,                        -- when the lease ran out; null while it holds
+    ended     REAL
+, old_dialect INTEGER NOT NULL DEFAULT 0, authenticated INTEGER NOT NULL DEFAULT 0, job_state TEXT, job_reason TEXT, job_estimate REAL, job_seen REAL, redeemed REAL, own_job TEXT, origins TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+INSERT INTO "sessions" VALUES('antiquity-roamer-compactly',X'1E74303A5D0A3E99397D94DCF5FF3691422BA8E194B6369598883F0840ADE16A',1,'comet','slurm','alice','192.0.2.1','17',NULL,NULL,NULL,NULL,1.79590957741440963748e+09,NULL,NULL,0,0,NULL,NULL,NULL,NULL,NULL,NULL,'');
+INSERT INTO "sessions" VALUES('deduct-pampers-boat',X'9F788D1F9AC4FD4E69756B004E8AC4E3513251AB50E003AFE8325C995A026696',3,'comet','slurm','alice','192.0.2.1',NULL,NULL,NULL,NULL,'stopped',1.79590957743227219584e+09,NULL,1.79590957743589472767e+09,0,0,'gone','log in again at https://evil.example',NULL,1.79590957743443226817e+09,NULL,NULL,'');
+INSERT INTO "sessions" VALUES('earful-heap-symphony',X'47B97C6078F8F06D8189326B942D825101931ABD7ABF08D940ABF12C6BF25E9E',2,'comet','slurm','alice','192.0.2.1',NULL,'19','192.0.2.78',40002,NULL,1.79590957742836117736e+09,1.79590957742932844165e+09,NULL,0,0,NULL,NULL,NULL,NULL,1.79590957742889285085e+09,NULL,'');
+INSERT INTO "sessions" VALUES('resume-procreate-acid',X'16EED99827C6CEDB10DAE74D091F56D6D10DC149E616992B3DCDF9E1CEC419E1',2,'comet','slurm','alice','192.0.2.1','18','18','192.0.2.77',40001,NULL,1.79590957741813969606e+09,NULL,NULL,0,0,NULL,NULL,NULL,NULL,1.79590957742039346693e+09,NULL,'https://dash.example.org');
+INSERT INTO "sessions" VALUES('retread-snack-ascent',X'39D9A87FD5F2FBFE9F489E638017AC2EFA516C3200E298ACA9D1FE0E63BADBF5',0,'comet','slurm','alice','192.0.2.1',NULL,NULL,NULL,NULL,NULL,1.79590957739961171145e+09,NULL,NULL,0,0,NULL,NULL,NULL,NULL,NULL,NULL,'');
+CREATE INDEX pending ON sessions (source, user) WHERE phase < 2;
+CREATE INDEX by_phase ON sessions (phase);
+CREATE TRIGGER phases_never_go_back BEFORE UPDATE OF phase ON sessions WHEN NEW.phase < OLD.phase
+BEGIN SELECT RAISE(ABORT, 'a phase never goes back'); END;
+CREATE INDEX by_job ON sessions (job_id) WHERE phase < 3;
+CREATE INDEX pending_of_user ON sessions (user) WHERE phase < 2 AND authenticated = 1;
+CREATE INDEX old_routes ON sessions (redeemed) WHERE phase = 2 AND old_dialect = 1;
+COMMIT;
+PRAGMA user_version = 5;
