@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import pwd
 import shutil
@@ -23,6 +24,8 @@ pytest.register_assert_rewrite("rps_core.testing")
 PROJECT = Path(__file__).resolve().parent.parent
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 _SCHEDULER_COMMANDS = ("sbatch", "qsub")
+_made_here: list[Path] = []  # removed at the end
+_NOT_ON_A_NODE = ("node", "nodejs", "npm", "R", "Rscript")
 # The order in which several processes take up the tests. The longest go first: no process then has one of
 # them left when the others have nothing to do.
 _LONGEST_FIRST = (
@@ -39,6 +42,12 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_unconfigure() -> None:
+    """Remove what `path_of_a_node` made."""
+    while _made_here:
+        shutil.rmtree(_made_here.pop())
 
 
 class ByFixture(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
@@ -91,11 +100,33 @@ def path_without_schedulers(directory: Path) -> str:
     return str(directory)
 
 
+@functools.cache
+def path_of_a_node(path: str) -> str:
+    """Return this PATH without Node.js and R, as a compute node has it.
+
+    JupyterLab and jupyter-lsp would run both at each start (0.5 s of CPU). A directory that has one
+    of them is replaced by links to its other programs.
+    """
+    places = []
+    for place in path.split(":"):
+        if any(shutil.which(name, path=place) for name in _NOT_ON_A_NODE):
+            links = Path(tempfile.mkdtemp(prefix="rps-programs-"))
+            _made_here.append(links)
+            links.chmod(0o755)  # also for the tests' other users
+            for program in Path(place).iterdir():
+                if program.name not in _NOT_ON_A_NODE:
+                    (links / program.name).symlink_to(program)
+            places.append(str(links))
+        else:
+            places.append(place)
+    return ":".join(places)
+
+
 def environment_of(home: Path) -> dict[str, str]:
     """Return an ordinary user's environment, without the developer's variables."""
     environment = {
         "HOME": str(home),
-        "PATH": SYSTEM_PATH,
+        "PATH": path_of_a_node(SYSTEM_PATH),
         "LANG": "C.UTF-8",
         "XDG_CACHE_HOME": str(home / ".cache"),
         "XDG_CONFIG_HOME": str(home / ".config"),
@@ -105,6 +136,30 @@ def environment_of(home: Path) -> dict[str, str]:
     if "CI_RUN_MARK" in os.environ:  # .ci/run finds leftover processes by it
         environment["CI_RUN_MARK"] = os.environ["CI_RUN_MARK"]
     return environment
+
+
+class PrintsFailures:
+    """Prints a failure as soon as it is known, so that a run that is ended early has printed it."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self._terminal = terminal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Print the end of a failure's report, beside its time."""
+        if report.failed:
+            at = time.strftime("%H:%M:%S")
+            self._terminal.ensure_newline()
+            self._terminal.write_line(f"{at} {report.nodeid} failed ({report.when}):", red=True)
+            for line in report.longreprtext.splitlines()[-40:]:
+                self._terminal.write_line(f"  {line}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Print failures as they come in CI, where a run may be ended before its summary."""
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and terminal and not hasattr(session.config, "workerinput"):
+        session.config.pluginmanager.register(PrintsFailures(terminal))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -13,6 +13,7 @@ import signal
 import ssl
 import threading
 from collections.abc import Coroutine, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from tests.stands.agent import (
     make_session,
     stand_in,
 )
+from tests.stands.aiohttp_client import client_session
 from tests.stands.jupyter import call, execute, new_kernel
 from tests.stands.waiting import until
 
@@ -54,7 +56,7 @@ class Visitor:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
-        self.clients: list[aiohttp.ClientSession] = []
+        self.clients = AsyncExitStack()
         self.listeners: list[asyncio.Future[None]] = []
         self.sockets: dict[str, aiohttp.ClientWebSocketResponse] = {}
 
@@ -63,10 +65,9 @@ class Visitor:
 
     def connect(self, path: str) -> None:
         async def connect() -> None:
-            self.clients.append(aiohttp.ClientSession())
-            self.sockets[path] = await self.clients[-1].ws_connect(
+            client = await self.clients.enter_async_context(client_session(self.context))
+            self.sockets[path] = await client.ws_connect(
                 self.url + path,
-                ssl=self.context,
                 server_hostname=f"{NAME}.{DOMAIN}",
                 headers={"Host": f"{NAME}.{DOMAIN}", "Authorization": f"token {TOKEN}"},
             )
@@ -89,8 +90,7 @@ class Visitor:
         return [said["show"] for said in self.heard if isinstance(said, dict) and "show" in said]
 
     def close(self) -> None:
-        for client in self.clients:
-            self.do(client.close())
+        self.do(self.clients.aclose())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
         self.loop.close()

@@ -19,6 +19,7 @@ import pytest
 
 from rps_core.node.agent.login_link import link
 from tests.stands.agent import DOMAIN, NAME, TOKEN, StandIn, agent, event, make_session, stand_in
+from tests.stands.aiohttp_client import client_session
 from tests.stands.waiting import until
 
 
@@ -161,8 +162,8 @@ async def close_code(browser: Browser, path: str, then: Any) -> tuple[int | None
     url = f"https://127.0.0.1:{browser.port}{path}"
     name = f"{NAME}.{DOMAIN}"
     async with (
-        aiohttp.ClientSession() as client,
-        client.ws_connect(url, headers=headers, ssl=browser.trust, server_hostname=name) as socket_,
+        client_session(browser.trust) as client,
+        client.ws_connect(url, headers=headers, server_hostname=name) as socket_,
     ):
         first = await asyncio.wait_for(socket_.receive(), 60)
         await asyncio.to_thread(then)

@@ -25,7 +25,7 @@ done
 mount -t proc proc /proc
 cat /proc/sys/kernel/random/uuid >/run/boot_id # a host that is started again has another
 mount --bind /run/boot_id /proc/sys/kernel/random/boot_id
-for program in node nodejs npm; do # JupyterLab runs them at each start where a host has them; a cluster's have not
+for program in node nodejs npm R Rscript; do # JupyterLab runs them at each start where a host has them; a cluster's have not
   if path=$(command -v "$program"); then
     mount --bind /dev/null "$path"
   fi

@@ -51,9 +51,11 @@ class Terminal:
         self.seen = ""
         os.write(self.master, keys.encode())
 
-    def end(self) -> int:
-        while self._read():
-            pass
+    def end(self, seconds: float = 120) -> int:
+        """Read until the process has ended; return its exit code."""
+        deadline = time.monotonic() + seconds
+        while self._read():  # it may wait for a key
+            assert time.monotonic() < deadline, self.seen
         code: int = self.process.wait(60)
         return code
 

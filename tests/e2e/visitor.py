@@ -15,7 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.connector import AddrInfoType
+
+from tests.stands.aiohttp_client import client_session
 
 Answer = TypeVar("Answer")
 
@@ -91,22 +92,9 @@ class Visitor:
         visit: Callable[[aiohttp.ClientSession], Coroutine[Any, Any, Answer]],
         resolver: AbstractResolver,
     ) -> Answer:
-        opened: list[socket.socket] = []
-
-        def recorded(address: AddrInfoType) -> socket.socket:
-            opened.append(socket.socket(*address[:3]))
-            return opened[-1]
-
         trust = ssl.create_default_context(cafile=str(self.ca_file))
-        connector = aiohttp.TCPConnector(resolver=resolver, ssl=trust, socket_factory=recorded)
-        timeout = aiohttp.ClientTimeout(total=90)
-        try:
-            async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-                return await visit(session)
-        finally:
-            # TLS is shut down after `close` has returned, within asyncio's 30 seconds.
-            while any(each.fileno() != -1 for each in opened):
-                await asyncio.sleep(0.01)
+        async with client_session(trust, resolver) as session:
+            return await visit(session)
 
 
 def _execute(code: str) -> dict[str, Any]:
