@@ -135,9 +135,15 @@ def chosen(options: dict[str, Any]) -> dict[str, object]:
         if value is not None and value not in ((), []):
             found[key] = list(value) if isinstance(value, tuple) else value
     context = click.get_current_context(silent=True)
-    arguments = context.meta.get(_ARGUMENTS) if context else None
+    arguments = arguments_of(context) if context else None
     if arguments is not None:
         found["notebook.arguments"] = arguments
+    return found
+
+
+def arguments_of(context: click.Context) -> list[str] | None:
+    """Return what stood after `--`, for a command that is `WithArguments`; None: there was no `--`."""
+    found: list[str] | None = context.meta.get(_ARGUMENTS)
     return found
 
 
@@ -145,7 +151,7 @@ class WithArguments(SectionedCommand):
     """A command that takes the application's arguments after `--`, whatever they look like."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Keep what is behind the first `--` for `chosen`; click calls this."""
+        """Keep what is behind the first `--` for `arguments_of`; click calls this."""
         if "--" in args:
             at = args.index("--")
             ctx.meta[_ARGUMENTS] = args[at + 1 :]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -56,9 +58,12 @@ LOADS = ECHO.replace("import", "import time,", 1).replace(
     "do_GET(self):\n", "do_GET(self):\n        seen or seen.append(1) or time.sleep(7)\n"
 )
 LOADS = f"seen = []\n{LOADS}"
+# Another user has its port.
+FOREIGN = ECHO.replace("print(json", "os.setgid(65534); os.setuid(65534); print(json")
 DIES = (
     "import sys; print('no such model', flush=True); open(sys.argv[1], 'a').write('x'); sys.exit(3)"
 )
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can run a program as another user")
 ODD = ["a b", "$(touch x)", "'\"", "é", "{not_a_placeholder}", "%s"]
 
 
@@ -105,6 +110,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, St
         "dies": row("-c", DIES, str(starts), "{port}"),
         "silent": row("-c", "import time; time.sleep(1000)", "{port}", timeout=2),
         "loads": row("-c", LOADS, "{port}"),
+        "elsewhere": row("-c", ECHO, "0", "{port}", timeout=2),
+        "socketless": row("-c", "import time; time.sleep(1000)", "{unix_socket}", timeout=2),
+        "foreign": row("-c", FOREIGN, "{port}"),
         "absent": row() | {"command": ["no such program", "{port}"]},
     }  # fmt: skip
     with stand_in(place / "service") as stand:
@@ -208,14 +216,24 @@ def test_one_whose_first_answer_is_late_is_waited_for(owner: Visitor) -> None:
 
 @pytest.mark.parametrize(
     ("app", "words"),
-    [("silent", "did not answer within 2 s"), ("absent", "there is no program `no such program`")],
+    [
+        ("silent", r"did not answer at port [0-9]+ within 2 s\."),
+        ("elsewhere", r'did not answer at port ([0-9]+) within 2 s\.\n\[\["\1"\]'),
+        ("socketless", r"did not answer at its Unix socket within 2 s\."),
+        ("absent", r"there is no program `no such program` on this node\."),
+        pytest.param(
+            "foreign",
+            r"cannot be reached: port [0-9]+ of this node is that of another user's program\.",
+            marks=as_root,
+        ),
+    ],
 )
 def test_one_that_never_answers_is_ended(
     running: tuple[Path, StandIn, Path], owner: Visitor, app: str, words: str
 ) -> None:
     answer, text = owner.get(f"/app/{app}/")
     assert answer.status == 502
-    assert words in text
+    assert re.search(words, html.unescape(text)), text
     states = json.loads(owner.get("/api/rps/apps")[1])
     assert states[app]["state"] == "failed"
 
@@ -249,7 +267,7 @@ def test_a_port_of_the_users_own_is_opened(owner: Visitor) -> None:
         assert json.loads(owner.get(f"/proxy/absolute/{port}/x")[1])["path"].endswith(f"{port}/x")
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can run a program as another user")
+@as_root
 def test_the_port_of_another_user_is_not_opened(owner: Visitor) -> None:
     port = free_port()
     with server(port, user=65534, group=65534, extra_groups=[]):

@@ -20,6 +20,12 @@ from tests.cluster.network import ADDRESSES, LAPTOP, cut
 
 NO_CONNECTION = 12  # rps's exit code
 SECRET = b"0123456789abcdef"  # of alice's second factor
+SHOWS_ITS_ARGUMENTS = """\
+import http.server, json, os, sys
+print(json.dumps(sys.argv[1:]), flush=True)
+address = ("127.0.0.1", int(os.environ["PORT"]))
+http.server.HTTPServer(address, http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
 
 
 def test_the_firewall_lets_in_ssh_alone(machines: Stand) -> None:
@@ -122,6 +128,17 @@ def test_a_name_in_connect_yaml_has_the_host_and_its_options(stand: Stand, comet
     assert json.loads(stand.connect("comet", "--json").stdout)["name"] == found["name"]
     by_label = stand.connect("comet", "--session", "mine", "--json")
     assert json.loads(by_label.stdout)["name"] == found["name"]
+    stand.connect("comet", "--stop", "--session", "mine")
+    # The arguments of an application pass three shells: the laptop's, ssh's and the job's.
+    stand.write("my program.py", SHOWS_ITS_ARGUMENTS)
+    odd = ["a b", "'", '"', "$(touch /tmp/x)", "é", "", "--", "-t", "*", "!!", "\\"]
+    command = ["-d", "/home/alice", "-s", "command", "--", "python3", "my program.py", *odd]
+    started = json.loads(stand.connect("comet", "--json", *command).stdout)
+    log = comet.rps("logs", started["name"]).stdout
+    shown = next(line for line in log.splitlines() if line.startswith("[command] ["))
+    assert json.loads(shown.removeprefix("[command] ")) == odd
+    assert started["url"].partition("?")[0].endswith("/app/command/")
+    comet.rps("stop", started["name"])
     stand.write(
         ".config/rps/connect.yaml", "hosts:\n  comet:\n    prot: 1\n    port: x\n", here=True
     )

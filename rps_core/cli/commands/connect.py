@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rps_core import help as sections
-from rps_core.cli.options import Command, as_words, common, completed, json_option, settings
+from rps_core.cli.options import (
+    Command,
+    WithArguments,
+    arguments_of,
+    as_words,
+    common,
+    completed,
+    json_option,
+    settings,
+)
 from rps_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,14 +59,14 @@ def _as_words(
     return words + as_words(options) + ([profile] if profile else [])
 
 
-@click.command("options")
+@click.command("options", cls=WithArguments)
 @_start_options
 @common
 def _options_alone(_app: Application, **_options: Any) -> None:
     """Parse the options of a host in connect.yaml."""
 
 
-@click.command(cls=sections.Command)
+@click.command(cls=WithArguments)
 @click.argument("host", shell_complete=completed("host"))
 @_start_options
 @click.option("--new", is_flag=True, **_CONNECT,
@@ -85,14 +94,16 @@ def connect(
     """Use a session of a cluster from this computer, by ssh.
 
     HOST is a login node, as for ssh, or a name of ~/.config/rps/connect.yaml. A running session is used, else
-    one is started; PROFILE and the options of `rps start` start one. Ctrl-C leaves it running.
+    one is started; PROFILE and the options of `rps start` start one. Ctrl-C leaves it running. ARGUMENTs are
+    the application's: `rps connect HOST -s command -- streamlit run app.py`.
     """
     from rps_core.connect import hosts
 
     words = _as_words(app.cluster, app.assignments, options)
     if sum((listing, stopping, url_only)) > 1:
         raise UsageError("--list, --stop and --url cannot be combined", "Give only one of them.")
-    if (words or new) and (listing or stopping or url_only):
+    arguments = arguments_of(click.get_current_context())
+    if (words or new or arguments is not None) and (listing or stopping or url_only):
         raise UsageError(
             "--list, --stop and --url start no session", "Leave out the options of one."
         )
@@ -114,8 +125,8 @@ def connect(
         terminal = sys.stdin.isatty() and sys.stderr.isatty()
         wish = run.Wish(
             session=session,
-            new=new or (bool(words) and session is None),
-            options=(*_configured(known), *words),
+            new=new or (bool(words or arguments) and session is None),
+            options=_options(known, words, arguments),
             port=port or known.port,
             terminal=terminal,
             ask=_ask if terminal else None,
@@ -130,19 +141,23 @@ def connect(
         run.connect(known.destination, wish)
 
 
-def _configured(host: Host) -> list[str]:
-    """Return the options that connect.yaml has for the host.
+def _options(host: Host, words: list[str], arguments: list[str] | None) -> tuple[str, ...]:
+    """Return the options for `rps start` there: connect.yaml's, then those given, then the arguments.
 
     Raises:
         UsageError: `rps start` has no such options; names the file and the line.
     """
     try:
-        found = _options_alone.make_context("options", list(host.options)).params
+        context = _options_alone.make_context("options", list(host.options))
     except click.UsageError as error:
         raise UsageError(
             f"{host.place}: `options`: {error.format_message()}", "`rps connect --help` lists them."
         ) from None
-    return _as_words(found.pop("cluster"), found.pop("assignments"), found)
+    found = context.params
+    configured = _as_words(found.pop("cluster"), found.pop("assignments"), found)
+    if arguments is None and not any(word.startswith("--app=") for word in words):
+        arguments = arguments_of(context)  # they are of the application that the file names
+    return (*configured, *words, *(() if arguments is None else ("--", *arguments)))
 
 
 def _list(destination: Destination, as_json: bool) -> None:

@@ -111,14 +111,21 @@ class Run:
         """Wait until it answers; end it if it does not within `timeout` seconds."""
         deadline = time.monotonic() + timeout
         pause = 0.05
+        where = "port %s" % handler.port if handler.unix_socket is None else "its Unix socket"
         while self.state == "starting":
-            if await _answers(handler, health):
+            try:
+                answers = await _answers(handler, health)
+            except web.HTTPError as error:
+                self.fail("cannot be reached: %s" % error.log_message)
+                self.end()
+                return
+            if answers:
                 if self.state == "starting":
                     self.state = "ready"
                     print("rps: the application %s answers" % self.name, flush=True)
                 return
             if time.monotonic() > deadline:
-                self.fail("did not answer within %d s" % timeout)
+                self.fail("did not answer at %s within %d s" % (where, timeout))
                 self.end()
                 return
             await asyncio.sleep(pause)
@@ -223,9 +230,7 @@ def listener(port: int) -> Optional[str]:
             foreign = True
     _LISTENERS.pop(port, None)
     if foreign:
-        raise web.HTTPError(
-            403, "Port %d of this node is another user's program's: not opened" % port
-        )
+        raise web.HTTPError(403, "port %d of this node is that of another user's program" % port)
     return None
 
 
