@@ -21,7 +21,7 @@ def build() -> bytes:
             archive.writestr(zipfile.ZipInfo(f"{package}/__init__.py"), b"")
         files = [*(_HERE / "agent").iterdir(), *(_HERE / "builder").iterdir()]
         for path in sorted(files):
-            if path.suffix in (".py", ".js"):
+            if path.suffix in (".py", ".js", ".json"):
                 directory = f"rps_core/node/{path.parent.name}/"
                 directory = "" if path.name == "__main__.py" else directory
                 archive.writestr(zipfile.ZipInfo(directory + path.name), path.read_bytes())

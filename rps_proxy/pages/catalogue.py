@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from rps_core.errors import UsageError
-from rps_proxy.pages.languages import ENGLISH, TAG, preferred
+from rps_core.node.agent.languages import ENGLISH, TAG, preferred
 
 LONGEST_TEXT = 1000  # characters
 LARGEST_FILE = 128 << 10  # bytes

@@ -109,6 +109,16 @@ def test_a_link_works_once(stand: StandIn, tmp_path: Path) -> None:
         assert browser.visit(once(1))[0] == 403  # a newer one was made
         for _ in range(3):  # a chat's preview, a mail filter, a browser's prefetch
             assert Browser(session, stand).visit(once(2))[0] == 200
+        for accepted, button in {
+            "de-CH, en;q=0.5": "Notebook öffnen",
+            "nl": "Open the notebook",
+        }.items():
+            page = browser.request("GET", f"/login?token={once(2)}", Accept_Language=accepted)[2]
+            assert f">{button}</button>" in page
+            assert f"<title>{button} · {NAME}</title>" in page
+        german = browser.request("GET", "/login?token=once-1", Accept_Language="de")
+        assert german[0] == 403
+        assert f"<code>rps url {NAME}</code> gibt auf dem Cluster" in german[2]
         assert not browser.is_in
         status, _, page = browser.visit(once(2))
         assert status == 200

@@ -90,13 +90,14 @@ if "identity_provider_class" in traits:  # Jupyter Server 2
     cookies = settings.pop("cookie_options")
     login = PasswordIdentityProvider.class_traits()["login_handler_class"].default_value
     if links is not None:
-        for part in ("login_link", "jupyter_login"):
+        for part in ("login_link", "languages", "login_page", "jupyter_login"):
             # Not by an import, which would leave bytecode there with what the umask gives.
             module: Any = ModuleType("rps_" + part)
             sys.modules[module.__name__] = module
-            with open(os.path.join(here, part + ".py")) as source:
+            with open(os.path.join(here, part + ".py"), encoding="utf-8") as source:
                 exec(compile(source.read(), source.name, "exec"), module.__dict__)  # noqa: S102
-        kind, login = module.provider(token, links["directory"], links["once"])
+        texts = sys.modules["rps_login_page"].Texts(os.path.join(here, "login_page.json"))
+        kind, login = module.provider(token, links["directory"], links["once"], texts)
         settings["identity_provider_class"], token = kind, ""
     for section in (mine.IdentityProvider, mine.PasswordIdentityProvider):
         section.token = token

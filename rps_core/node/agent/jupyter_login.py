@@ -1,15 +1,12 @@
 """Accept login links: Jupyter's identity provider and login page for a session that has them.
 
 Run in Jupyter's process (Jupyter Server 2) by `jupyter_config.py`, which has put `login_link.py` into
-`rps_login_link`. A link is `/login?token=...`: Jupyter's log leaves out what is called so. A GET shows a page
-with one button and uses nothing up, because chats, mail filters and browsers visit links by themselves; the
-button's POST does.
+`rps_login_link` and `login_page.py` into `rps_login_page`. A link is `/login?token=...`: Jupyter's log leaves
+out what is called so. A GET shows a page with one button and uses nothing up, because chats, mail filters and
+browsers visit links by themselves; the button's POST does.
 """
 
-import base64
-import hashlib
 import hmac
-import html
 import inspect
 import json
 import os
@@ -25,35 +22,13 @@ from jupyter_server.auth.login import LoginFormHandler
 from tornado.ioloop import PeriodicCallback
 
 links: Any = sys.modules["rps_login_link"]
+pages: Any = sys.modules["rps_login_page"]
 
 # By which a browser is known again that lost the answer to its POST, or pressed the button twice.
 BROWSER = "__Host-rps-link"
 AGAIN_WITHIN = 60.0  # seconds
 LOOK_EVERY_MS = 1000.0
 _POLICY_VIOLATION = 1008  # the close code of websockets whose share has ended
-
-STYLE = """
-:root { color-scheme: light dark; font-family: system-ui, sans-serif; }
-main { max-width: 34rem; margin: 15vh auto 0; padding: 0 1.5rem; line-height: 1.5; }
-h1 { font-size: 1.4rem; }
-code { font-size: 1.05em; }
-button { font: inherit; padding: .6rem 1.4rem; border: 0; border-radius: .4rem; cursor: pointer;
-         background: #1a5fb4; color: #fff; }
-button:focus-visible { outline: 3px solid #99c1f1; outline-offset: 2px; }
-.quiet { opacity: .75; font-size: .9rem; }
-"""
-PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="robots" content="noindex">
-<style>{style}</style></head>
-<body><main><h1>{title}</h1>
-{body}
-<p class="quiet">{host}</p></main></body></html>
-"""
-FORM = """<p>{text}</p>
-<form method="post" action="{action}">
-<input type="hidden" name="token" value="{link}"><input type="hidden" name="next" value="{next}">{xsrf}
-<button autofocus>Open the notebook</button></form>"""
 
 
 def without_login(method: Any) -> Any:
@@ -155,13 +130,14 @@ def caller(handler: Any) -> str:
     return "from %s, %s" % (address, handler.request.headers.get("User-Agent", "no browser")[:200])
 
 
-def provider(secret: str, directory: str, once: bool) -> Any:
+def provider(secret: str, directory: str, once: bool, texts: Any) -> Any:
     """Return the class of the identity provider.
 
     Args:
         secret: the session's token.
         directory: the session's `links`.
         once: the token opens no page: only links do.
+        texts: those of the page.
     """
     single = links.Once(directory)
     note(single)
@@ -313,47 +289,45 @@ def provider(secret: str, directory: str, once: bool) -> Any:
 
         def _show(self, text: str) -> None:
             word = links.word_of(secret, text)
-            name = self.request.host_name.partition(".")[0]
+            said = texts.page(
+                self.request.headers.get("Accept-Language", ""), self.request.host_name
+            )
             if word is None or not self.identity_provider.is_good(word, self):
                 self.set_status(HTTPStatus.FORBIDDEN)
                 if text:
                     what = word or "none of this session"
                     self.log.warning("rps: refused a login link (%s), %s", what, caller(self))
-                title, body = refusal(text, name)
+                page = said.refusal(text)
             else:
                 if not self.get_cookie(BROWSER):
                     value = os.urandom(16).hex()
                     self.set_cookie(
                         BROWSER, value, path="/", secure=True, httponly=True, samesite="Lax"
                     )
-                title, body = self._form(text, word)
+                page = self._form(said, text, word)
             self.set_header("Content-Type", "text/html; charset=UTF-8")
             self.set_header("Cache-Control", "no-store")
             self.set_header(
                 "Referrer-Policy", "same-origin"
             )  # none at all makes the form's Origin null
-            self.set_header("Content-Security-Policy", POLICY)
-            page = PAGE.format(
-                title=title, body=body, style=STYLE, host=html.escape(self.request.host_name)
-            )
+            self.set_header("Content-Security-Policy", pages.POLICY)
+            self.set_header("Content-Language", said.tag)
             self.finish(page)
 
-        def _form(self, text: str, word: str) -> Any:
-            said = "This link works once: opening uses it up. Your browser stays logged in."
+        def _form(self, said: Any, text: str, word: str) -> str:
+            until = None
             if word.startswith("share-"):
-                until = time.gmtime(shares.of(word).until)
-                said = (
-                    "You were given access to this session until %s UTC. What you run there runs as its "
-                    "owner." % time.strftime("%Y-%m-%d %H:%M", until)
+                ends = time.gmtime(shares.of(word).until)
+                until = time.strftime("%Y-%m-%d %H:%M", ends)
+            return str(
+                said.form(
+                    until=until,
+                    action=self.base_url + "login",
+                    link=text,
+                    leads_on=self.get_argument("next", self.base_url),
+                    xsrf=self.xsrf_form_html(),
                 )
-            form = FORM.format(
-                text=said,
-                action=html.escape(self.base_url + "login"),
-                link=html.escape(text),
-                next=html.escape(self.get_argument("next", self.base_url)),
-                xsrf=self.xsrf_form_html(),
             )
-            return "Open the notebook", form
 
     return LinkIdentityProvider, LoginPage
 
@@ -364,26 +338,3 @@ def visitor(user: User, share: str) -> Visitor:
     found = Visitor(user.username, name, name, "V")
     found.share = share
     return found
-
-
-def refusal(text: str, name: str) -> Any:
-    """Return the title and the text of the page of a link that does not work."""
-    command = "<code>rps url %s</code>" % html.escape(name)
-    if not text:
-        title = "This notebook is opened by a link"
-        return title, "<p>%s prints one, on the cluster. It works once.</p>" % command
-    if text.startswith("share-"):
-        said = (
-            "Its time is up, or the session's owner took it back. The owner can make another one."
-        )
-    else:
-        said = "It was used, replaced by a newer one, or its time is up. %s prints a new one, on the cluster."
-        said %= command
-    late = "If it was made just now: the cluster's file system may show that late. Try again in a minute."
-    return "This link does not work any more", "<p>%s</p>\n<p>%s</p>" % (said, late)
-
-
-POLICY = (
-    "default-src 'none'; style-src 'sha256-%s'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    % (base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode())
-)

@@ -127,7 +127,7 @@ def away_map(pages: Pages) -> bytes:
 
     English is first, for clients that prefer no language.
     """
-    from rps_proxy.pages.languages import ENGLISH
+    from rps_core.node.agent.languages import ENGLISH
 
     found = []
     for tag in sorted(pages.catalogue.tags, key=lambda tag: (tag != ENGLISH, tag)):

@@ -1,9 +1,10 @@
-"""Choose a page's language by the field Accept-Language (RFC 9110, 12.5.4)."""
+"""Choose a page's language by the field Accept-Language (RFC 9110, 12.5.4).
 
-from __future__ import annotations
+For the service's pages, and for the login page, which Jupyter's process serves.
+"""
 
 import re
-from collections.abc import Collection
+from typing import Collection, List, Optional
 
 ENGLISH = "en"
 LONGEST = 1000  # characters of the field that are read; browsers send fewer than 200
@@ -34,7 +35,7 @@ def preferred(accepted: str, available: Collection[str]) -> str:
     return ENGLISH
 
 
-def _lookup(wanted: str, offered: list[str]) -> str | None:
+def _lookup(wanted: str, offered: List[str]) -> Optional[str]:
     """Return the language for one range: the range or what it begins with, else a longer one."""
     if wanted == "*":
         return ENGLISH if ENGLISH in offered else next(iter(offered), None)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rps_proxy.pages.languages import preferred
+from rps_core.node.agent.languages import preferred
 
 OURS = ("de", "en", "es", "fr", "pt-br")
 
