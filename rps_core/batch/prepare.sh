@@ -52,6 +52,10 @@ rps_activate() {
     CONDA_PREFIX=$1 CONDA_DEFAULT_ENV=$1 CONDA_SHLVL=1
     PATH=$1/bin:$PATH
     export CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL PATH
+    # Its own variables, which the launcher has read from conda's files of JSON.
+    if [ -f "$RPS_SESSION/conda-variables" ]; then
+        while IFS= read -r -d '' rps_line <&3; do export "${rps_line?}"; done 3<"$RPS_SESSION/conda-variables"
+    fi
     for rps_script in "$1"/etc/conda/activate.d/*.sh; do
         # shellcheck source=/dev/null
         [ ! -f "$rps_script" ] || . "$rps_script"
@@ -69,7 +73,7 @@ while IFS= read -r rps_environment <&3; do
     # `conda init` writes to ~/.bashrc, often below a line that ends it in a shell that is not interactive.
     # micromamba has no conda.
     [ -n "$rps_path" ] || rps_give_up "there is no conda to activate $rps_environment with"
-    rps_activate "$rps_path" </dev/null 3<&-
+    rps_activate "$rps_path" </dev/null
 done 3<"$RPS_SESSION/conda-env"
 
 if [ -f "$RPS_SESSION/prologue.sh" ]; then

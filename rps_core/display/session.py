@@ -21,7 +21,7 @@ from rps_core.text import plain, roughly
 if TYPE_CHECKING:
     from rps_core.cluster import ClusterContext
 
-_WIDTH = 11  # columns, of the names of the fields
+_WIDTH = len("environment: ")  # columns of the longest name of a field
 
 
 def print_info(record: SessionRecord, here: ClusterContext, store: Store) -> None:

@@ -203,6 +203,7 @@ def _version(case: Checkup, plan: planning.Plan) -> Finished:
         (session / "prepare.sh").write_text(prepare.read_text("utf-8"))
         (session / "modules").write_text("".join(f"{one}\n" for one in chosen.modules))
         (session / "conda-env").write_text(f"{chosen.conda_env}\n" if chosen.conda_env else "")
+        (session / "conda-variables").write_text(chosen.conda_variables())
         if plan.prologue:
             (session / "prologue.sh").write_text(plan.prologue)
         argv = ["bash", "-l", "-c", _TRY, "rps-doctor", name, sys.executable, _CHOOSE]

@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from rps_core.environment import pixi
 from rps_core.environment.environment import Kind
 from rps_core.errors import UsageError
 from rps_core.node.agent.files import interpreters, missing_interpreter
@@ -20,7 +21,6 @@ from rps_core.values import dataclass
 
 # The directories that hold environments in a project, which are called after it.
 USUAL_NAMES = (".venv", "venv", ".conda", "conda", "env", ".env")
-_PIXI = "/.pixi/envs/"
 # e_machine of ELF (elf.h) by the names of uname(2), each with what that machine runs.
 _MACHINES = {"x86_64": (62, 3), "aarch64": (183, 40), "ppc64le": (21,), "riscv64": (243,)}
 _NAMES = {62: "x86_64", 3: "i386", 183: "aarch64", 40: "arm", 21: "ppc64le", 243: "riscv64"}
@@ -194,8 +194,8 @@ def _venv(path: Path, where: str) -> Prefix:
 
 
 def _conda(path: Path, where: str) -> Prefix:
-    is_pixi = (path / "conda-meta" / "pixi").is_file() or _PIXI in f"{path}/"
-    tool = "`pixi install`" if is_pixi else "conda"
+    workspace = pixi.workspace(path)
+    tool = "`pixi install`" if workspace else "conda"
     again = f"Make it again with {tool}, or use another one."
     names = os.listdir(path / "conda-meta")  # noqa: PTH208 - at each start
     versions = [found[1] for name in names if (found := _PYTHON_OF_CONDA.fullmatch(name))]
@@ -206,9 +206,9 @@ def _conda(path: Path, where: str) -> Prefix:
         raise _unusable(where, path, "its packages are gone", again)
     return Prefix(
         path=path,
-        kind=Kind.PIXI if is_pixi else Kind.CONDA,
-        name=_pixi_name(path) if is_pixi else _name(path, ""),
-        made_by="pixi" if is_pixi else "conda",
+        kind=Kind.PIXI if workspace else Kind.CONDA,
+        name=_pixi_name(workspace) if workspace else _name(path, ""),
+        made_by="pixi" if workspace else "conda",
         python=python if python.exists() else None,
         python_version=versions[0] if versions else None,
         packages=_packages(path),
@@ -282,10 +282,13 @@ def _name(path: Path, prompt: str) -> str:
     return plain(prompt or path.name)
 
 
-def _pixi_name(path: Path) -> str:
-    project, _, name = str(path).partition(_PIXI)
-    called = plain(os.path.basename(project))  # noqa: PTH119
-    return called if name in ("", "default") else f"{called}:{plain(name)}"
+def _pixi_name(workspace: pixi.Workspace) -> str:
+    if workspace.is_global:
+        return plain(workspace.environment)
+    called = plain(workspace.directory.name)
+    return (
+        called if workspace.environment == "default" else f"{called}:{plain(workspace.environment)}"
+    )
 
 
 def _venv_again(path: Path, made_by: str = "venv", version: str = "") -> str:

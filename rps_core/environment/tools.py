@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from pathlib import Path
 
+from rps_core.environment import pixi
 from rps_core.environment.environment import Kind
 from rps_core.environment.prefix import Prefix
 from rps_core.errors import UsageError
@@ -19,24 +20,19 @@ _LAST_LINES = 12  # of a tool that failed
 _CONDAS = ("conda", "mamba", "micromamba")
 
 
-def command_that_adds(prefix: Prefix, package: str) -> list[str]:
-    """Return the one command that adds a package to an environment."""
-    if prefix.kind == Kind.PIXI:
-        project = str(prefix.path).partition("/.pixi/")[0]
-        return ["pixi", "add", "--manifest-path", project, package]
+def commands_that_add(prefix: Prefix, package: str) -> list[list[str]]:
+    """Return the commands that add a package to an environment: one, or two of pixi."""
+    if prefix.kind == Kind.PIXI and (workspace := pixi.workspace(prefix.path)) is not None:
+        return workspace.adds(package)
+    return [_command(prefix, package)]
+
+
+def _command(prefix: Prefix, package: str) -> list[str]:
     if prefix.kind == Kind.CONDA:
         conda = next((name for name in _CONDAS if shutil.which(name)), "")
         conda = conda or os.environ.get("CONDA_EXE") or os.environ.get("MAMBA_EXE") or "conda"
-        return [
-            conda,
-            "install",
-            "--yes",
-            "--prefix",
-            str(prefix.path),
-            "-c",
-            "conda-forge",
-            package,
-        ]
+        there = ["--prefix", str(prefix.path)]
+        return [conda, "install", "--yes", *there, "-c", "conda-forge", package]
     python = str(prefix.python or prefix.path / "bin" / "python")
     project_of_uv = prefix.path.name == ".venv" and (prefix.path.parent / "uv.lock").is_file()
     if prefix.made_by == "uv" and project_of_uv and shutil.which("uv"):
@@ -54,18 +50,20 @@ def add(prefix: Prefix, package: str) -> None:
     Raises:
         UsageError: the tool is not there, or fails; with its last lines.
     """
+    for command in commands_that_add(prefix, package):
+        _run(command, prefix, package)
+
+
+def _run(command: list[str], prefix: Prefix, package: str) -> None:
     import subprocess
 
-    command = command_that_adds(prefix, package)
+    from rps_core.node.builder.tools import OF_ANOTHER
+
     shown = shlex.join(command)
     sys.stderr.write(f"{shown}\n")
     last: deque[str] = deque(maxlen=_LAST_LINES)
-    # Another environment that is active would be taken by uv, pip and conda for theirs.
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("PYTHONHOME", "PYTHONPATH")
-    }
+    # Another environment that is active would be taken by uv, pip, conda and pixi for theirs.
+    environment = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER}
     environment |= {"VIRTUAL_ENV": str(prefix.path)} if prefix.kind == Kind.VENV else {}
     try:
         running = subprocess.Popen(

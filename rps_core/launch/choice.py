@@ -55,6 +55,14 @@ class Choice:
             "prefix": None if self.prefix is None else str(self.prefix),
         }
 
+    def conda_variables(self) -> str:
+        """Return the conda environment's own variables, for prepare.sh, which activates it without conda."""
+        if self.conda_env is None or "/" not in self.conda_env:
+            return ""
+        from rps_core.node.agent.activation import variables
+
+        return "".join(f"{name}={value}\0" for name, value in variables(self.conda_env).items())
+
     def to_keep(self) -> dict[str, object]:
         """Return the settings that choose the same again, whatever is active then (`rps again`)."""
         if self.environment.kind == Kind.MADE:  # `env` and `packages` say what it is made from
@@ -92,9 +100,9 @@ class NoKernelError(UsageError):
     """An environment that was chosen has no kernel; `prefix` is the environment."""
 
     def __init__(self, there: Prefix) -> None:
-        from rps_core.environment.tools import command_that_adds
+        from rps_core.environment.tools import commands_that_add
 
-        command = shlex.join(command_that_adds(there, "ipykernel"))
+        command = " && ".join(map(shlex.join, commands_that_add(there, "ipykernel")))
         super().__init__(
             f"The environment {there.name} ({there.path}) has no kernel: ipykernel is not installed in it",
             f"Add it: {command}\nOr let rps do that: rps start --add-kernel. Without this environment: "

@@ -237,6 +237,7 @@ def _write_for_the_node(
     write("environment", f"environment: {chosen.environment.described()}\n")  # the log's first line
     write("modules", "".join(f"{module}\n" for module in chosen.modules))
     write("conda-env", f"{chosen.conda_env}\n" if chosen.conda_env else "")
+    write("conda-variables", chosen.conda_variables())
     if plan.prologue:
         write("prologue.sh", plan.prologue)
     app_jupyter = applications.other_jupyter(chosen.jupyter)

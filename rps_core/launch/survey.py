@@ -94,12 +94,17 @@ def fields(chosen: Choice) -> tuple[tuple[str, str | None], ...]:
     )
 
 
-def others(known: list[Seen]) -> Iterator[Environment]:
-    """Yield further environments of the user: those that conda lists, and those of virtualenvwrapper."""
+def others(known: list[Seen], cache: Path) -> Iterator[Environment]:
+    """Yield further environments of the user: those that conda lists, and those of virtualenvwrapper.
+
+    Args:
+        known: the places that were looked at.
+        cache: the directory of those that rps makes to order, which micromamba lists too.
+    """
     taken = {one.choice.environment.prefix for one in known if one.choice}
     home = Path(os.environ.get("WORKON_HOME") or paths.home() / ".virtualenvs")
     for path in (*conda.environments(), *(sorted(home.iterdir()) if home.is_dir() else ())):
-        if path in taken or not prefix.is_environment(path):
+        if path in taken or path.is_relative_to(cache) or not prefix.is_environment(path):
             continue
         try:
             there = prefix.read(path, str(path))

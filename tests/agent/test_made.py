@@ -11,7 +11,7 @@ import pytest
 
 from rps_core.environment.made import order
 from rps_core.node.agent.processes import start_ticks
-from tests.stands import wheels
+from tests.stands import conda_channel, conda_programs, wheels
 from tests.stands.agent import StandIn, agent, event, events, make_session, stand_in
 from tests.stands.jupyter import execute, new_kernel
 from tests.stands.waiting import until
@@ -151,3 +151,29 @@ def test_without_the_disk_the_environment_is_used_where_it_is(
         process.wait()
     assert f"environment: not copied to {taken}: File exists" in (session / "job.log").read_text()
     assert [path.name for path in taken.iterdir()] == [f"rps-{session_name(session)}"]
+
+
+def test_a_conda_environment_that_the_job_builds_is_active_in_its_kernels(
+    tmp_path: Path, stand: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Built by a stand-in for micromamba, from a channel that rattler reads."""
+    channel = conda_channel.write(tmp_path / "alias" / "conda-forge")
+    programs = conda_programs.install(tmp_path / "programs", "micromamba")
+    for name, value in {
+        "PATH": f"{programs}:{os.environ['PATH']}", "RPS_TEST_COMMANDS": str(tmp_path / "commands"),
+        "RATTLER_CACHE_DIR": str(tmp_path / "packages"), "MAMBA_CHANNEL_ALIAS": channel.parent.as_uri(),
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    file = tmp_path / "environment.yml"
+    file.write_text(
+        "channels: [conda-forge]\ndependencies: [python, six, gdal-data]\nvariables: {WORD: it's}\n"
+    )
+    build = {"recipe": order.recipe(str(file), []).values(), "cache": str(tmp_path / "cache é")}
+    session = make_session(tmp_path / "session", stand, build=build)
+    names = ("CONDA_PREFIX", "GDAL_DATA", "WORD")
+    code = f"import os, sys, six; print(sys.prefix, *map(os.environ.get, {names}))"
+    with agent(session):
+        event(session, "ready")
+        place = event(session, "built")["prefix"]
+        ran = execute(session, new_kernel(session, stand), code)
+    assert ran == f"{place} {place} {place}/share/gdal it's\n"

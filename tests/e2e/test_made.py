@@ -71,3 +71,38 @@ def test_one_that_cannot_be_built_submits_nothing(
     )
     assert "No solution found" in done.stderr
     assert installed.rps("list", "--all", "--json").stdout == before
+
+
+def test_what_env_build_has_built_is_found_without_a_tool(
+    installed: Any, start: Callable[..., dict[str, Any]], variables: dict[str, str]
+) -> None:
+    """Build by the real uv; the session then gets a PATH without uv, and an index that does not answer."""
+    first, second = (installed.user.make(installed.user.home / name) for name in ("one ü", "two"))
+    (first / "requirements.txt").write_text("six\n")
+    (second / "requirements.txt").write_text("six\n")  # the content counts, not the place
+    built = installed.rps("env", "build", str(first / "requirements.txt"), env=variables)
+    prefix = Path(built.stdout.strip())
+    assert (prefix / "bin" / "python").exists()
+    assert "Building the environment one ü/requirements.txt" in built.stderr
+    assert "Built the environment one ü/requirements.txt in" in built.stderr
+    once_more = installed.rps("env", "build", "--json", str(second), env=variables)
+    assert json.loads(once_more.stdout)["prefix"] == str(prefix)
+    offline = {"PIP_NO_INDEX": "1", "UV_OFFLINE": "1"}
+    found = start("--env", str(second), env=offline)
+    assert (found["environment"]["kind"], found["environment"]["prefix"]) == ("made", str(prefix))
+    table = installed.rps("env", "list").stdout
+    assert [word in table for word in ("one ü/requirements.txt", "uv", "by a session")] == [
+        True
+    ] * 3
+
+    # A newer build is another tree; the session keeps the one that it has.
+    newer = installed.rps("env", "build", str(first), "--again", env=variables).stdout.strip()
+    assert newer != str(prefix)
+    assert prefix.is_dir()
+    unknown = installed.rps("env", "remove", "no-such", check=False)
+    assert (unknown.returncode, "No environment is called no-such" in unknown.stderr) == (3, True)
+    installed.rps("stop", found["name"])
+    removed = installed.rps("env", "remove", "--all")
+    assert "removed (one ü/requirements.txt)" in removed.stderr
+    assert "No environments in" in installed.rps("env", "list").stderr
+    assert not Path(newer).exists()

@@ -32,6 +32,7 @@ def env(app: Application, *, directory: str | None, as_json: bool) -> None:
 
     from rps_core.config.settings import Overrides
     from rps_core.display.environment import Row, print_survey
+    from rps_core.environment.made import place
     from rps_core.launch import notebook, survey
     from rps_core.launch.environment import Chooser
 
@@ -40,7 +41,10 @@ def env(app: Application, *, directory: str | None, as_json: bool) -> None:
     top = notebook.directory(here.loaded)
     chooser = Chooser(here.loaded, here.loaded.settings.notebook.app, top, os.environ)
     seen = survey.seen(chooser)
-    others = list(survey.others(seen))
+    cache = place.directory(
+        here.loaded.settings.notebook.cache, here.loaded.where("notebook.cache")
+    )
+    others = list(survey.others(seen, cache))
     first = next((one for one in seen if one.chosen), None)
     chosen = first.choice if first else None
     error = first.error if first else chooser.nothing()

@@ -7,6 +7,7 @@ import shutil
 import time
 from typing import Any, Dict, List, Optional
 
+from rps_core.node.agent.activation import activate
 from rps_core.node.agent.events import End, EndCause, Events
 from rps_core.node.agent.files import missing_interpreter, native
 from rps_core.node.agent.kernelspec import KernelSpec
@@ -58,6 +59,9 @@ def prepare(session: Session, app: str, watch: Watch, events: Events, route: Rou
     if session.build is not None:
         found = _built(session.build, watch, events, route)
         _use(session, found, app)
+        if os.path.isdir(os.path.join(found["prefix"], "conda-meta")):
+            file = os.path.join(session.path, "activated")
+            activate(found["prefix"], file, watch.output_of)
     if session.copy_to is not None:
         _copy(session, session.copy_to, watch)
 

@@ -12,9 +12,11 @@ from rps_core.node.builder.failure import BuildError
 from rps_core.node.builder.recipe import VENVS, Recipe
 
 # Of an environment that is active in the shell: they would lead a tool, or the new Python, to that one.
-_OF_ANOTHER = (
-    "CONDA_DEFAULT_ENV", "CONDA_PREFIX", "PIP_PREFIX", "PIP_TARGET", "PYTHONHOME", "PYTHONPATH", "UV_PREFIX",
-    "UV_PROJECT_ENVIRONMENT", "UV_SYSTEM_PYTHON", "UV_TARGET", "VIRTUAL_ENV",
+OF_ANOTHER = (
+    "CONDA_DEFAULT_ENV", "CONDA_PREFIX", "CONDA_SHLVL", "PIP_PREFIX", "PIP_TARGET", "PIXI_ENVIRONMENT_NAME",
+    "PIXI_FROZEN", "PIXI_IN_SHELL", "PIXI_NO_INSTALL", "PIXI_PROJECT_MANIFEST", "PIXI_PROJECT_ROOT",
+    "PYTHONHOME", "PYTHONPATH", "UV_PREFIX", "UV_PROJECT_ENVIRONMENT", "UV_SYSTEM_PYTHON", "UV_TARGET",
+    "VIRTUAL_ENV",
 )  # fmt: skip
 _KERNELS = os.path.join("share", "jupyter", "kernels")
 _CHECK = "import ipykernel, sys; print('%d.%d.%d' % sys.version_info[:3])"
@@ -45,7 +47,7 @@ def program(recipe: Recipe) -> str:
 
 def environment(prefix: str, before: Dict[str, str]) -> Dict[str, str]:
     """Return the environment variables of the commands, from those of this process."""
-    found = {name: value for name, value in before.items() if name not in _OF_ANOTHER}
+    found = {name: value for name, value in before.items() if name not in OF_ANOTHER}
     found.update(
         PIP_USER="0",  # a user's pip.conf may say otherwise
         PIP_DISABLE_PIP_VERSION_CHECK="1",
@@ -54,6 +56,10 @@ def environment(prefix: str, before: Dict[str, str]) -> Dict[str, str]:
         UV_PROJECT_ENVIRONMENT=prefix,
         PYTHONNOUSERSITE="1",
         NO_COLOR="1",
+        # `conda env create` has no --yes before 23.9; that of mamba has it, and asks.
+        CONDA_ALWAYS_YES="true",
+        MAMBA_ALWAYS_YES="true",
+        CONDA_REGISTER_ENVS="false",  # the cache is none of the user's list of environments
     )
     found.setdefault("UV_COMPILE_BYTECODE", "1")  # once, and not at the start of each kernel
     return found
@@ -97,6 +103,10 @@ def steps(recipe: Recipe, tool: str, tree: str) -> List[Step]:
             source = os.path.join(str(directory), name)
             if os.path.isfile(source):
                 shutil.copy(source, tree)
+        # With the user's setting the environment would be elsewhere, and no cleaning would reach it.
+        os.mkdir(os.path.join(tree, ".pixi"))
+        with open(os.path.join(tree, ".pixi", "config.toml"), "w") as config:
+            config.write("detached-environments = false\n")
         return [Step("install what pixi.lock has", [tool, "install", "--locked"], tree)]
     create = (
         [tool, "create"]

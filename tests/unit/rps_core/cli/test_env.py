@@ -50,6 +50,24 @@ def test_the_choice_is_explained_with_what_else_there_is() -> None:
     assert [one["name"] for one in found["others"]] == ["it's other"]
 
 
+def test_what_conda_lists_is_shown_without_what_rps_has_made() -> None:
+    """Test the file that conda and micromamba append each new environment to."""
+    home = Path(os.environ["HOME"])
+    with_kernel(home / "work" / ".venv")
+    listed = [
+        home / "miniforge3" / "envs" / "ml",
+        home / ".cache" / "rps" / "environments" / "abc-x86_64-1",
+    ]
+    for place in listed:
+        (place / "conda-meta").mkdir(parents=True)
+        (place / "conda-meta" / "r-base-4.4.1-h1_0.json").write_text("{}")
+        (place / "bin").mkdir()
+    (home / ".conda").mkdir()
+    (home / ".conda" / "environments.txt").write_text("".join(f"{place}\n" for place in listed))
+    found = json.loads(run("--json").stdout)
+    assert [one["prefix"] for one in found["others"]] == [str(listed[0])]
+
+
 def test_an_environment_that_would_be_refused_is_shown_and_ends_with_its_error() -> None:
     done = run()
     assert "has no kernel: ipykernel is not installed in it" in done.stdout

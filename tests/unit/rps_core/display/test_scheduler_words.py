@@ -41,7 +41,7 @@ def test_the_record_and_the_status_keep_them(
     assert record.scheduler_words == SAID.scheduler_words
     view = SessionView(record=record, state="pending", reason=None, url=None)
     print_session(view)
-    assert "scheduler: Your time was cut to 2:00:00. | Maintenance [31m on Monday.\n" in (
+    assert "scheduler:   Your time was cut to 2:00:00. | Maintenance [31m on Monday.\n" in (
         capsys.readouterr().out
     )
     assert json.loads(json.dumps(view.as_json()))["scheduler_words"] == SAID.scheduler_words

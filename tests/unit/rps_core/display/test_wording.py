@@ -96,8 +96,18 @@ def test_lists_and_the_page_of_one_session_tell_it(capsys: pytest.CaptureFixture
     assert message in capsys.readouterr().out
     fields.print_session(far)
     shown = capsys.readouterr().out
-    assert f"reason:    {message}\n" in shown
-    assert "node:      n1.local\n" in shown
+    assert f"reason:      {message}\n" in shown
+    assert "node:        n1.local\n" in shown
+
+
+def test_the_values_of_a_session_stand_in_one_column(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "proj (.venv, Python 3.12.3, made by uv), the project in ~/proj"
+    record = replace(RECORD, environment={"line": line})
+    fields.print_session(replace(session(), record=record))
+    shown = capsys.readouterr().out.splitlines()
+    assert f"environment: {line}" in shown
+    begins = {len(one) - len(one.partition(":")[2].lstrip()) for one in shown}
+    assert begins == {len("environment: ")}
 
 
 def test_plain_lines_do_not_repeat_themselves_as_an_estimate_ages(

@@ -173,8 +173,8 @@ def test_conda_and_pixi_add_a_kernel_by_themselves(
     (stand.home / "bin" / "micromamba").touch(0o755)
     cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"conda_env": str(place)}, f"micromamba install --yes --prefix {place} -c conda-forge ipykernel"),
-        ({}, f"pixi add --manifest-path {stand.work} ipykernel"),
-        ({"venv": str(pixi)}, f"pixi add --manifest-path {stand.work} ipykernel"),
+        ({}, f"pixi add --manifest-path {stand.work}/pixi.toml ipykernel"),
+        ({"venv": str(pixi)}, f"pixi add --manifest-path {stand.work}/pixi.toml ipykernel"),
     )  # fmt: skip
     for options, command in cases:
         with pytest.raises(NoKernelError) as caught:
