@@ -54,9 +54,10 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group whose `--help` shows examples, and lists its commands by section."""
+    """A group whose `--help` shows examples, and lists its options and commands by section."""
 
     context_class = Context
+    command_class = Command
 
     def __init__(
         self, *args: Any, examples: Iterable[tuple[str, str]] = (), **attributes: Any
@@ -75,6 +76,11 @@ class Group(click.Group):
         """Write the description and the examples; click calls this."""
         super().format_help_text(ctx, formatter)
         _write(formatter, {"Examples": list(self.examples)} if self.examples else {})
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, then the commands; click calls this."""
+        _write(formatter, option_sections(self, ctx))
+        self.format_commands(ctx, formatter)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands; click calls this."""

@@ -1,4 +1,4 @@
-"""Shell completion of sessions, profiles, partitions, allocations and clusters.
+"""Shell completion of sessions, profiles, applications, partitions, allocations and clusters.
 
 Completion must be fast: it reads only the sessions' directory and a small cache file, and imports little.
 If the cache is old, `rps completion --refresh` queries the scheduler and the configuration in the background.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Completer = Callable[["click.Context", "click.Parameter", str], "list[str]"]
 
-KINDS = ("account", "cluster", "partition", "profile")
+KINDS = ("account", "application", "cluster", "partition", "profile")
 FRESH = 3600.0  # seconds
 _AT_MOST_EVERY = 60.0  # seconds between two background queries
 _WORD = re.compile(r"[A-Za-z0-9_@.+/-]+")  # without characters that are special in a shell
@@ -38,6 +38,14 @@ def cached(kind: str, context: click.Context, incomplete: str) -> list[str]:
     """Return the values of one kind that begin with `incomplete`."""
     wanted = cluster_wanted(context.params.get("cluster"))
     return _matching(lambda: _cached(kind, wanted), incomplete)
+
+
+def applications(context: click.Context, incomplete: str) -> list[str]:
+    """Return applications that begin with `incomplete`: the packaged ones, and those of the configuration."""
+    from rps_core.config.packaged_apps import PACKAGED
+
+    packaged = [app for app in ("lab", "notebook", *PACKAGED) if app.startswith(incomplete)]
+    return [*packaged, *cached("application", context, incomplete)]
 
 
 def sessions(incomplete: str, which: str) -> list[str]:

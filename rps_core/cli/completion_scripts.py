@@ -52,6 +52,7 @@ def refresh(app: Application) -> None:
 def _by_kind(found: choices.Choices, clusters: list[str]) -> dict[str, list[str]]:
     return {
         "account": list(found.allocations),
+        "application": list(found.applications),
         "cluster": clusters,
         "partition": list(found.partitions),
         "profile": list(found.profiles),

@@ -56,9 +56,10 @@ def page(command: click.Command) -> str:
 
 
 def _leaves(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
-    """Yield every command that is not a group, by name."""
-    if not isinstance(command, click.Group):
+    """Yield every command that does something by itself, by name."""
+    if not isinstance(command, click.Group) or command.invoke_without_command:
         yield name, command
+    if not isinstance(command, click.Group):
         return
     for word, sub in sorted(command.commands.items()):
         if not sub.hidden:

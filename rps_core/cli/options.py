@@ -35,9 +35,15 @@ _SETTINGS = {
     ),
     "Notebook": (
         ("-s --app", "notebook.app", "APP",
-         "Application: lab, notebook, or a name of the table `apps` (default: lab)."),
+         "Application: lab, notebook, vscode, streamlit, command …, or one of `apps` (default: lab)."),
         ("-d --directory", "notebook.directory", "DIR",
          "Top directory of the notebook (default: your home directory)."),
+        ("-b --batch", "notebook.template", "FILE",
+         "Batch script: a packaged one, such as slurm/notebook.sh, or your own (default: packaged)."),
+        ("--prologue", "notebook.prologue", "FILE",
+         "Shell file that the job reads before the notebook starts (default: none)."),
+    ),
+    "Environment": (
         ("--venv", "notebook.venv", "DIR",
          "Environment of the notebook: a venv, a conda or a pixi environment (default: the project's)."),
         ("--modules", "notebook.modules", "NAME",
@@ -50,13 +56,11 @@ _SETTINGS = {
          "pyproject.toml, uv.lock or pixi.lock (default: none)."),
         ("--with", "notebook.packages", "NAME",
          "Build an environment with these packages; repeatable, or separated by commas (default: none)."),
-        ("--prologue", "notebook.prologue", "FILE",
-         "Shell file that the job reads before the notebook starts (default: none)."),
+    ),
+    "Container": (
         ("--image", "notebook.image", "FILE", "Container image to run the notebook in (default: none)."),
         ("--bind", "notebook.bind", "PATH",
          "Additional path visible in the container; repeatable (default: none)."),
-        ("-b --batch", "notebook.template", "FILE",
-         "Batch script: a packaged one, such as slurm/notebook.sh, or your own (default: packaged)."),
     ),
     "Session": (
         ("--idle", "notebook.idle_timeout", "TIME",
@@ -100,7 +104,7 @@ def completed(what: str) -> Callable[[click.Context, click.Parameter, str], list
             return completion.conda_environments(incomplete)
         if what == "host":
             return completion.hosts(incomplete)
-        return [app for app in ("lab", "notebook") if what == "app" and app.startswith(incomplete)]
+        return completion.applications(context, incomplete) if what == "app" else []
 
     return complete
 
@@ -116,7 +120,7 @@ def settings(command: Command) -> Command:
         for flags, key, placeholder, text in options
     ]  # fmt: skip
     added.append(
-        click.option("--nv", _name(_NV), cls=Option, section="Notebook", is_flag=True, default=None,
+        click.option("--nv", _name(_NV), cls=Option, section="Container", is_flag=True, default=None,
                      help="Make the node's NVIDIA driver available in the container.")
     )  # fmt: skip
     for option in reversed(added):

@@ -95,7 +95,7 @@ def _parameters() -> list[click.Parameter]:
     ours[at : at + 1] = [
         Option(["-I", "--info"], section=OUTPUT, is_flag=True,
                help="Print details of the job on stderr; also -i without IMAGE."),
-        Option(["-i", "image"], section="Notebook", metavar="IMAGE", is_flag=False, flag_value="",
+        Option(["-i", "image"], section="Container", metavar="IMAGE", is_flag=False, flag_value="",
                help="Container image, like --image (default: none).",
                shell_complete=completed("file")),
         Option(["-f", "force"], section="Job", is_flag=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import field, fields
 from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
 
@@ -21,6 +22,10 @@ _PLACEHOLDERS = (
     "port", "unix_socket", "arguments", "prefix", "directory", "host", "secret_file", "data",
 )  # fmt: skip
 _SECRETS = ("secret",)
+# As omegaconf reads the flags of the other sections.
+_FLAGS = dict.fromkeys(("true", "yes", "y", "on", "1"), True) | dict.fromkeys(
+    ("false", "no", "n", "off", "0"), False
+)
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
@@ -52,13 +57,25 @@ def rows(loaded: LoadedSettings) -> dict[str, AppRow]:
 
 
 def _row(name: str, given: dict[str, Any]) -> AppRow:
-    given_or_packaged = {**PACKAGED.get(name, {}), **given}
+    given_or_packaged = {**PACKAGED.get(name, {}), **_typed(given)}
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in given_or_packaged.items()
         if value is not None
     }
     return AppRow(**values)
+
+
+def _typed(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys of an application with their types; in a file every scalar is text (`yaml_text`)."""
+    typed = dict(given)
+    flag, number = given.get("keeps_prefix"), given.get("timeout")
+    if isinstance(flag, str):
+        typed["keeps_prefix"] = _FLAGS.get(flag.lower(), flag)
+    if isinstance(number, str):
+        with suppress(ValueError):
+            typed["timeout"] = float(number)
+    return typed
 
 
 def is_name(value: str) -> bool:
@@ -69,17 +86,17 @@ def is_name(value: str) -> bool:
 def check_table(loaded: LoadedSettings, mistakes: Mistakes) -> None:
     """Check the applications of the configuration; `mistakes` collects what is wrong with them."""
     for name, given in loaded.settings.apps.items():
-        before = len(mistakes)
-        _check_types(name, given, loaded, mistakes)
-        if len(mistakes) == before:
+        if _check_types(name, _typed(given), loaded, mistakes):
             _check_row(name, _row(name, given), loaded, mistakes)
 
 
 def _check_types(
     name: str, given: dict[str, Any], loaded: LoadedSettings, mistakes: Mistakes
-) -> None:
+) -> bool:
+    """Return whether every key is known and has a value of its type."""
     kinds = get_type_hints(AppRow)
     known = [each.name for each in fields(AppRow)]
+    right = True
     for leaf, value in given.items():
         where = _where(loaded, f"apps.{name}", str(leaf))
         if leaf not in kinds:
@@ -87,9 +104,12 @@ def _check_types(
 
             hint = did_you_mean(str(leaf), known) or f"Known keys: {', '.join(known)}."
             mistakes.add(f"{where}: unknown key `apps.{name}.{leaf}`", hint)
+            right = False
         elif value is not None and not _fits(without_none(kinds[leaf]), value):
             wanted = expected(kinds[leaf]) or "a mapping of names to texts"
             mistakes.add(f"{where}: `apps.{name}.{leaf}` must be {wanted}")
+            right = False
+    return right
 
 
 def _fits(kind: Any, value: Any) -> bool:

@@ -1,10 +1,11 @@
-"""The user's choices: partitions, allocations and profiles."""
+"""The user's choices: partitions, allocations, profiles and applications."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from rps_core.cluster import ClusterContext
+from rps_core.config.packaged_apps import PACKAGED
 from rps_core.errors import SchedulerError
 from rps_core.log import get_logger
 from rps_core.values import dataclass
@@ -19,6 +20,7 @@ class Choices:
     partitions: tuple[str, ...]
     allocations: tuple[str, ...]
     profiles: tuple[str, ...]
+    applications: tuple[str, ...] = ()  # beside the packaged ones
 
 
 def ask(here: ClusterContext) -> Choices:
@@ -29,6 +31,7 @@ def ask(here: ClusterContext) -> Choices:
         partitions=tuple(partitions or known),
         allocations=tuple(_asked("allocations", lambda: here.site.allocations(here.shell))),
         profiles=tuple(here.loaded.settings.profiles),
+        applications=_applications(here),
     )
 
 
@@ -40,7 +43,12 @@ def configured(here: ClusterContext) -> Choices:
         partitions=tuple(dict.fromkeys([*default, *settings.limits.partitions])),
         allocations=(settings.job.account,) if settings.job.account else (),
         profiles=tuple(settings.profiles),
+        applications=_applications(here),
     )
+
+
+def _applications(here: ClusterContext) -> tuple[str, ...]:
+    return tuple(app for app in here.loaded.settings.apps if app not in PACKAGED)
 
 
 def _asked(what: str, ask_site: Callable[[], list[str]]) -> list[str]:

@@ -107,12 +107,8 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON (defaul
 def status(config_file: Path | None, assignments: tuple[str, ...], *, as_json: bool) -> None:
     """Show the service's readiness, engine and sessions by phase.
 
-    \b
-    Exit codes:
-      0  ready
-      4  not running, or not answering
-      7  never started with this state directory
-      9  running, but not ready
+    Exit codes: 0 ready, 4 not running or not answering, 7 no service has ever run in its `directory`,
+    9 running but not ready.
     """
     import json
 

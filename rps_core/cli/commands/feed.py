@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rps_core.help import Command
 from rps_proxy.cli import options
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--cluster", metavar="NAME", help="Cluster to query (default: `feed.cluster`).")
 @click.option(
     "--key-file",

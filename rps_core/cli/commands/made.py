@@ -97,10 +97,12 @@ def remove(app: Application, *, names: tuple[str, ...], everything: bool, as_jso
 
     if not names and not everything:
         raise UsageError("No environment is named", "Give a NAME of `rps env list`, or --all.")
+    if names and everything:
+        raise UsageError("NAME and --all cannot be combined", "Give only one of them.")
     cache = made.cache_of(app.find().loaded)
     found = made.listed(cache, app.store)
     wanted = [entry for entry in found if not entry["in_use"]] if everything else []
-    for name in names:
+    for name in dict.fromkeys(names):
         matching = [entry for entry in found if entry["name"].startswith(name.lower())]
         if len(matching) != 1:
             many = f"{len(matching)} environments begin with {name}"

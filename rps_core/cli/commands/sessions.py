@@ -141,8 +141,13 @@ def url(
     from rps_core.sessions import actions
     from rps_core.sessions.session import tunnel_json
 
-    if ssh and api:
-        raise UsageError("--ssh and --api cannot be combined", "Give only one of them.")
+    given = [flag for flag, value in (("--ssh", ssh), ("--api", api), ("--app", other)) if value]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} cannot be combined", "Give only one of them.")
+    if ssh and as_json:
+        raise UsageError(
+            "--ssh and --json cannot be combined", "`rps url --json` has the same as `tunnel`."
+        )
     if api:
         from rps_core.display import api_token
 

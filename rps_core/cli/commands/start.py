@@ -42,7 +42,7 @@ _name = click.option(
 
 
 _add_kernel = click.option(
-    "--add-kernel", is_flag=True, cls=sections.Option, section="Notebook",
+    "--add-kernel", is_flag=True, cls=sections.Option, section="Environment",
     help="Add a kernel to the environment first, with the environment's own tool, if it has none.",
 )  # fmt: skip
 

@@ -14,6 +14,7 @@ from tests.stands.waiting import until
 
 HERE = {
     "account": ["abc123", "xyz789"],
+    "application": ["viewer"],
     "cluster": ["generic", "local"],
     "partition": ["shared", "short-jobs", "gpu", "one; rm -rf ~", "two\u202e"],
     "profile": ["gpu", "big"],
@@ -71,6 +72,8 @@ def complete(*words: str) -> tuple[list[str], set[str]]:
         (("start", "gpu", "-A", "x"), ["xyz789"]),
         (("start", "--cluster", ""), ["generic", "local"]),
         (("start", "-s", "n"), ["notebook"]),
+        (("start", "-s", "v"), ["vscode", "voila", "viewer"]),
+        (("url", "--app", "str"), ["streamlit"]),
     ],
     ids=" ".join,
 )

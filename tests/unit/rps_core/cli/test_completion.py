@@ -44,6 +44,7 @@ def test_what_the_configuration_names_is_offered_while_the_scheduler_is_asked(
     paths.config_file().parent.mkdir(parents=True)
     paths.config_file().write_text(
         "profiles: {gpu: {}}\njob: {partition: short, account: abc123}\n"
+        "apps: {viewer: {command: [viewer, '{port}']}, dash: {timeout: 300}}\n"
         "limits: {partitions: {long: {}, short: {}}}\n"
     )
     monkeypatch.setenv("RPS_CLUSTER", "generic")
@@ -54,6 +55,7 @@ def test_what_the_configuration_names_is_offered_while_the_scheduler_is_asked(
         assert completion._cached("partition", "generic") == ["short", "long"]
         assert completion._cached("account", "generic") == ["abc123"]
         assert completion._cached("profile", "generic") == ["gpu"]
+        assert completion._cached("application", "generic") == ["viewer"]
         assert len(started) == 1
         return replace(choices.configured(here), partitions=("long", "short", "wide"))
 

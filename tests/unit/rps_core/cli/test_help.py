@@ -63,7 +63,9 @@ def test_the_two_examples_are_valid_command_lines() -> None:
 
 @pytest.mark.parametrize("name", ["rps start", "rps again", "start-jupyter"])
 def test_start_lists_its_options_by_section(name: str) -> None:
-    expected = ["Job", "Notebook", "Session", "Output", "Common options"]
+    expected = [
+        "Job", "Notebook", "Environment", "Container", "Session", "Output", "Common options",
+    ]  # fmt: skip
     assert titles(shown(EVERY[name], name)) == expected
 
 
@@ -101,3 +103,12 @@ def test_the_defaults_in_the_help_are_those_of_the_configuration() -> None:
             assert default in none or "scheduler's" in default, key
         else:
             assert default == str(value), key
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_help_of_a_command_fits_a_narrow_terminal(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    words = shown(EVERY[name], name.rpartition(" ")[2]).splitlines()
+    assert max(map(len, words)) <= 40

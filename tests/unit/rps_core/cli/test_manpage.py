@@ -10,7 +10,14 @@ def test_the_page_has_every_command_with_its_own_options() -> None:
     page = manual.page(rps)
     sections = {part.split(" [")[0].split("\n")[0]: part for part in page.split("\n.SS ")[1:]}
     assert set(sections) == {name for name, _ in manual._leaves(rps, "rps")}
-    assert {"rps start", "rps again", "rps proxy serve", "rps proxy engine check"} <= set(sections)
+    assert {
+        "rps start",
+        "rps again",
+        "rps env",
+        "rps env build",
+        "rps proxy serve",
+        "rps proxy engine check",
+    } <= set(sections)
     start = sections["rps start"]
     for parameter in rps.commands["start"].params:
         if isinstance(parameter, click.Option) and parameter.name not in ("cluster", "assignments"):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from rps_core.config import apps
+from rps_core.config import apps, yaml_text
 from rps_core.config.layers import Layer, packaged_layer
 from rps_core.config.loading import merge_all
 from rps_core.config.merge import merge
@@ -47,6 +50,15 @@ def test_a_key_overrides_that_of_a_packaged_application() -> None:
     assert list(table)[-1] == "mine"
 
 
+def test_the_example_of_the_documents_is_valid_as_a_file() -> None:
+    page = (Path(__file__).parents[4] / "docs/applications.md").read_text()
+    text = page.partition("```yaml\n")[2].partition("```")[0]
+    text += "  shown: {command: ['{port}'], keeps_prefix: on}\n"
+    table = apps.rows(_checked(yaml_text.parse(text, "my.yaml").values, Mistakes()))
+    assert table["streamlit"].timeout == 300
+    assert (table["shown"].keeps_prefix, table["viewer"].keeps_prefix) == (True, False)
+
+
 GOOD = ["x", "{port}"]
 
 
@@ -74,7 +86,9 @@ GOOD = ["x", "{port}"]
         ("mine", {"command": GOOD, "path": "/x?y"}, "a path below the application's"),
         ("mine", {"command": GOOD, "health": "x"}, "a path with a leading /"),
         ("mine", {"command": GOOD, "timeout": 0}, "1 to 3600 seconds"),
-        ("mine", {"command": GOOD, "keeps_prefix": "no"}, "must be on or off"),
+        ("mine", {"command": GOOD, "keeps_prefix": "maybe"}, "must be on or off"),
+        ("mine", {"command": GOOD, "timeout": "soon"}, "must be a number"),
+        ("mine", {"command": GOOD, "timeout": "nan"}, "1 to 3600 seconds"),
         ("my app", {"command": GOOD}, "`my app` is not a valid name"),
         ("../x", {"command": GOOD}, "`../x` is not a valid name"),
         ("Ä", {"command": GOOD}, "`Ä` is not a valid name"),
@@ -83,8 +97,15 @@ GOOD = ["x", "{port}"]
 )
 def test_what_is_wrong_with_a_row_is_said(name: str, row: dict[str, object], words: str) -> None:
     mistakes = Mistakes()
-    layers = [packaged_layer("defaults", DEFAULTS), Layer("user", "my.yaml", {"apps": {name: row}})]
-    apps.check_table(LoadedSettings(*merge(Settings, layers, mistakes=mistakes)), mistakes)
+    for _ in range(2):  # as for each cluster of `rps config --check`
+        _checked({"apps": {name: row}}, mistakes)
     assert [text for text in mistakes._found if words in text and "my.yaml" in text], (
         mistakes._found
     )
+
+
+def _checked(values: dict[str, Any], mistakes: Mistakes) -> LoadedSettings:
+    layers = [packaged_layer("defaults", DEFAULTS), Layer("user", "my.yaml", values)]
+    found = LoadedSettings(*merge(Settings, layers, mistakes=mistakes))
+    apps.check_table(found, mistakes)
+    return found
