@@ -35,13 +35,15 @@ _LONGEST_FIRST = (
 
 
 def pytest_configure() -> None:
-    """Restore SIGINT, which a shell has its background jobs ignore (as under .ci/run).
+    """Have the tests' children start with signals that a shell's background job or nohup ignores.
 
-    Children inherit an ignored signal and could not be interrupted; with a handler of ours they get the
-    default.
+    Children inherit an ignored signal: they could not be interrupted (`.ci/run &`), or not be ended by a
+    hangup (`nohup .ci/run`). With a handler of ours they get the default.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 def pytest_unconfigure() -> None:
