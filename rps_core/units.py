@@ -60,7 +60,12 @@ def parse_duration(text: str) -> timedelta:
         duration = timedelta(days=days, hours=hours, minutes=minutes)
         if duration:
             return duration
-    return parse_walltime(text, "duration")
+    try:
+        return parse_walltime(text, "duration")
+    except UsageError as error:
+        raise UsageError(
+            error.message, "Use hours or minutes (1h, 90m), HH:MM:SS or D-HH:MM:SS (1-12:00:00)."
+        ) from None
 
 
 def format_walltime(walltime: timedelta) -> str:

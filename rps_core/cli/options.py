@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
@@ -143,6 +143,12 @@ def chosen(options: dict[str, Any]) -> dict[str, object]:
     if arguments is not None:
         found["notebook.arguments"] = arguments
     return found
+
+
+def flags(settings: Iterable[str]) -> dict[str, str]:
+    """Return the options that set these configuration keys, as error messages name them."""
+    named = {key: flag.split()[-1] for rows in _SETTINGS.values() for flag, key, _, _ in rows}
+    return {key: named[key] for key in settings if key in named} | {_NV: "--nv"}
 
 
 def arguments_of(context: click.Context) -> list[str] | None:

@@ -55,8 +55,10 @@ def merge_all(
         *_environment_layers(variables, mistakes),
     ]
     above = []
-    with mistakes.collected():
-        above.append(flat_layer(OPTIONS, "the command line", given.options))
+    for key, value in given.options.items():
+        with mistakes.collected():
+            source = given.flags.get(key, "the command line")
+            above.append(flat_layer(OPTIONS, source, {key: value}))
     above.append(option_layer(given.assignments, mistakes, OPTIONS))
     check_profiles([*layers, *above], mistakes)
     earlier = flat_layer(EARLIER, f"the settings of {given.session}", given.earlier)

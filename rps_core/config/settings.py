@@ -221,11 +221,12 @@ class Overrides:
     """The settings that a command was given, above all files and variables.
 
     `earlier` holds the settings of the session `session` by dotted key, `options` the values of options by
-    dotted key, `assignments` those of `--set`. A profile overrides an earlier session, and an option
-    overrides both.
+    dotted key, `flags` the names of these options for error messages, `assignments` those of `--set`. A
+    profile overrides an earlier session, and an option overrides both.
     """
 
     options: Mapping[str, object] = field(default_factory=dict)
+    flags: Mapping[str, str] = field(default_factory=dict)
     assignments: Sequence[str] = ()
     profile: str | None = None
     earlier: Mapping[str, object] = field(default_factory=dict)

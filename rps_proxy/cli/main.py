@@ -39,16 +39,13 @@ def serve(config_file: Path | None, assignments: tuple[str, ...]) -> None:
 
 
 @proxy.command()
-@click.option(
-    "--install",
-    "change",
-    flag_value="install",
-    help="Have your browsers trust the CA (default: no).",
-)
-@click.option("--remove", "change", flag_value="remove", help="Undo --install (default: no).")
+@click.option("--install", is_flag=True, help="Have your browsers trust the CA.")
+@click.option("--remove", is_flag=True, help="Undo --install.")
 @options.configuration
 @options.assignment
-def ca(config_file: Path | None, assignments: tuple[str, ...], change: str | None) -> None:
+def ca(
+    config_file: Path | None, assignments: tuple[str, ...], *, install: bool, remove: bool
+) -> None:
     """Print the path of the CA certificate that browsers must trust.
 
     With --install, the browsers of this user trust it: Firefox, Chromium and its relatives, from snap and
@@ -57,6 +54,9 @@ def ca(config_file: Path | None, assignments: tuple[str, ...], change: str | Non
     from rps_core.errors import UsageError
     from rps_proxy.server.libraries import require_libraries
     from rps_proxy.settings.loading import load, personal_file
+
+    if install and remove:
+        raise UsageError("--install and --remove cannot be combined", "Give only one of them.")
 
     settings = load(config_file or personal_file(), assignments)
     if settings.tls.certificate is not None:
@@ -68,13 +68,13 @@ def ca(config_file: Path | None, assignments: tuple[str, ...], change: str | Non
     from rps_proxy.tls.front import front_authority
 
     file = front_authority(settings).certificate_file
-    if change is None:
+    if not (install or remove):
         click.echo(file)
         return
-    from rps_proxy.cli.trust import install, remove
+    from rps_proxy.cli import trust
     from rps_proxy.trust.certificate import read
 
-    (install if change == "install" else remove)(read(file, settings.domain))
+    (trust.install if install else trust.remove)(read(file, settings.domain))
 
 
 @proxy.command()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rps_core.cli.commands import made
-from rps_core.cli.options import as_json, common, completed
+from rps_core.cli.options import as_json, common, completed, flags
 from rps_core.help import Group
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def env(app: Application, *, directory: str | None, as_json: bool) -> None:
     from rps_core.launch.environment import Chooser
 
     options = {} if directory is None else {"notebook.directory": directory}
-    here = app.find(Overrides(options=options, assignments=app.assignments))
+    given = Overrides(options=options, flags=flags(options), assignments=app.assignments)
+    here = app.find(given)
     top = notebook.directory(here.loaded)
     chooser = Chooser(here.loaded, here.loaded.settings.notebook.app, top, os.environ)
     seen = survey.seen(chooser)

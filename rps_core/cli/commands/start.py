@@ -15,6 +15,7 @@ from rps_core.cli.options import (
     chosen,
     common,
     completed,
+    flags,
     json_option,
     settings,
 )
@@ -154,7 +155,10 @@ def again(
 def _given(app: Application, options: dict[str, Any], profile: str | None) -> Overrides:
     from rps_core.config.settings import Overrides
 
-    return Overrides(options=chosen(options), assignments=app.assignments, profile=profile)
+    found = chosen(options)
+    return Overrides(
+        options=found, flags=flags(found), assignments=app.assignments, profile=profile
+    )
 
 
 def _start(

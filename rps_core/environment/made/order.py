@@ -144,7 +144,7 @@ def _kind(path: Path, where: str, *, has_uv: bool) -> tuple[str, Included]:
         return "conda", _conda(path, text)
     if "@EXPLICIT" in text.split():
         return "explicit", alone
-    if path.suffix in (".txt", ".in", ""):
+    if path.suffix in (".txt", ".in") or "requirements" in name:
         return "requirements", included(path, text)
     raise UsageError(f"{where}: {path}: rps cannot build an environment from it", f"Use {_FILES}.")
 

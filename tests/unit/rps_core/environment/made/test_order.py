@@ -126,6 +126,7 @@ def test_without_its_tool_it_is_refused_unless_the_job_may_load_that(
         ({}, "gone.txt", "gone.txt: no such file"),
         ({}, ".", "has no file that an environment can be built from"),
         ({"x.tar": ""}, "x.tar", "cannot build an environment from it"),
+        ({"hostname": "six\n"}, "hostname", "cannot build an environment from it"),
         ({"environment.yml": "name: x\n"}, "environment.yml", "no list `dependencies`"),
         ({"pyproject.toml": "[project\n"}, "pyproject.toml", r"line 1"),
         ({"pyproject.toml": "[tool.x]\n"}, "pyproject.toml", "names no dependencies"),
