@@ -15,6 +15,7 @@ from rps_core.doctor.checkup import Checkup, Finding, NotChecked, failed, passed
 from rps_core.errors import RpsError, SchedulerError
 from rps_core.installation import jupyter_advice
 from rps_core.launch import default_account as remembered
+from rps_core.launch import login_links
 from rps_core.launch import plan as planning
 from rps_core.system import paths
 from rps_core.system.shell import Finished
@@ -120,6 +121,10 @@ def plan(case: Checkup) -> Iterator[Finding]:
     time = format_walltime(found.allocation.walltime)
     where = found.allocation.partition or "the scheduler's default"
     yield passed(f"{found.app} for {time} in {found.directory}, partition or queue: {where}")
+    loaded, chosen = case.the_settings(), found.environment
+    unshareable = login_links.unshareable(loaded, found.app, chosen)
+    if unshareable:
+        yield warned(unshareable, login_links.advice(loaded, found.app, chosen))
 
 
 def login_shell(case: Checkup) -> Iterator[Finding]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rps_core.config.apps import AppRow, rows
 from rps_core.config.settings import LoadedSettings
+from rps_core.environment.distributions import newest, package_places, python_of
 from rps_core.errors import UsageError
 from rps_core.sessions.applications import OF_JUPYTER, path_of
 
@@ -77,18 +77,13 @@ def other_jupyter(jupyter: str) -> str | None:
     return str(ours) if ours.exists() and str(ours) != jupyter else None
 
 
-def check(loaded: LoadedSettings, app: str, chosen: Choice, *, dry_run: bool) -> tuple[str, ...]:
-    """Check that an application can be started; return the directories of programs.
+def server_of(app: str) -> str:
+    """Return the application of Jupyter that serves an application."""
+    return app if app in OF_JUPYTER else "lab"
 
-    Args:
-        loaded: the configuration.
-        app: its name.
-        chosen: the session's environment.
-        dry_run: check only what is not of this host.
 
-    Raises:
-        UsageError: it needs arguments or takes none, or what it needs is not there.
-    """
+def check_arguments(loaded: LoadedSettings, app: str) -> None:
+    """Check that an application got its arguments, or none if it takes none (UsageError)."""
     arguments = loaded.settings.notebook.arguments
     if app in OF_JUPYTER:
         if arguments:
@@ -96,7 +91,7 @@ def check(loaded: LoadedSettings, app: str, chosen: Choice, *, dry_run: bool) ->
                 f"{app} takes no arguments: {' '.join(arguments)}",
                 "Name the application: rps start -s command -- streamlit run app.py",
             )
-        return _places(chosen)
+        return
     row = rows(loaded)[app]
     if row.usage and not arguments:
         raise UsageError(f"The application {app} needs arguments", f"Give {row.usage}")
@@ -105,14 +100,26 @@ def check(loaded: LoadedSettings, app: str, chosen: Choice, *, dry_run: bool) ->
             f"The application {app} takes no arguments: {' '.join(arguments)}",
             f"Its `command` has no {_ARGUMENTS} (apps.{app}).",
         )
+
+
+def programs(loaded: LoadedSettings, app: str, chosen: Choice) -> tuple[str, ...]:
+    """Check that this host has what an application needs; return the directories of programs.
+
+    Raises:
+        UsageError: a program or a package is not there.
+    """
+    if app in OF_JUPYTER:
+        return places(chosen)
     # What modules, a prologue or a container bring can be found only in the job, what is to be built later.
-    made = chosen.modules or chosen.conda_env or chosen.image or loaded.settings.notebook.prologue
-    if dry_run or made or chosen.order is not None:
-        return _places(chosen)
-    return _programs(row, app, chosen, arguments)
+    if not (chosen.modules or chosen.image or chosen.order or loaded.settings.notebook.prologue):
+        if not chosen.conda_env:
+            return _programs(rows(loaded)[app], app, chosen, loaded.settings.notebook.arguments)
+        if "/" in chosen.jupyter:  # of an environment that is on this host
+            _check_served(app, chosen.jupyter)
+    return places(chosen)
 
 
-def _places(chosen: Choice) -> tuple[str, ...]:
+def places(chosen: Choice) -> tuple[str, ...]:
     """Return the directories of the environment's programs, and of its Jupyter's."""
     own = [str(chosen.prefix / "bin")] if chosen.prefix else []
     if not (chosen.conda_env or chosen.image) and "/" in chosen.jupyter:
@@ -121,11 +128,11 @@ def _places(chosen: Choice) -> tuple[str, ...]:
 
 
 def _programs(row: AppRow, app: str, chosen: Choice, arguments: tuple[str, ...]) -> tuple[str, ...]:
-    jupyter, own = chosen.jupyter, _places(chosen)
+    own = places(chosen)
     path = [*own, *os.get_exec_path()]
     command = row.command[0] if row.command[0] != _ARGUMENTS else arguments[0]
     wanted = [*row.programs, *([] if "{" in command else [command])]
-    places: list[str] = []
+    of_programs: list[str] = []
     advice = f"Install it: {row.install}" if row.install else ""
     for program in dict.fromkeys(wanted):
         found = [Path(one) for one in (shutil.which(program, path=place) for place in path) if one]
@@ -142,49 +149,31 @@ def _programs(row: AppRow, app: str, chosen: Choice, arguments: tuple[str, ...])
                 f"Cannot start {app}: {found[0]} has no Python package {' and '.join(row.packages)}",
                 advice,
             )
-        places.append(str(fit[0].absolute().parent))
-    if not any(map(_has_server_proxy, filter(None, (jupyter, other_jupyter(jupyter))))):
+        of_programs.append(str(fit[0].absolute().parent))
+    _check_served(app, chosen.jupyter)
+    # The Python with the packages goes before the environment's; other places do not hide its programs.
+    return tuple(dict.fromkeys([*(of_programs if row.packages else ()), *own, *of_programs]))
+
+
+def _check_served(app: str, jupyter: str) -> None:
+    """Check that the session's Jupyter, or rps's own, has jupyter-server-proxy (UsageError)."""
+    if not any(map(has_server_proxy, filter(None, (jupyter, other_jupyter(jupyter))))):
         raise UsageError(
             f"Cannot start {app}: the Python of {jupyter} has no jupyter-server-proxy, version {_OLDEST} or "
             "newer, which serves applications",
-            f"Install it there: {_python(jupyter)} -m pip install jupyter-server-proxy",
+            f"Install it there: {python_of(jupyter)} -m pip install jupyter-server-proxy",
         )
-    # The Python with the packages goes before the environment's; other places do not hide its programs.
-    return tuple(dict.fromkeys([*(places if row.packages else ()), *own, *places]))
 
 
-def _python(program: str) -> str:
-    """Return the interpreter of a script; its own path for another program."""
-    from rps_core.node.agent.files import interpreters
-
-    return (interpreters(program) or [program])[-1]
+def has_server_proxy(jupyter: str) -> bool:
+    """Return whether the Python of a Jupyter has jupyter-server-proxy; the agent asks that Python."""
+    return (newest(jupyter, "jupyter_server_proxy") or (0,))[0] >= _OLDEST
 
 
 def _has_package(program: Path, package: str) -> bool:
     """Return whether the prefix of a program has a Python package, by name."""
     return any(
         (place / name).exists()
-        for place in _packages(program.parent.parent)
+        for place in package_places(program.parent.parent)
         for name in (package, f"{package}.py")
     )
-
-
-def _has_server_proxy(jupyter: str) -> bool:
-    """Return whether the Python of a Jupyter has jupyter-server-proxy.
-
-    No program is run, so that this finds it where pip and conda install packages; the agent asks that Python.
-    """
-    found = [
-        re.match(r"(?i)jupyter[_-]server[_-]proxy-(\d+)\.", entry.name)
-        for place in _packages(Path(_python(jupyter)).parent.parent)
-        for entry in (place.iterdir() if place.is_dir() else ())
-    ]
-    return any(match and int(match[1]) >= _OLDEST for match in found)
-
-
-def _packages(prefix: Path) -> list[Path]:
-    """Return the directories with the packages of a prefix's Python, the user's own included."""
-    bases = [prefix / "lib", Path("~/.local/lib").expanduser()]
-    found = [place for base in bases for place in base.glob("python3*/site-packages")]
-    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    return [*found, prefix / "lib/python3/dist-packages", *(Path(one) for one in others if one)]

@@ -95,7 +95,10 @@ def plan(
     else:
         template = templates(here.site) / APPS.get(app, APPS["lab"])
     directory = notebook_plan.directory(loaded)
-    chosen = environment(loaded, server_of(app), directory, dry_run=dry_run, add_kernel=add_kernel)
+    server = applications.server_of(app)
+    chosen = environment(loaded, server, directory, dry_run=dry_run, add_kernel=add_kernel)
+    applications.check_arguments(loaded, app)
+    chosen, programs = _checked(loaded, app, chosen, dry_run=dry_run)
     found = Plan(
         app=app,
         template=template,
@@ -103,7 +106,7 @@ def plan(
         environment=chosen,
         opens=applications.opens(loaded, app),
         arguments=notebook.arguments,
-        bin=applications.check(loaded, app, chosen, dry_run=dry_run),
+        bin=programs,
         container=notebook_plan.container(loaded, chosen.image),
         prologue=notebook_plan.prologue(loaded),
         allocation=allocation,
@@ -156,20 +159,43 @@ def environment(
         return choose()
 
 
-def server_of(app: str) -> str:
-    """Return the application of Jupyter that serves an application."""
-    return app if app in APPS else "lab"
+def _checked(
+    loaded: LoadedSettings, app: str, chosen: Choice, *, dry_run: bool = False
+) -> tuple[Choice, tuple[str, ...]]:
+    """Check what the session's Jupyter is needed for; return the choice, and the directories of programs.
+
+    A dry run shows what is missing as a note.
+
+    Raises:
+        UsageError: it is too old for login links, or this host lacks what the application needs.
+    """
+    settings = loaded.settings
+    notes: list[str] = []
+    try:
+        if settings.notebook.link == "once" or settings.limits.share is not None:
+            from rps_core.launch import login_links
+
+            note = login_links.unshareable(loaded, app, chosen)
+            notes += [note] if note else []
+            login_links.check(loaded, app, chosen)
+        programs = applications.programs(loaded, app, chosen)
+    except UsageError as error:
+        if not dry_run:
+            raise
+        notes += [error.message, error.hint] if error.hint else [error.message]
+        programs = applications.places(chosen)
+    return replace(chosen, notes=(*chosen.notes, *notes)), programs
 
 
 def with_built_environment(loaded: LoadedSettings, plan: Plan) -> Plan:
     """Return the plan with its environment, which was built since.
 
     Raises:
-        UsageError: it cannot be used, or lacks what the application needs.
+        UsageError: it cannot be used, or lacks what the session needs.
     """
-    chosen = environment(loaded, server_of(plan.app), plan.directory)
-    bin_ = applications.check(loaded, plan.app, chosen, dry_run=False)
-    return replace(plan, environment=chosen, bin=bin_)
+    chosen = environment(loaded, applications.server_of(plan.app), plan.directory)
+    chosen, programs = _checked(loaded, plan.app, chosen)
+    return replace(plan, environment=chosen, bin=programs)
 
 
 def _with_default_account(found: Plan, here: ClusterContext) -> Plan:

@@ -23,6 +23,7 @@ import pytest
 import zmq
 
 from rps_core.diagnosis import rules as why
+from rps_core.node.agent.login_link import link as login_link
 from rps_core.node.agent.processes import descendants, start_ticks
 from rps_core.node.agent.sockets import remove_sockets_directory
 from rps_core.plugin import Allocation, Gone, Job, Outcome, SessionSpec
@@ -44,7 +45,15 @@ from tests.stands.agent import (
     stand_in,
 )
 from tests.stands.causes import AGENT_CAUSES
-from tests.stands.jupyter import asked, call, connection_file, exchange, execute, new_kernel
+from tests.stands.jupyter import (
+    Browser,
+    asked,
+    call,
+    connection_file,
+    exchange,
+    execute,
+    new_kernel,
+)
 from tests.stands.waiting import until
 
 
@@ -315,6 +324,7 @@ def notebook_6(tmp_path_factory: pytest.TempPathFactory) -> str:
             "--quiet",
             "notebook<7",
             "setuptools<81",
+            "jupyter_server==2.0.*",  # for a session of its own; Notebook 6 does not run on it
         ],
     ):
         done = run(command, capture_output=True, text=True, check=False)
@@ -451,6 +461,35 @@ def test_a_jupyter_without_login_links_is_not_published(
     assert "`notebook.link: once` needs Jupyter Server 2 or newer" in end["reason"]
     assert stand.count("redeem") == 0
     assert_no_secrets_left(session)
+
+
+def test_the_oldest_jupyter_server_with_login_links(
+    stand: StandIn, tmp_path: Path, notebook_6: str
+) -> None:
+    """Test Jupyter Server 2.0, whose Jupyter Client cannot encrypt, and whose log has queries whole."""
+    jupyter = tmp_path / "jupyter"  # `jupyter lab`, without the pages of JupyterLab
+    jupyter.write_text(f'#!/bin/sh\nshift\nexec {Path(notebook_6).parent}/jupyter-server "$@"\n')
+    jupyter.chmod(0o755)
+    session = make_session(
+        tmp_path / "session", stand, jupyter=str(jupyter), link="once", shares=True
+    )
+    with agent(session) as process:
+        owner, other = Browser(session, stand), Browser(session, stand)
+        once = login_link(TOKEN, "once-1")
+        assert other.visit(once)[0] == 200
+        assert owner.log_in(once) == 302
+        assert owner.is_in
+        assert other.log_in(once) == 403
+        assert not other.is_in
+        kernel = new_kernel(session, stand)
+        connection = json.loads(connection_file(session, kernel).read_text())
+        assert connection["transport"] == "ipc"
+        assert "curve_publickey" not in connection
+        assert execute(session, kernel, "print(17)") == "17\n"
+        process.terminate()
+        assert process.wait(60) == 0
+    assert "GET /login?token=once-1-[secret]" in (session / "job.log").read_text()
+    assert_nothing_says_a_secret(session)
 
 
 def test_the_rest_of_the_users_configuration_counts(session: Path, tmp_path: Path) -> None:

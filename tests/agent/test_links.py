@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-import socket
-import ssl
 import time
 from collections.abc import Iterator
-from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import aiohttp
 import pytest
 
 from rps_core.node.agent.login_link import link
-from tests.stands.agent import DOMAIN, NAME, TOKEN, StandIn, agent, event, make_session, stand_in
+from tests.stands.agent import DOMAIN, NAME, TOKEN, StandIn, agent, make_session, stand_in
 from tests.stands.aiohttp_client import client_session
+from tests.stands.jupyter import Browser
 from tests.stands.waiting import until
 
 
@@ -27,63 +23,6 @@ from tests.stands.waiting import until
 def stand(tmp_path: Path) -> Iterator[StandIn]:
     with stand_in(tmp_path / "service") as stand:
         yield stand
-
-
-class Browser:
-    """A browser with its cookies, at one session's Jupyter, as far as a login needs one."""
-
-    def __init__(self, session: Path, stand: StandIn) -> None:
-        self.port = event(session, "ready")["port"]
-        self.trust = ssl.create_default_context(cadata=stand.upstream.certificate.decode())
-        self.origin = f"https://{NAME}.{DOMAIN}:{self.port}"
-        self.cookies: dict[str, str] = {}
-
-    def connect(self) -> HTTPSConnection:
-        host = f"{NAME}.{DOMAIN}"
-        connection = HTTPSConnection(host, self.port, context=self.trust)
-        raw = socket.create_connection(("127.0.0.1", self.port), 30)
-        connection.sock = self.trust.wrap_socket(raw, server_hostname=host)
-        return connection
-
-    def request(
-        self, method: str, path: str, body: str | None = None, **headers: str
-    ) -> tuple[int, str, str]:
-        """Send a request; return the status, where it leads on, and the text. Take the cookies."""
-        fields = {name.replace("_", "-"): value for name, value in headers.items()}
-        if self.cookies:
-            fields["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        if body is not None:
-            fields["Content-Type"] = "application/x-www-form-urlencoded"
-        connection = self.connect()
-        connection.request(method, path, body, fields)
-        answer = connection.getresponse()
-        text = answer.read().decode()
-        for cookie in answer.headers.get_all("Set-Cookie") or ():
-            name, value = cookie.partition(";")[0].split("=", 1)
-            self.cookies.pop(name, None)
-            if value.strip('"'):
-                self.cookies[name] = value
-        connection.close()
-        return answer.status, answer.getheader("Location", ""), text
-
-    def visit(self, text: str) -> tuple[int, str, str]:
-        """Follow a link."""
-        return self.request("GET", f"/login?token={text}")
-
-    def press(self, page: str) -> tuple[int, str, str]:
-        """Press the button of the page."""
-        fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
-        (action,) = re.findall(r'<form method="post" action="([^"]+)"', page)
-        return self.request("POST", action, urlencode(fields), Origin=self.origin)
-
-    def log_in(self, text: str) -> int:
-        """Follow a link and press its button; return the status."""
-        status, _, page = self.visit(text)
-        return self.press(page)[0] if status == 200 else status
-
-    @property
-    def is_in(self) -> bool:
-        return self.request("GET", "/api/status")[0] == 200
 
 
 def once(number: int) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Deque, Dict, List, Optional, Tuple
 from rps_core.node.agent.events import End, EndCause
 from rps_core.node.agent.job_log import JobLog, is_on_a_request
 from rps_core.node.agent.jupyter_api import Unready
+from rps_core.node.agent.login_link import without_links
 from rps_core.node.agent.processes import Processes
 from rps_core.node.agent.run_directory import RUNTIME_FILES
 
@@ -98,6 +99,7 @@ class Jupyter:
         for line in iter(lambda: self.process.stdout.readline(1 << 16), b""):
             for secret in self._secrets:
                 line = line.replace(secret, b"[secret]")
+            line = without_links(line)
             if not is_on_a_request(line):
                 self._last.append(line.decode("utf-8", "replace").rstrip()[:500])
             log.add(line)

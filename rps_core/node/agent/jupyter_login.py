@@ -2,8 +2,8 @@
 
 Run in Jupyter's process (Jupyter Server 2) by `jupyter_config.py`, which has put `login_link.py` into
 `rps_login_link` and `login_page.py` into `rps_login_page`. A link is `/login?token=...`: Jupyter's log leaves
-out what is called so. A GET shows a page with one button and uses nothing up, because chats, mail filters and
-browsers visit links by themselves; the button's POST does.
+out what is called so, and the agent what an older one logs. A GET shows a page with one button and uses
+nothing up, because chats, mail filters and browsers visit links by themselves; the button's POST does.
 """
 
 import hmac

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from rps_core.node.agent.login_link import Once, Share, link, number_in, share_in, word_of
+from rps_core.node.agent.login_link import (
+    Once,
+    Share,
+    link,
+    number_in,
+    share_in,
+    without_links,
+    word_of,
+)
 
 TOKEN = "0123456789abcdef" * 2
 
@@ -35,6 +43,15 @@ def test_what_is_no_link(text: str) -> None:
 )
 def test_a_word_of_another_form_is_none_whatever_its_signature(word: str) -> None:
     assert word_of(TOKEN, link(TOKEN, word)) is None
+
+
+def test_no_log_has_a_link() -> None:
+    """Test a line of Jupyter Server 2.0.0, recorded."""
+    for word in "once-2", "share-aaaaaaaa":
+        line = b"[W 2026-11-30 00:40:29.763 ServerApp] 403 GET /login?token=%s (@127.0.0.1) 22.72ms"
+        whole = line % link(TOKEN, word).encode()
+        assert without_links(whole) == line % f"{word}-[secret]".encode()
+        assert without_links(line % word.encode()) == line % word.encode()
 
 
 def test_a_link_that_was_used_and_those_before_it_work_no_more(tmp_path: Path) -> None:
