@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from importlib import import_module
+from typing import Any, cast
 
 import click
 
@@ -53,6 +54,40 @@ class Command(click.Command):
         _write(formatter, option_sections(self, ctx))
 
 
+class Commands(MutableMapping[str, click.Command]):
+    """A group's commands by name. One that was added by its place is imported when it is first read."""
+
+    def __init__(self) -> None:
+        self._commands: dict[str, click.Command | str] = {}
+
+    def __getitem__(self, name: str) -> click.Command:
+        command = self._commands[name]
+        if isinstance(command, str):
+            module, _, attribute = command.partition(":")
+            command = cast("click.Command", getattr(import_module(module), attribute))
+            self._commands[name] = command
+        return command
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._commands[name] = command
+
+    def add(self, commands: Mapping[str, click.Command | str]) -> None:
+        """Add commands, themselves or by their places."""
+        self._commands.update(commands)
+
+    def __delitem__(self, name: str) -> None:
+        del self._commands[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._commands
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._commands)
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+
 class Group(click.Group):
     """A group whose `--help` shows examples, and lists its options and commands by section."""
 
@@ -64,13 +99,24 @@ class Group(click.Group):
     ) -> None:
         super().__init__(*args, **attributes)
         self.examples = tuple(examples)
-        self.sections: dict[str, tuple[click.Command, ...]] = {}
+        self.commands = self._known = Commands()
+        self.sections: dict[str, tuple[str, ...]] = {}
 
     def add_section(self, title: str, *commands: click.Command) -> None:
         """Add commands, to be listed below `title` in this order, after those that it has."""
+        self._add(title, {command.name or "": command for command in commands})
+
+    def add_places(self, title: str, places: dict[str, str]) -> None:
+        """Add commands by name, each by its place (`module:attribute`).
+
+        Nothing is imported of a command until it is run or listed: to make all options of all commands would
+        be a tenth of a start.
+        """
+        self._add(title, places)
+
+    def _add(self, title: str, commands: Mapping[str, click.Command | str]) -> None:
         self.sections[title] = (*self.sections.get(title, ()), *commands)
-        for command in commands:
-            self.add_command(command)
+        self._known.add(commands)
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the description and the examples; click calls this."""
@@ -90,11 +136,11 @@ class Group(click.Group):
             formatter,
             {
                 title: [
-                    (command.name or "", command.get_short_help_str(width))
-                    for command in commands
-                    if not command.hidden
+                    (name, self.commands[name].get_short_help_str(width))
+                    for name in names
+                    if not self.commands[name].hidden
                 ]
-                for title, commands in self.sections.items()
+                for title, names in self.sections.items()
             },
         )
 

@@ -6,11 +6,16 @@ print a traceback from the middle of an import.
 
 from __future__ import annotations
 
+import gc
 import signal
+
+# A command makes little garbage: by default Python looks for it 80 times during our imports alone.
+_GARBAGE = 100_000  # objects until it looks
 
 
 def rps() -> None:
     """Run `rps`."""
+    gc.set_threshold(_GARBAGE)
     _end_at_once()
     from rps_core.cli.main import main
 
@@ -19,6 +24,7 @@ def rps() -> None:
 
 def start_jupyter() -> None:
     """Run `start-jupyter`."""
+    gc.set_threshold(_GARBAGE)
     _end_at_once()
     from rps_core.cli.start_jupyter import main
 

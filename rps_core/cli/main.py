@@ -15,14 +15,9 @@ from typing import Any, NoReturn, TextIO, cast
 
 import click
 
-from rps_core.cli.commands import connect, env, sessions, setup, start
-from rps_core.cli.commands import shell as terminal
-from rps_core.cli.commands import wait as following
-from rps_core.cli.commands.feed import feed
 from rps_core.errors import EXIT_DONE, EXIT_INTERRUPTED, RpsError, UsageError
 from rps_core.help import Group
 from rps_core.version import __version__
-from rps_proxy.cli.main import RUN, proxy
 
 EXAMPLES = (
     ("rps start", "Start a notebook with the cluster's defaults."),
@@ -50,24 +45,40 @@ def rps() -> None:
     """
 
 
-rps.add_section("Start a session", start.start, start.again, connect.connect)
-rps.add_section(
-    "Look at sessions", sessions.list_, sessions.status, following.wait, sessions.why, sessions.logs,
-    following.open_, sessions.url,
-)  # fmt: skip
-rps.add_section("Change a session", sessions.stop, sessions.share, sessions.forget)
-rps.add_section(
-    "Set up",
-    setup.init,
-    setup.doctor,
-    env.env,
-    setup.cluster,
-    setup.config,
-    terminal.completion,
-    terminal.man,
-)
-rps.add_section("For operators", setup.site, proxy)
-proxy.add_section(RUN, feed)
+# Where each command is: it is imported when it is run or listed.
+_HERE = "rps_core.cli.commands"
+rps.add_places("Start a session", {
+    "start": f"{_HERE}.start:start",
+    "again": f"{_HERE}.start:again",
+    "connect": f"{_HERE}.connect:connect",
+})  # fmt: skip
+rps.add_places("Look at sessions", {
+    "list": f"{_HERE}.sessions:list_",
+    "status": f"{_HERE}.sessions:status",
+    "wait": f"{_HERE}.wait:wait",
+    "why": f"{_HERE}.sessions:why",
+    "logs": f"{_HERE}.sessions:logs",
+    "open": f"{_HERE}.wait:open_",
+    "url": f"{_HERE}.sessions:url",
+})  # fmt: skip
+rps.add_places("Change a session", {
+    "stop": f"{_HERE}.sessions:stop",
+    "share": f"{_HERE}.sessions:share",
+    "forget": f"{_HERE}.sessions:forget",
+})  # fmt: skip
+rps.add_places("Set up", {
+    "init": f"{_HERE}.setup:init",
+    "doctor": f"{_HERE}.setup:doctor",
+    "env": f"{_HERE}.env:env",
+    "cluster": f"{_HERE}.setup:cluster",
+    "config": f"{_HERE}.setup:config",
+    "completion": f"{_HERE}.shell:completion",
+    "man": f"{_HERE}.shell:man",
+})  # fmt: skip
+rps.add_places("For operators", {
+    "site": f"{_HERE}.setup:site",
+    "proxy": f"{_HERE}.proxy:proxy",
+})  # fmt: skip
 
 
 def main() -> None:

@@ -44,10 +44,10 @@ def page(command: click.Command) -> str:
     ]
     if isinstance(command, Group):
         lines += [".SH EXAMPLES", *_list(command.examples)]
-        for title, commands in command.sections.items():
+        for title, names in command.sections.items():
             lines.append(f".SH {_text(title.upper())}")
-            for each in commands:
-                for name, sub in _leaves(each, f"rps {each.name}"):
+            for each in names:
+                for name, sub in _leaves(command.commands[each], f"rps {each}"):
                     lines += _section(name, sub)
     *_, epilog = _paragraphs(command.epilog or "")
     lines += [".SH EXIT STATUS", _text(epilog.partition(": ")[2]), ".SH FILES"]

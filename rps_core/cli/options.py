@@ -229,12 +229,7 @@ any_name = click.argument("name", required=False, shell_complete=completed("any"
 
 def configure_log(verbose: int, log_format: str) -> None:
     """Configure the log by the common options."""
-    import gc
-
     from rps_core import log
-
-    # A command makes little garbage: by default Python looks for it 60 times during our imports alone.
-    gc.set_threshold(100_000)
 
     level = log.LEVELS[min(verbose, len(log.LEVELS) - 1)]
     log.configure(level=level, log_format=log_format)

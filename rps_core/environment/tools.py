@@ -13,7 +13,8 @@ from pathlib import Path
 from rps_core.environment import pixi
 from rps_core.environment.environment import Kind
 from rps_core.environment.prefix import Prefix
-from rps_core.errors import UsageError
+from rps_core.errors import SchedulerError, UsageError
+from rps_core.system import shell
 from rps_core.text import plain
 
 _LAST_LINES = 12  # of a tool that failed
@@ -55,8 +56,6 @@ def add(prefix: Prefix, package: str) -> None:
 
 
 def _run(command: list[str], prefix: Prefix, package: str) -> None:
-    import subprocess
-
     from rps_core.node.builder.tools import OF_ANOTHER
 
     shown = shlex.join(command)
@@ -65,26 +64,24 @@ def _run(command: list[str], prefix: Prefix, package: str) -> None:
     # Another environment that is active would be taken by uv, pip, conda and pixi for theirs.
     environment = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER}
     environment |= {"VIRTUAL_ENV": str(prefix.path)} if prefix.kind == Kind.VENV else {}
+
+    def show(line: str) -> None:
+        text = plain(line.rstrip())
+        sys.stderr.write(f"{text}\n")
+        if text.strip():
+            last.append(text)
+
     try:
-        running = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, errors="replace",
-        )  # fmt: skip
-    except OSError as error:
+        code = shell.stream(*command, environment=environment, each_line=show)
+    except SchedulerError as error:
         raise UsageError(
-            f"{package} was not added to {prefix.path}: `{command[0]}`: {error.strerror}",
+            f"{package} was not added to {prefix.path}: {error.message}",
             f"Add it yourself, where the tool is: {shown}",
         ) from None
-    with running:
-        for line in running.stdout or ():
-            text = plain(line.rstrip())
-            sys.stderr.write(f"{text}\n")
-            if text.strip():
-                last.append(text)
-    if running.returncode:
+    if code:
         lines = "".join(f"\n    {line}" for line in last)
         raise UsageError(
             f"{package} was not added to {prefix.path}: `{Path(command[0]).name}` ended with exit code "
-            f"{running.returncode}:{lines}",
+            f"{code}:{lines}",
             f"Correct that, or add it yourself: {shown}",
         )

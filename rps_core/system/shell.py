@@ -1,8 +1,12 @@
-"""Run commands to their end: the one place for time limits and environments.
+"""Run commands: the one place for time limits and environments.
 
-The only module that imports sh, and only when a command is really run. Not through here go: programs that
-outlive the call (supervisors, the personal service, workers, log filters), what the service runs without
-blocking its event loop (unmunge), and the agent, which has the standard library alone.
+A command whose whole answer is wanted, as each of a scheduler's is, is run by the standard library. One whose
+output the user watches as it comes is run by sh, which only this module imports, and only then: importing it
+(and asyncio) costs more than a scheduler's command (docs/architecture.md, "Decisions").
+
+Not through here go: programs that outlive the call (supervisors, the personal service, workers, log filters),
+what the service runs without blocking its event loop (unmunge), and the agent, which has the standard library
+alone.
 """
 
 from __future__ import annotations
@@ -12,17 +16,21 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, Protocol
+import time
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import IO, TYPE_CHECKING, Protocol
 
 from rps_core.errors import SchedulerError
 from rps_core.node.agent.files import missing_interpreter
 from rps_core.values import dataclass
 
 if TYPE_CHECKING:
+    from subprocess import Popen
+
     from rps_core.traits import CommandVariables
 
 _SLOW = 5.0  # seconds until the user reads which command has not answered
+_SLICE = 1.0  # seconds between two looks at a command that does not answer
 _OWN = "RPS_"  # rps's variables begin so: no command of a scheduler passes them on to a job
 
 
@@ -63,6 +71,45 @@ def bound(*variables: CommandVariables | None) -> Shell:
     return run_bound
 
 
+def stream(
+    *argv: str, environment: Mapping[str, str], each_line: Callable[[str], None]
+) -> int:
+    """Run a program that the user watches, without input; return its exit code.
+
+    Args:
+        argv: the program and its arguments.
+        environment: its whole environment.
+        each_line: is called with each line of its output, stdout and stderr, as it comes.
+
+    Raises:
+        SchedulerError: the program is missing or cannot be started.
+    """
+    import sh
+
+    try:
+        with open(os.devnull, "rb") as nothing:  # noqa: PTH123
+            done = sh.Command(argv[0])(
+                *argv[1:],
+                _in=nothing,
+                _out=each_line,
+                _err_to_out=True,
+                _env=dict(environment),
+                _tty_out=False,  # sh gives a terminal by default, and tools then colour what they print
+                _decode_errors="replace",
+                _ok_code=list(range(256)),
+                _return_cmd=True,
+            )
+    except sh.CommandNotFound:
+        raise _not_started(argv[0], FileNotFoundError()) from None
+    except sh.ForkException as error:  # its text is a traceback, the system's word in its last line
+        word = re.search(r"\[Errno \d+\] ([^:\n]+)", str(error))
+        reason = word[1] if word else "the system refuses it"
+        raise _not_started(argv[0], OSError(0, reason)) from None
+    except sh.SignalException as error:
+        return 128 + abs(int(error.exit_code))
+    return int(done.exit_code)
+
+
 def answered_by(known: Mapping[tuple[str, ...], Finished], shell: Shell) -> Shell:
     """Return a `Shell` that does not run commands whose results are known."""
 
@@ -89,77 +136,99 @@ def noted_in(known: MutableMapping[tuple[str, ...], Finished], shell: Shell) -> 
 def _run(
     argv: tuple[str, ...], stdin: str, timeout: float, environment: dict[str, str]
 ) -> Finished:
-    import sh
+    import subprocess
 
+    until = time.monotonic() + timeout
     try:
-        command = sh.Command(argv[0])
-    except sh.CommandNotFound:
-        missing = "is not an executable file" if "/" in argv[0] else "is not on the PATH"
-        raise SchedulerError(
-            f"`{argv[0]}` {missing} of this host",
-            "Run rps on a login node; `rps cluster` shows what was detected.",
-        ) from None
-    timed_out = threading.Event()
-    try:
-        running = command(
-            *argv[1:],
-            _in=stdin,
-            _env=environment,
-            _bg=True,
-            _bg_exc=False,
-            _tty_out=False,  # sh gives a terminal by default, and tools then colour what they print
-            _new_session=True,  # Ctrl-C at the terminal must not cut a submission in half
-            _decode_errors="replace",
-            _ok_code=list(range(256)),
-            _return_cmd=True,
+        running = subprocess.Popen(
+            argv,
+            env=environment,
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C at the terminal must not cut a submission in half
         )
-        # Not sh's own `_timeout`: it looks ten times a second, and so each command took 0.1 s.
-        timers = (
-            threading.Timer(timeout, _end, (running, timed_out)),
-            threading.Timer(_SLOW, _say_that_it_is_slow, (argv[0], running, timeout)),
-        )
-        for timer in timers:
-            timer.daemon = True
-            timer.start()
+    except OSError as error:
+        raise _not_started(argv[0], error) from None
+    with running:
+        if running.stdin is not None:  # `communicate` gives all of it only if it has no time limit
+            threading.Thread(
+                target=_give, args=(running.stdin, stdin.encode()), daemon=True
+            ).start()
+            running.stdin = None
+        output = _output(running, argv[0], timeout, until)
+    code = running.returncode
+    return Finished(argv, code if code >= 0 else 128 - code, *map(_text, output))
+
+
+def _give(pipe: IO[bytes], data: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError), pipe:  # the program has ended, or reads no more
+        pipe.write(data)
+
+
+def _output(
+    running: Popen[bytes], program: str, timeout: float, until: float
+) -> tuple[bytes, bytes]:
+    """Return what a program writes to stdout and stderr until it ends.
+
+    Raises:
+        SchedulerError: it did not end within its time. It is killed.
+    """
+    from subprocess import TimeoutExpired
+
+    is_named = has_ended = False
+    while True:
         try:
-            running.wait()
-        finally:
-            for timer in timers:
-                timer.cancel()
-    except (
-        sh.ForkException
-    ) as error:  # whose text is a traceback, the system's word in its last line
-        word = re.search(r"\[Errno \d+\] ([^:\n]+)", str(error))
-        gone = missing_interpreter(str(command))
-        reason = f"its interpreter {gone} is missing" if gone else None
-        reason = reason or (word[1] if word else "the system refuses it")
-        raise SchedulerError(f"`{argv[0]}` cannot be started: {reason}") from None
-    except sh.SignalException as error:
-        if timed_out.is_set():
-            said = _last_word(_text(error.stderr)) or _last_word(_text(error.stdout))
-            raise SchedulerError(
-                f"`{argv[0]}` did not answer within {timeout:.0f} s"
-                + (f"; it printed: {said}" if said else ""),
-                "The scheduler may be busy: try again later.",
-                transient=True,
-            ) from None
-        return Finished(argv, 128 + abs(error.exit_code), "", _text(error.stderr))
-    return Finished(argv, running.exit_code, _text(running.stdout), _text(running.stderr))
+            left = until - time.monotonic()
+            return running.communicate(timeout=max(0.0, min(left, _SLICE)))
+        except TimeoutExpired as so_far:
+            output = so_far.output or b"", so_far.stderr or b""
+        now = time.monotonic()
+        if running.poll() is not None:
+            if has_ended:  # what it left running holds its output open
+                return output
+            has_ended = True
+        elif now >= until:
+            with contextlib.suppress(ProcessLookupError):  # it ended at this very moment
+                os.killpg(running.pid, signal.SIGKILL)  # its children too
+            raise _no_answer(program, timeout, output)
+        elif now >= until - timeout + _SLOW and not is_named:
+            is_named = True
+            _say_that_it_is_slow(program, timeout, output[1])
 
 
-def _end(running: Any, timed_out: threading.Event) -> None:
-    timed_out.set()
-    with contextlib.suppress(ProcessLookupError):  # it ended at this very moment
-        running.signal_group(signal.SIGKILL)  # its children too: they hold its output open
+def _not_started(program: str, error: OSError) -> SchedulerError:
+    """Return the error for a program that the system did not start."""
+    import shutil
+
+    path = shutil.which(program)
+    if path is None:
+        missing = "is not an executable file" if "/" in program else "is not on the PATH"
+        return SchedulerError(
+            f"`{program}` {missing} of this host",
+            "Run rps on a login node; `rps cluster` shows what was detected.",
+        )
+    gone = missing_interpreter(path)
+    reason = f"its interpreter {gone} is missing" if gone else error.strerror
+    return SchedulerError(f"`{program}` cannot be started: {reason}")
 
 
-def _say_that_it_is_slow(program: str, running: Any, timeout: float) -> None:
+def _no_answer(program: str, timeout: float, output: tuple[bytes, bytes]) -> SchedulerError:
+    """Return the error for a program that did not end within its time."""
+    said = _last_word(_text(output[1])) or _last_word(_text(output[0]))
+    return SchedulerError(
+        f"`{program}` did not answer within {timeout:.0f} s"
+        + (f"; it printed: {said}" if said else ""),
+        "The scheduler may be busy: try again later.",
+        transient=True,
+    )
+
+
+def _say_that_it_is_slow(program: str, timeout: float, stderr: bytes) -> None:
     """Print which command has not answered, how long rps waits, and its last word."""
     from rps_core.log import notice
 
-    if timeout <= _SLOW or not running.is_alive():
-        return
-    word = _last_word(_text(running.process.stderr))
+    word = _last_word(_text(stderr))
     notice(
         f"rps: waiting for `{program}`, up to {timeout:.0f} s"
         + (f". It prints: {word}" if word else "")

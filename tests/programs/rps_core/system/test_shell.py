@@ -3,13 +3,15 @@
 Codes, streams, signals, time, and the environment they get.
 """
 
+import os
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
 from rps_core.errors import SchedulerError
-from rps_core.system.shell import bound, run
+from rps_core.system.shell import bound, run, stream
 from rps_core.traits import CommandVariables
 
 
@@ -67,6 +69,40 @@ def test_a_slow_command_is_named_while_it_runs(
     printed = "echo frozen >&2; sleep 1.5; echo late"
     assert run("sh", "-c", printed, timeout=30).stdout == "late\n"
     assert capfd.readouterr().err == "rps: waiting for `sh`, up to 30 s. It prints: frozen\n"
+
+
+def test_what_a_command_leaves_running_does_not_hold_its_answer_back() -> None:
+    before = time.monotonic()
+    left = int(run("sh", "-c", "sleep 1000 & echo $!", timeout=500).stdout)
+    os.kill(left, signal.SIGKILL)
+    assert time.monotonic() - before < 250  # it did not wait for it
+
+
+def test_a_long_input_is_given_whole_to_a_slow_reader() -> None:
+    given = 100_000 * "line\n"  # more than a pipe holds
+    assert run("sh", "-c", "sleep 1.5; cat", stdin=given).stdout == given
+    assert run("true", stdin=given).code == 0  # it reads none of it
+
+
+def test_lines_are_passed_on_as_they_come() -> None:
+    seen: list[tuple[str, float]] = []
+    began = time.monotonic()
+    code = stream(
+        "sh", "-c", "echo out; echo err >&2; cat; sleep 1; echo last; exit 3",
+        environment={**os.environ, "LANG": "C"},
+        each_line=lambda line: seen.append((line, time.monotonic())),
+    )  # fmt: skip
+    assert code == 3
+    assert [line for line, _ in seen] == ["out\n", "err\n", "last\n"]
+    assert seen[1][1] - began < seen[2][1] - began - 0.5
+
+
+def test_a_program_to_stream_that_cannot_be_started_is_reported() -> None:
+    options = {"environment": dict(os.environ), "each_line": print}
+    with pytest.raises(SchedulerError, match="`no-such-program` is not on the PATH"):
+        stream("no-such-program", **options)
+    with pytest.raises(SchedulerError, match=r"`true` cannot be started: Argument list too long$"):
+        stream("true", 200_000 * "x", **options)
 
 
 def test_one_that_is_killed_is_no_timeout() -> None:
