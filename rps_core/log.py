@@ -15,7 +15,7 @@ from typing import Any, TextIO
 LEVELS = ("warning", "info", "debug")  # of the configuration; by the number of -v
 _NUMBERS = {"debug": 10, "info": 20, "warning": 30, "error": 40}  # as `logging` has them
 _SECRET_FIELDS = frozenset({"claim", "token", "key", "authorization", "password", "cookie"})
-_SECRET_TEXT = re.compile(r"(token=|Bearer |claim=)[^\s&\"']+")
+_TO_WITHHOLD = r"(token=|Bearer |claim=)[^\s&\"']+"
 
 _threshold = _NUMBERS["warning"]
 _format = "text"
@@ -116,7 +116,7 @@ def get_logger(name: str) -> Logger:
 
 def without_secrets(text: str) -> str:
     """Replace what follows `token=`, `claim=` or `Bearer `."""
-    return _SECRET_TEXT.sub(r"\1[withheld]", text)
+    return re.sub(_TO_WITHHOLD, r"\1[withheld]", text)
 
 
 def _set_up() -> None:

@@ -47,6 +47,7 @@ from rps_core.system.shell import Finished, Shell
 from rps_core.system.user import login_name
 from rps_core.traits import CommandVariables, HealthCheck, JobTraits, LogCause, TimeQuery
 from rps_core.units import format_walltime
+from rps_core.values import dataclass
 
 if TYPE_CHECKING:
     from rps_core.node.supervised import SupervisedJob as SupervisedJob
@@ -87,6 +88,7 @@ __all__ = [
     "Unknown",
     "UsageError",
     "complains",
+    "dataclass",
     "descendants",
     "format_walltime",
     "has_answered",

@@ -26,7 +26,7 @@ _SECRETS = ("secret",)
 _FLAGS = dict.fromkeys(("true", "yes", "y", "on", "1"), True) | dict.fromkeys(
     ("false", "no", "n", "off", "0"), False
 )
-_HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
+_HEADER = r"[A-Za-z0-9-]{1,64}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +169,7 @@ def _check_row(name: str, row: AppRow, loaded: LoadedSettings, mistakes: Mistake
         if not is_variable(variable):
             wrong("environment", f"contains {variable!r}, which is not a variable's name")
     for header in row.headers:
-        if not _HEADER.fullmatch(header):
+        if not re.fullmatch(_HEADER, header):
             wrong("headers", f"contains {header!r}, which is not a header's name")
     if not is_path(row.path):
         wrong(

@@ -12,8 +12,8 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from dataclasses import is_dataclass
+from typing import Any, TypeVar
 
 from rps_core import units
 from rps_core.config.layers import Origin, Text
@@ -22,6 +22,7 @@ from rps_core.version import __version__
 
 _KEPT = 8  # of several clusters and sets of options on one home directory; some 20 KB each
 CONFIGURATION = "configuration"  # the file's name
+_CLASS = "="  # the key of a dataclass's class; no setting is called so
 
 Schema = TypeVar("Schema")
 
@@ -52,7 +53,8 @@ def recall(
     try:
         found = json.loads(lines[lines.index(made_of) + 1])
         origins = {key: Origin(*origin) for key, origin in found["origins"].items()}
-        return _built(schema, found["settings"]), origins
+        settings = _built(found["settings"])
+        return (settings, origins) if isinstance(settings, schema) else None
     except (ValueError, IndexError, KeyError, TypeError, AttributeError):
         return None  # not cached, or damaged
 
@@ -73,7 +75,7 @@ def note(
 ) -> None:
     """Cache the settings in place of the least recently used, if possible."""
     found = {
-        "settings": asdict(settings),
+        "settings": _plain(settings),
         "origins": {key: (origin.layer, origin.where) for key, origin in origins.items()},
     }
     lines = _read(name)[: 2 * most]
@@ -86,18 +88,37 @@ def _read(name: str) -> list[str]:
     return cache.read(paths.cache_dir() / name).splitlines()
 
 
-def _built(kind: Any, value: Any) -> Any:
-    """Build a value of the schema from JSON: tuples from lists, and so on.
+def _plain(value: Any) -> Any:
+    """Return a value of the schema for JSON; a dataclass with its class."""
+    if is_dataclass(value):
+        kind = type(value)
+        values = {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
+        return {_CLASS: f"{kind.__module__}:{kind.__name__}", **values}
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _built(value: Any) -> Any:
+    """Build a value of the schema from JSON: dataclasses, and tuples from lists.
+
+    By the class in it, not by the types of its fields: to evaluate these is most of the work.
 
     Raises:
         TypeError, KeyError, AttributeError: the JSON has another form.
     """
-    if isinstance(kind, type) and is_dataclass(kind):
-        kinds = get_type_hints(kind)
-        return kind(**{name: _built(kinds[name], item) for name, item in value.items()})
-    if get_origin(kind) is tuple:
-        return tuple(value)
-    if get_origin(kind) is dict:
-        entry = get_args(kind)[1]
-        return {name: _built(entry, item) for name, item in value.items()}
+    if isinstance(value, dict):
+        values = {name: _built(item) for name, item in value.items()}
+        place = values.pop(_CLASS, None)
+        if place is None:
+            return values
+        module, _, name = place.partition(":")
+        kind = getattr(sys.modules[module], name)
+        if not (isinstance(kind, type) and is_dataclass(kind)):
+            raise TypeError(f"{place} is no class of settings")
+        return kind(**values)
+    if isinstance(value, list):
+        return tuple(_built(item) for item in value)
     return value

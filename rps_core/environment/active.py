@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from rps_core.node.agent.files import interpreters
 from rps_core.system import paths
+from rps_core.system.programs import which
 
 OWN_MARK = "rps-jupyter.pth"  # in a venv over rps's own Jupyter (`own`)
 _SYSTEM = ("/usr/bin/", "/bin/")  # every node has these, without a module
@@ -47,7 +47,7 @@ def modules(environment: Mapping[str, str]) -> tuple[str, ...]:
 def program_of_a_module(*names: str, path: str | None = None) -> str | None:
     """Return the first program of this shell's PATH that can be of a loaded module."""
     for name in names:
-        found = shutil.which(name, path=path)
+        found = which(name, path=path)
         if found is not None and is_of_a_module(found):
             return found
     return None

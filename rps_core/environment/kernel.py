@@ -15,8 +15,8 @@ from rps_core.environment.prefix import Prefix
 from rps_core.text import plain
 from rps_core.values import dataclass
 
-_PYTHON = re.compile(r"python(?:3(?:\.\d+)?)?")
-_NAME = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,100}")  # as jupyter_client has it
+_PYTHON = r"python(?:3(?:\.\d+)?)?"
+_NAME = r"(?!\.)[A-Za-z0-9._-]{1,100}"  # as jupyter_client has it
 _ACTIVE = {Kind.VENV: "VIRTUAL_ENV", Kind.CONDA: "CONDA_PREFIX", Kind.PIXI: "CONDA_PREFIX"}
 _LONGEST = 1 << 20  # bytes of a kernel.json
 
@@ -106,7 +106,7 @@ def _specs(kernels: Path) -> list[tuple[Path, dict[str, Any]]]:
     """Return the kernelspecs that can be read, with their directories."""
     found = []
     for file in sorted(kernels.glob("*/kernel.json")):
-        if not _NAME.fullmatch(file.parent.name):
+        if not re.fullmatch(_NAME, file.parent.name):
             continue
         try:
             with file.open("rb") as stream:
@@ -124,7 +124,7 @@ def _command(prefix: Prefix, argv: list[Any]) -> list[Any] | None:
     jupyter_client runs `python` as the server's own Python, and finds other programs on the server's PATH.
     """
     program = str(argv[0])
-    if _PYTHON.fullmatch(program):
+    if re.fullmatch(_PYTHON, program):
         return None if prefix.python is None else [str(prefix.python), *argv[1:]]
     path = Path(program) if "/" in program else prefix.path / "bin" / program
     return [str(path), *argv[1:]] if path.is_file() else None

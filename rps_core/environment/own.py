@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import site
 import sys
 from collections.abc import Iterable
@@ -122,6 +121,7 @@ def _complete(place: Path) -> None:
     if (place / "bin" / "python").exists() and _content(pth) == over:
         return
     import importlib.util
+    import shutil
 
     before = _of_other_versions(place)
     _make_private(place.parent)

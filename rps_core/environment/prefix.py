@@ -24,7 +24,7 @@ USUAL_NAMES = (".venv", "venv", ".conda", "conda", "env", ".env")
 # e_machine of ELF (elf.h) by the names of uname(2), each with what that machine runs.
 _MACHINES = {"x86_64": (62, 3), "aarch64": (183, 40), "ppc64le": (21,), "riscv64": (243,)}
 _NAMES = {62: "x86_64", 3: "i386", 183: "aarch64", 40: "arm", 21: "ppc64le", 243: "riscv64"}
-_PYTHON_OF_CONDA = re.compile(r"python-(\d+(?:\.\d+)+)-[^-]*\.json")
+_PYTHON_OF_CONDA = r"python-(\d+(?:\.\d+)+)-[^-]*\.json"
 _MINOR = re.compile(r"python(\d+\.\d+)")
 
 
@@ -198,7 +198,7 @@ def _conda(path: Path, where: str) -> Prefix:
     tool = "`pixi install`" if workspace else "conda"
     again = f"Make it again with {tool}, or use another one."
     names = os.listdir(path / "conda-meta")  # noqa: PTH208 - at each start
-    versions = [found[1] for name in names if (found := _PYTHON_OF_CONDA.fullmatch(name))]
+    versions = [found[1] for name in names if (found := re.fullmatch(_PYTHON_OF_CONDA, name))]
     python = path / "bin" / "python"
     if versions and not python.exists():
         raise _unusable(where, path, f"its Python is gone: there is no {python}", again)

@@ -1,18 +1,31 @@
 """Find the installed plugins: entry points in `*.dist-info` directories.
 
 What importlib.metadata finds there, without its import, which alone takes longer than a cluster's
-detection. Nothing is remembered: a plugin that was installed a moment ago is seen.
+detection. What was found is remembered until a directory of installed packages, or a file that names a
+plugin, changes: an installation with JupyterLab has 150 of these files.
 The files: https://packaging.python.org/en/latest/specifications/entry-points/
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, Protocol
+
+from rps_core.system import cache, paths
+
+_CACHE = "plugins.json"
+_SETTLED = (
+    2.0  # seconds: a later change within the same tick of a file system's clock could not be seen
+)
+
+
+_State = list[str | int]  # of a file or directory: its path, time and size
 
 
 class Found(Protocol):
@@ -70,11 +83,57 @@ class EntryPoint:
 
 def entry_points(group: str) -> list[EntryPoint]:
     """Return a group's entry points; of two distributions the first counts."""
-    return [
-        EntryPoint(name, value, metadata)
-        for metadata in _distributions()
-        for name, value in _of_group(group, metadata)
-    ]
+    file = paths.cache_dir() / _CACHE
+    directories = [_state(directory or ".") for directory in sys.path]
+    known = cache.read_object(file)
+    found = _remembered(known, group, directories)
+    if found is None:
+        found = [
+            [name, value, metadata]
+            for metadata in _distributions()
+            for name, value in _of_group(group, metadata)
+        ]
+        files = [_state(f"{metadata}/entry_points.txt") for metadata in _naming(found)]
+        if _is_settled([*directories, *files]):
+            made_of = {"group": group, "directories": directories, "files": files}
+            cache.replace(file, json.dumps({**made_of, "found": found}))
+    return [EntryPoint(name, value, metadata) for name, value, metadata in found]
+
+
+def _remembered(
+    known: dict[str, Any], group: str, directories: list[_State]
+) -> list[list[str]] | None:
+    """Return what was found the last time; None: something has changed since."""
+    try:
+        is_same = known["group"] == group and known["directories"] == directories
+        if is_same and known["files"] == [_state(path) for path, *_ in known["files"]]:
+            return [[str(name), str(value), str(place)] for name, value, place in known["found"]]
+    except (KeyError, TypeError, ValueError):
+        pass  # not remembered, or damaged
+    return None
+
+
+def _naming(found: list[list[str]]) -> list[str]:
+    """Return the directories of the distributions that name a plugin, and of those that are edited in place.
+
+    An `egg-info` is written again where it is, in a project's own directory (`setup.py develop`).
+    """
+    in_place = [metadata for metadata in _distributions() if metadata.endswith(".egg-info")]
+    return list(dict.fromkeys([*(metadata for *_, metadata in found), *in_place]))
+
+
+def _state(path: str) -> _State:
+    """Return a path with its time and size; without them: it is not there."""
+    try:
+        state = os.stat(path)  # noqa: PTH116 - at each start
+    except OSError:
+        return [path]
+    return [path, state.st_mtime_ns, state.st_size]
+
+
+def _is_settled(states: list[_State]) -> bool:
+    latest = max((int(state[1]) for state in states if len(state) > 1), default=0)
+    return 0 <= latest < (time.time() - _SETTLED) * 1e9
 
 
 def _distributions() -> Iterator[str]:

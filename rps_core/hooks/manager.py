@@ -6,7 +6,6 @@ There are two typed interfaces: `Plugins` before the cluster is known, `site.Sit
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from rps_core.hooks.registration import Registrations
 from rps_core.hooks.site import Site
 from rps_core.models import Claim, Cluster, Host, JobOrigin, Presence
 from rps_core.system import paths
+from rps_core.system.programs import which
 from rps_core.system.shell import Finished, Shell, bound, noted_in
 from rps_core.values import dataclass
 
@@ -59,7 +59,7 @@ class ProgramsOnPath(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         if name not in self._paths:
-            self._paths[name] = shutil.which(name)
+            self._paths[name] = which(name)
         path = self._paths[name]
         if path is None:
             raise KeyError(name)

@@ -27,8 +27,8 @@ SILENCE_FRESH = 60.0
 ANSWER_KNOWN = 7 * 86400.0
 _ASKING = 10.0  # seconds for all schedulers together
 _LONGEST = 300  # characters of a scheduler's message
-_HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
-_CLUSTER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
+_HOST_NAME = r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}"
+_CLUSTER_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +190,8 @@ def _names(job: JobOrigin) -> JobOrigin:
     """Return the names of a job's origin alone, if they can be names: they are a user's variables."""
     host, cluster = job.submit_host, job.cluster_name
     return JobOrigin(
-        submit_host=host if host and _HOST_NAME.fullmatch(host) else None,
-        cluster_name=cluster if cluster and _CLUSTER_NAME.fullmatch(cluster) else None,
+        submit_host=host if host and re.fullmatch(_HOST_NAME, host) else None,
+        cluster_name=cluster if cluster and re.fullmatch(_CLUSTER_NAME, cluster) else None,
         commands=tuple(job.commands),
     )
 

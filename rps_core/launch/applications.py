@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ from rps_core.config.settings import LoadedSettings
 from rps_core.environment.distributions import newest, package_places, python_of
 from rps_core.errors import UsageError
 from rps_core.sessions.applications import OF_JUPYTER, path_of
+from rps_core.system.programs import which
 
 if TYPE_CHECKING:
     from rps_core.launch.choice import Choice
@@ -135,7 +135,7 @@ def _programs(row: AppRow, app: str, chosen: Choice, arguments: tuple[str, ...])
     of_programs: list[str] = []
     advice = f"Install it: {row.install}" if row.install else ""
     for program in dict.fromkeys(wanted):
-        found = [Path(one) for one in (shutil.which(program, path=place) for place in path) if one]
+        found = [Path(one) for one in (which(program, path=place) for place in path) if one]
         if not found:
             raise UsageError(
                 f"Cannot start {app}: there is no program `{program}`, neither in {own[0]} nor on the "

@@ -7,7 +7,6 @@ In this order: what the settings name; the project that the user is in; what is 
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -22,6 +21,7 @@ from rps_core.environment.prefix import Prefix
 from rps_core.errors import UsageError
 from rps_core.launch.choice import Choice, NoKernelError
 from rps_core.launch.jupyters import OWN, PROVIDED, Jupyters
+from rps_core.system.programs import which
 from rps_core.text import plain
 
 # The keys that name an environment. `modules` are loaded for each of them.
@@ -298,7 +298,7 @@ class Chooser:
             environment = Environment(
                 kind=Kind.PATH, name="the Jupyter", chosen_by=where, place=program, modules=modules
             )
-            fallback = None if "/" in program else shutil.which(program) or self._jupyters.first()
+            fallback = None if "/" in program else which(program) or self._jupyters.first()
             return Choice(
                 environment=environment, jupyter=program, fallback=fallback, modules=modules, server=program
             )  # fmt: skip

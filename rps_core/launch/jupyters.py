@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from rps_core.config.settings import LoadedSettings
 from rps_core.environment.environment import Kind
 from rps_core.errors import UsageError
 from rps_core.node.agent.files import missing_interpreter
+from rps_core.system.programs import which
 
 OWN, PROVIDED = "rps", "site"  # words that `notebook.jupyter` may have in place of a program
 
@@ -79,7 +79,7 @@ class Jupyters:
             self._check(program)
             return (Kind.OWN if named == OWN else Kind.SITE), program
         program = os.path.expanduser(named)  # noqa: PTH111 - a name on the PATH stays one
-        found = shutil.which(program, path=self._path)
+        found = which(program, path=self._path)
         if found is None:
             raise self._not_a_program(program)
         self._check(found)
@@ -107,7 +107,7 @@ class Jupyters:
         return jupyter_advice(hint, self._app, beside, "", settings.proxy.personal)
 
     def _on_path(self) -> str | None:
-        found = shutil.which("jupyter", path=self._path)
+        found = which("jupyter", path=self._path)
         return None if found is None else os.path.abspath(found)  # noqa: PTH100 - links are not followed
 
     def _of_others(self, without: Path | None) -> str | None:
@@ -118,7 +118,7 @@ class Jupyters:
         return found
 
     def _own(self) -> str | None:
-        return shutil.which("jupyter", path=str(Path(sys.executable).parent))
+        return which("jupyter", path=str(Path(sys.executable).parent))
 
     def _provided(self) -> str | None:
         named = self._loaded.settings.notebook.provided
@@ -137,7 +137,7 @@ class Jupyters:
     def _app_of(self, jupyter: str) -> bool:
         """Return whether the application is beside Jupyter, or on the PATH, where jupyter_core looks too."""
         name, beside = f"jupyter-{self._app}", str(Path(jupyter).parent)
-        return bool(shutil.which(name, path=beside) or shutil.which(name, path=self._path))
+        return bool(which(name, path=beside) or which(name, path=self._path))
 
     def _check(self, jupyter: str) -> None:
         """Check that a Jupyter can be run, and has the application.

@@ -43,6 +43,7 @@ from rps_core.state.record import Secrets, SessionRecord
 from rps_core.state.session_dir import SessionFiles
 from rps_core.state.store import Store, prune
 from rps_core.state.visit import note_made
+from rps_core.system import cache, paths
 from rps_core.system.signals import DeferredSignals
 from rps_core.system.user import login_name
 
@@ -225,7 +226,7 @@ def _write_for_the_node(
 ) -> None:
     """Copy all that the agent needs: the node may not see the installation or the CA."""
     write = functools.partial(session.write, lasting=False)
-    write(archive.NAME, archive.build())
+    write(archive.NAME, _archive())
     for source in _FOR_THE_NODE:
         write(source.name, source.read_text("utf-8"))
     endpoint = client.endpoint  # after the call for a name: a personal service may have moved
@@ -284,6 +285,16 @@ def _write_for_the_node(
         "shares": here.loaded.settings.limits.share is not None,
     }
     write("launch.json", json.dumps(launch, indent=1))
+
+
+def _archive() -> bytes:
+    """Return the agent's archive: from the cache, unless one of its files has changed since."""
+    file, made_of = paths.cache_dir() / archive.NAME, archive.made_of().encode()
+    known, _, content = cache.read_bytes(file).partition(b"\n")
+    if known != made_of or not content:
+        content = archive.build()
+        cache.replace(file, made_of + b"\n" + content)
+    return content
 
 
 def _made(here: ClusterContext, plan: Plan) -> dict[str, object]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rps_core.errors import SchedulerError
 from rps_core.system import cache, paths
+from rps_core.system.programs import which
 
 if TYPE_CHECKING:
     from rps_core.cluster import ClusterContext
@@ -79,7 +79,7 @@ def _where(here: ClusterContext) -> str:
             cluster.scheduler,
             dict(variables.fixed) if variables else {},
             {name: os.environ.get(name) for name in names},
-            {name: shutil.which(name) for name in programs},
+            {name: which(name) for name in programs},
         ]
     )
 

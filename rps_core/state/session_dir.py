@@ -6,7 +6,6 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -122,11 +121,10 @@ class SessionFiles:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink("claim.json", dir_fd=directory)
             remove_sockets_directory(str(self.directory / "run"))
-            for name in (
-                "run",
-                "calls",
-                "links",
-            ):  # an answer that was not read holds the notebook's key
+            import shutil
+
+            # An answer that was not read holds the notebook's key.
+            for name in ("run", "calls", "links"):
                 shutil.rmtree(name, ignore_errors=True, dir_fd=directory)
         finally:
             os.close(directory)

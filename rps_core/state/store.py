@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -239,6 +238,8 @@ class Store:
 
     def remove(self, name: str) -> None:
         """Remove a session's directory, which must not be a link."""
+        import shutil
+
         self.files(name)
         with contextlib.suppress(FileNotFoundError), _opened(self.directory) as store:
             shutil.rmtree(name, ignore_errors=True, dir_fd=store)

@@ -13,8 +13,8 @@ from rps_core.system import paths
 from rps_core.system.files import remove_unfinished, replace_file
 
 
-def replace(path: Path, text: str) -> None:
-    """Replace a file (mode 0600) atomically by one with this text.
+def replace(path: Path, content: str | bytes) -> None:
+    """Replace a file (mode 0600) atomically by one with this content.
 
     Nothing is cached if the file cannot be written, or if another user could replace it.
     """
@@ -23,21 +23,30 @@ def replace(path: Path, text: str) -> None:
     with contextlib.suppress(OSError):
         paths.make_directory(path.parent)
         remove_unfinished(path)
-        replace_file(path, text.encode(), durable=False)
+        data = content.encode() if isinstance(content, str) else content
+        replace_file(path, data, durable=False)
 
 
 def read(path: Path) -> str:
     """Return a file's text; empty if it is missing or another user could write it."""
-    if not _is_safe(path.parent):
+    try:
+        return read_bytes(path).decode()
+    except ValueError:
         return ""
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return a file's content; empty if it is missing or another user could write it."""
+    if not _is_safe(path.parent):
+        return b""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, encoding="utf-8") as stream:
+        with os.fdopen(descriptor, "rb") as stream:
             seen = os.fstat(descriptor)
             ours = seen.st_uid == os.geteuid() and not stat.S_IMODE(seen.st_mode) & 0o077
-            return stream.read() if ours and stat.S_ISREG(seen.st_mode) else ""
-    except (OSError, ValueError):
-        return ""
+            return stream.read() if ours and stat.S_ISREG(seen.st_mode) else b""
+    except OSError:
+        return b""
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -71,9 +71,7 @@ def bound(*variables: CommandVariables | None) -> Shell:
     return run_bound
 
 
-def stream(
-    *argv: str, environment: Mapping[str, str], each_line: Callable[[str], None]
-) -> int:
+def stream(*argv: str, environment: Mapping[str, str], each_line: Callable[[str], None]) -> int:
     """Run a program that the user watches, without input; return its exit code.
 
     Args:
@@ -88,7 +86,9 @@ def stream(
 
     try:
         with open(os.devnull, "rb") as nothing:  # noqa: PTH123
-            done = sh.Command(argv[0])(
+            done = sh.Command(
+                argv[0]
+            )(
                 *argv[1:],
                 _in=nothing,
                 _out=each_line,

@@ -8,9 +8,8 @@ A text is matched as a whole, as a site's hook may write any other.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
-from rps_core.plugin import Cause
+from rps_core.plugin import Cause, dataclass
 
 NEVER_STARTS = "; this job can never start"
 _STAYS = "If it stays so, send this message to the cluster's support."

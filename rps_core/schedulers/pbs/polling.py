@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -20,6 +19,7 @@ from rps_core.plugin import (
     SchedulerError,
     Shell,
     Unknown,
+    dataclass,
     has_answered,
     login_name,
 )

@@ -12,10 +12,9 @@ import os
 import pwd
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from rps_core.plugin import Gone, Job, JobPhase, JobStatus, Known, Outcome, Unknown
+from rps_core.plugin import Gone, Job, JobPhase, JobStatus, Known, Outcome, Unknown, dataclass
 from rps_core.schedulers.slurm.reasons import advice_for, cause_of, in_plain_words
 
 UNIT = "\x1f"
@@ -84,7 +83,7 @@ _WHY_WAITING = frozenset(
     {"JobState", "Reason", "Dependency", "Priority", "EligibleTime", "StartTime", "Partition", "Account",
      "QOS", "TimeLimit", "SchedNodeList"}
 )  # fmt: skip
-_CANCELLED_BY = re.compile(r"CANCELLED by (\d+)", re.ASCII)
+_CANCELLED_BY = r"(?a)CANCELLED by (\d+)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +266,7 @@ def status_in_accounting(job: Accounted) -> JobStatus:
     down at the time.
     """
     state = job.state.strip().removesuffix("+")
-    by = _CANCELLED_BY.match(state)
+    by = re.match(_CANCELLED_BY, state)
     word = "CANCELLED" if by else state
     if word in _OUTCOMES:
         outcome = _OUTCOMES[word]

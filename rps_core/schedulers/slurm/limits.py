@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-_NAME = re.compile(
+_NAME = (
     r"(?P<whose>QOS|Assoc)?(?P<kind>Grp|Max|Min)"
     r"(?P<what>Cpu|CPU|Memory|Mem|Node|GRES|SubmitJobs?|Jobs?|WallDuration|Wall|Energy|License|BB|Billing|Unknown)"
     r"(?P<time>RunMinutes|RunMins|Minutes)?(?P<per>Per(?:Job|Node|User|Account))?(?:Limit|NotSatisfied)?"
@@ -89,7 +89,7 @@ class Limit:
 
 def limit(name: str) -> Limit | None:
     """Return the limit that a reason names; None: it names none."""
-    found = _NAME.fullmatch(name)
+    found = re.fullmatch(_NAME, name)
     return None if found is None else Limit(found)
 
 

@@ -8,7 +8,8 @@ word with the next; an argument can be the next word. The tables are those of sb
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from rps_core.plugin import dataclass
 
 _VERSIONS = ("22.05", "23.02", "23.11", "24.05", "24.11", "25.05", "25.11")
 _TAKE_ONE = """

@@ -8,7 +8,7 @@ Slurm does not show, and `choices` lists partitions and accounts.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -29,6 +29,7 @@ from rps_core.plugin import (
     Submission,
     Submitted,
     Unknown,
+    dataclass,
     has_answered,
     hookimpl,
     login_name,

@@ -19,16 +19,13 @@ _PING: tuple[str, ...] = (
 _NODES = ("sinfo", "--noheader", "--Node", "--responding", "--format=%o")
 _TIMED_OUT = (124, 137)  # by TERM, and by KILL
 # "Slurmctld(primary) at mgr is UP"; before 20.02 "Slurmctld(primary/backup) at mgr/(NULL) are UP/DOWN".
-_STATE = re.compile(r"^Slurmctld\(\S+\) at (\S+) (?:is|are) (\S+)$", re.MULTILINE)
+_STATE = r"(?m)^Slurmctld\(\S+\) at (\S+) (?:is|are) (\S+)$"
 _NO_SOURCE = "Could not establish a configuration source"
 _NO_RECORD = "DNS SRV lookup failed"
-_NO_FILE = re.compile(r"(cannot stat|unable to status) file")
+_NO_FILE = r"(cannot stat|unable to status) file"
 # Where Debian, Red Hat and Slurm itself put it; and where a configuration from the controller is kept.
 _PLACES = ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf", "/run/slurm/conf/slurm.conf")
-_HOSTS = re.compile(
-    r"^\s*(SlurmctldHost|ControlMachine|BackupController|NodeName)\s*=\s*([^\s(#]+)",
-    re.IGNORECASE | re.MULTILINE,
-)
+_HOSTS = r"(?im)^\s*(SlurmctldHost|ControlMachine|BackupController|NodeName)\s*=\s*([^\s(#]+)"
 
 
 @hookimpl(trylast=True)
@@ -108,7 +105,7 @@ def rps_scheduler_presence(
         code, text = done.code, f"{done.stdout}\n{done.stderr}"
     states = {
         controller: state
-        for controllers, each in _STATE.findall(text)
+        for controllers, each in re.findall(_STATE, text)
         for controller, state in zip(controllers.split("/"), each.split("/"), strict=False)
     }
     if "UP" in states.values():
@@ -116,7 +113,7 @@ def rps_scheduler_presence(
     if not text.strip():
         text = "`scontrol ping` hangs" if code in _TIMED_OUT else "`scontrol ping` prints nothing"
     sign = _sign(host, environment, program, text, states)
-    if sign is None and code in _TIMED_OUT and not _NO_FILE.search(text):
+    if sign is None and code in _TIMED_OUT and not re.search(_NO_FILE, text):
         sign = "`scontrol ping` waits for an answer of a controller"
     return Presence(
         answers=False, seen=f"{there}, but Slurm does not answer: {_word(text)}", sign=sign
@@ -135,7 +132,7 @@ def _sign(
     if elsewhere:
         return f"Slurm's controller is {' or '.join(elsewhere)}"
     for path, found in _configurations(environment, program):
-        for key, name in _HOSTS.findall(found):
+        for key, name in re.findall(_HOSTS, found):
             if name.upper() != "DEFAULT" and not _is_this(host, name):
                 return f"{path} says {key}={name}"
     for variable in ("SLURM_CONF_SERVER", "SLURM_CONF"):
@@ -170,5 +167,5 @@ def _is_this(host: Host, name: str) -> bool:
 def _word(text: str) -> str:
     """Return the line that names the controller that is down, else the last one."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    states = [line for line in lines if _STATE.match(line)]
+    states = [line for line in lines if re.match(_STATE, line)]
     return "; ".join(states) or lines[-1]

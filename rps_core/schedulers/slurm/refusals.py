@@ -7,37 +7,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rps_core.plugin import Cause, without_rulers
+from rps_core.plugin import Cause, dataclass, without_rulers
 from rps_core.schedulers.slurm.limits import limit
 
 if TYPE_CHECKING:
     from rps_core.plugin import Finished
 
+# Patterns are compiled when they are first used: few commands fail.
 # The controller may have done what the command requested.
-_UNANSWERED = re.compile(
-    r"socket timed out|unable to contact slurm controller|zero bytes were transmitted"
+_UNANSWERED = (
+    r"(?i)socket timed out|unable to contact slurm controller|zero bytes were transmitted"
     r"|connection (reset|timed out|refused)|message receive failure|unexpected message"
-    r"|temporarily unable to accept|resource temporarily unavailable|send/recv",
-    re.IGNORECASE,
+    r"|temporarily unable to accept|resource temporarily unavailable|send/recv"
 )
 # Nothing was sent; the same command may succeed later.
-_NOT_SENT = re.compile(r"authentication error|munge|configuration source", re.IGNORECASE)
+_NOT_SENT = r"(?i)authentication error|munge|configuration source"
 
 # `<function> error: <text>` is printed by Slurm's API (src/api, such as slurm_submit_batch_job).
-_PREFIX = re.compile(
+_PREFIX = (
     r"^(?:sbatch|scancel|squeue|sacct|sacctmgr|sinfo|scontrol|srun): (?:(?:error|fatal|warning|info): )?"
     r"|^slurm_[a-z_]+ error: "
 )
 # Lines around the one with the cause.
-_NOISE = re.compile(
+_NOISE = (
     r"If munged is up|slurm_send_node_msg|slurm_persist_conn_open|resolve_ctls_from_dns_srv"
     r"|fetch_config|_establish_config_source|Sending PersistInit msg|Try \"s|Terminating job"
     r"|^\S+: (?:common_)?init: .* loaded"  # of --verbose: the plugins that scancel loads
 )
-_TERMINATES = re.compile(r"Terminating (?:\w+ )?job")  # printed by --verbose
+_TERMINATES = r"Terminating (?:\w+ )?job"  # printed by --verbose
 _NO_SUCH_JOB = "Invalid job id specified"
 _SUMMARY = "Batch job submission failed: "
 _AWAY = (
@@ -212,7 +211,7 @@ def words(stderr: str, stdout: str = "") -> list[str]:
     Left out are rulers, the command's name, and the lines around a failed connection.
     """
     bare = without_rulers("\n".join(map(_bare, f"{stderr}\n{stdout}".splitlines())))
-    return [line for line in bare if not _NOISE.search(line)] or bare
+    return [line for line in bare if not re.search(_NOISE, line)] or bare
 
 
 def _code(stderr: str) -> str | None:
@@ -226,12 +225,12 @@ def may_have_worked(stderr: str) -> bool:
 
     With a code that code decides: a site's own words may be about anything.
     """
-    return _UNANSWERED.search(_code(stderr) or stderr) is not None
+    return re.search(_UNANSWERED, _code(stderr) or stderr) is not None
 
 
 def is_passing(stderr: str) -> bool:
     """Return whether the same command may succeed later."""
-    return may_have_worked(stderr) or _NOT_SENT.search(_code(stderr) or stderr) is not None
+    return may_have_worked(stderr) or re.search(_NOT_SENT, _code(stderr) or stderr) is not None
 
 
 def is_another(done: Finished) -> bool:
@@ -240,7 +239,7 @@ def is_another(done: Finished) -> bool:
     Its exit code is 0 then. It says that no job matches, but not if a job with another id does
     (src/scancel/scancel.c, _filter_job_records).
     """
-    return done.code == 0 and not has_ended(done.stderr) and not _TERMINATES.search(done.stderr)
+    return done.code == 0 and not has_ended(done.stderr) and not re.search(_TERMINATES, done.stderr)
 
 
 def has_ended(stderr: str) -> bool:
@@ -255,7 +254,7 @@ def message(stderr: str, stdout: str = "") -> str:
     """
     lines = [line.strip() for line in [*stderr.splitlines(), *stdout.splitlines()] if line.strip()]
     bare = [_bare(line) for line in lines]
-    messages = [line for line in bare if not _NOISE.search(line)] or bare
+    messages = [line for line in bare if not re.search(_NOISE, line)] or bare
     if not messages:
         return ""
     first = messages[0]
@@ -264,5 +263,5 @@ def message(stderr: str, stdout: str = "") -> str:
 
 
 def _bare(line: str) -> str:
-    text = _PREFIX.sub("", line)
+    text = re.sub(_PREFIX, "", line)
     return text.removeprefix(_SUMMARY)

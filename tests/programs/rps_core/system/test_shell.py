@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,7 +99,7 @@ def test_lines_are_passed_on_as_they_come() -> None:
 
 
 def test_a_program_to_stream_that_cannot_be_started_is_reported() -> None:
-    options = {"environment": dict(os.environ), "each_line": print}
+    options: Any = {"environment": dict(os.environ), "each_line": print}
     with pytest.raises(SchedulerError, match="`no-such-program` is not on the PATH"):
         stream("no-such-program", **options)
     with pytest.raises(SchedulerError, match=r"`true` cannot be started: Argument list too long$"):

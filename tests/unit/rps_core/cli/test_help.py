@@ -43,8 +43,11 @@ def titles(text: str) -> list[str]:
 
 def test_rps_lists_every_command_in_one_section() -> None:
     assert isinstance(rps, Group)
-    listed = [command.name for section in rps.sections.values() for command in section]
-    assert sorted(map(str, listed)) == sorted(rps.commands)
+    listed = [name for section in rps.sections.values() for name in section]
+    assert sorted(listed) == sorted(rps.commands)
+    assert {name: command.name for name, command in rps.commands.items()} == {
+        name: name for name in listed
+    }
     assert titles(shown(rps, "rps")) == [
         "Examples", "Options", "Start a session", "Look at sessions", "Change a session", "Set up",
         "For operators",
