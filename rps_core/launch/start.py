@@ -289,11 +289,14 @@ def _write_for_the_node(
 
 def _archive() -> bytes:
     """Return the agent's archive: from the cache, unless one of its files has changed since."""
-    file, made_of = paths.cache_dir() / archive.NAME, archive.made_of().encode()
+    from binascii import crc32
+
+    file, made_of = paths.cache_dir() / archive.NAME, archive.made_of()
     known, _, content = cache.read_bytes(file).partition(b"\n")
-    if known != made_of or not content:
+    # A file of the cache need not be whole after a power failure.
+    if known != f"{crc32(content)} {made_of}".encode():
         content = archive.build()
-        cache.replace(file, made_of + b"\n" + content)
+        cache.replace(file, f"{crc32(content)} {made_of}\n".encode() + content)
     return content
 
 

@@ -48,11 +48,68 @@ def test_help_loads_click_and_nothing_else(arguments: list[str]) -> None:
         "rps_core", "rps_core.cli", "rps_core.cli.main", "rps_core.cli.commands",
         "rps_core.help", "rps_core.cli.commands.feed", "rps_core.cli.commands.wait",
         "rps_core.cli.commands.connect", "rps_core.cli.commands.env", "rps_core.cli.commands.made",
-        "rps_core.cli.commands.sessions",
+        "rps_core.cli.commands.proxy", "rps_core.cli.commands.sessions",
         "rps_core.cli.commands.setup", "rps_core.cli.commands.start", "rps_core.cli.commands.shell",
         "rps_core.errors", "rps_core.cli.options", "rps_core.version",
         "rps_proxy", "rps_proxy.cli", "rps_proxy.cli.main", "rps_proxy.cli.engine", "rps_proxy.cli.options",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        (("start", "--help"), {"start"}),
+        (("list",), {"sessions"}),
+        (("stop", "--help"), {"sessions"}),
+        (("proxy", "--help"), {"proxy", "feed"}),
+        (("env", "--help"), {"env", "made"}),
+        (("--version",), set()),
+    ],
+)
+def test_a_command_loads_its_own_module_alone(arguments: tuple[str, ...], needed: set[str]) -> None:
+    prefix = "rps_core.cli.commands."
+    found = loaded_by(*arguments)
+    assert {name.removeprefix(prefix) for name in found if name.startswith(prefix)} == needed
+    if "proxy" not in needed:
+        assert "rps_proxy" not in found
+
+
+@pytest.mark.parametrize("words", ["rps stop s", "rps start --pa", "rps start -p s"])
+def test_a_completion_loads_the_module_of_its_command_alone(words: str) -> None:
+    code = "import sys, os; from rps_core.cli.entry import rps\n"
+    code += "try:\n    rps()\nexcept SystemExit:\n    print('LOADED', *sys.modules)\n"
+    count = str(words.count(" "))
+    variables = {"_RPS_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": count}
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.argv[0] = 'rps'\n{code}"],
+        env={**os.environ, **variables}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = set(done.stdout.split())
+    assert "LOADED" in found
+    module = "start" if "start" in words else "sessions"
+    commands = {name for name in found if name.startswith("rps_core.cli.commands.")}
+    assert commands == {f"rps_core.cli.commands.{module}"}
+    assert found.isdisjoint({*HEAVY, "rps_proxy"})
+
+
+def test_a_schedulers_command_is_run_without_sh() -> None:
+    code = "import sys; from rps_core.system.shell import run; run('true'); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = set(done.stdout.split())
+    assert "subprocess" in found
+    assert found.isdisjoint(
+        {
+            "asyncio",
+            "bz2",
+            "importlib.metadata",
+            "logging",
+            "lzma",
+            "sh",
+            "shutil",
+            "ssl",
+            "tempfile",
+        }
+    )
 
 
 def test_listing_no_sessions_loads_no_plugins() -> None:
@@ -63,17 +120,17 @@ def test_listing_no_sessions_loads_no_plugins() -> None:
 def test_a_warm_start_loads_no_more_than_it_needs() -> None:
     """Test up to the batch script.
 
-    Afterwards come a request and sbatch, by way of sh, which needs asyncio. The first start merges the
-    configuration. An allocation is given, so that no scheduler is queried.
+    Afterwards come a request and sbatch. The first start merges the configuration. An allocation is given, so
+    that no scheduler is queried.
     """
     arguments = ("start", "--dry-run", "--cluster=generic", "--account=abc123", "--set",
                  "proxy.domain=example.org")  # fmt: skip
     assert "omegaconf" in loaded_by(*arguments)
     found = loaded_by(*arguments)
     assert found.isdisjoint(
-        {"aiohttp", "argparse", "asyncio", "configparser", "cryptography", "hashlib", "hmac",
-         "importlib.metadata", "importlib.resources", "logging", "omegaconf", "prometheus_client", "secrets",
-         "sh", "structlog", "tempfile", "yaml"}
+        {"aiohttp", "argparse", "asyncio", "bz2", "configparser", "cryptography", "email", "hashlib", "hmac",
+         "importlib.metadata", "importlib.resources", "logging", "lzma", "omegaconf", "prometheus_client",
+         "secrets", "sh", "shutil", "structlog", "subprocess", "tempfile", "yaml", "zipfile"}
     )  # fmt: skip
     assert found.isdisjoint(
         {"rps_core.config.site_file", "rps_core.display.following", "rps_core.launch.start",
@@ -85,7 +142,7 @@ def test_a_warm_start_loads_no_more_than_it_needs() -> None:
     compiled = {
         name
         for name in found
-        if name.startswith("rps_core.") and not name.startswith("rps_core.schedulers.")
+        if name.startswith("rps_core.")
         if re.search(r"^from dataclasses import .*\bdataclass\b", _source(name), re.MULTILINE)
     }
     assert compiled == set()  # in place of rps_core.values
