@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import os.path
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -66,10 +67,12 @@ def installed_long_ago(directory: Path, name: str, points: str) -> Path:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the distributions that are read from now on."""
     read: list[str] = []
-    monkeypatch.setattr(
-        "rps_core.hooks.entry_points._of_group",
-        lambda group, metadata: (read.append(metadata), of_group(group, metadata))[1],
-    )
+
+    def noted(group: str, metadata: str) -> Iterator[tuple[str, str]]:
+        read.append(metadata)
+        return of_group(group, metadata)
+
+    monkeypatch.setattr("rps_core.hooks.entry_points._of_group", noted)
     return read
 
 

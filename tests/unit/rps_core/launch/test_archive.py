@@ -21,7 +21,12 @@ def test_it_is_packed_again_when_a_file_has_changed_or_the_cache_is_damaged(
     monkeypatch.setattr(archive, "_HERE", str(tmp_path))
     packed: list[bytes] = []
     build = archive.build
-    monkeypatch.setattr(archive, "build", lambda: (packed.append(build()), packed[-1])[1])
+
+    def noted() -> bytes:
+        packed.append(build())
+        return packed[-1]
+
+    monkeypatch.setattr(archive, "build", noted)
     first = start._archive()
     assert start._archive() == first == build()
     assert len(packed) == 1
