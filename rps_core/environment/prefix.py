@@ -15,15 +15,13 @@ from pathlib import Path
 from rps_core.environment import pixi
 from rps_core.environment.environment import Kind
 from rps_core.errors import UsageError
+from rps_core.node.agent.architecture import other_machine
 from rps_core.node.agent.files import interpreters, missing_interpreter
 from rps_core.text import plain
 from rps_core.values import dataclass
 
 # The directories that hold environments in a project, which are called after it.
 USUAL_NAMES = (".venv", "venv", ".conda", "conda", "env", ".env")
-# e_machine of ELF (elf.h) by the names of uname(2), each with what that machine runs.
-_MACHINES = {"x86_64": (62, 3), "aarch64": (183, 40), "ppc64le": (21,), "riscv64": (243,)}
-_NAMES = {62: "x86_64", 3: "i386", 183: "aarch64", 40: "arm", 21: "ppc64le", 243: "riscv64"}
 _PYTHON_OF_CONDA = r"python-(\d+(?:\.\d+)+)-[^-]*\.json"
 _MINOR = re.compile(r"python(\d+\.\d+)")
 
@@ -102,12 +100,13 @@ def read(path: Path, where: str) -> Prefix:
             f"{where}: {path} is no environment: it has neither pyvenv.cfg nor conda-meta",
             "Use the directory of a venv or a conda environment.",
         )
-    if found.python is not None and (other := other_machine(found.python)):
+    if found.python is not None and (other := other_machine(str(found.python))):
         raise _unusable(
             where,
             path,
             f"its Python is for {other}, and this host is {os.uname().machine}",
-            "Make it again on this kind of machine, or use another one with --venv.",
+            f"Make it again on {os.uname().machine}, or use another one with --venv. Where the compute nodes "
+            f"are {other}, start rps on a login node of that kind.",
         )
     return found
 
@@ -122,20 +121,6 @@ def of_program(program: str) -> Prefix | None:
         return read(path, program)
     except UsageError:
         return None
-
-
-def other_machine(program: Path) -> str | None:
-    """Return the architecture that a program is for, if this host does not run it."""
-    runs = _MACHINES.get(os.uname().machine)
-    try:
-        with program.open("rb") as file:
-            head = file.read(20)
-    except OSError:
-        return None
-    if runs is None or head[:4] != b"\x7fELF" or len(head) < 20:
-        return None
-    machine = int.from_bytes(head[18:20], "little" if head[5] == 1 else "big")
-    return None if machine in runs else _NAMES.get(machine, f"another machine ({machine})")
 
 
 def configuration(file: Path) -> dict[str, str]:

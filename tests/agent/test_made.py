@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from rps_core.environment import kernel, prefix
 from rps_core.environment.made import order
 from rps_core.node.agent.processes import start_ticks
 from tests.stands import conda_channel, conda_programs, wheels
@@ -177,3 +178,47 @@ def test_a_conda_environment_that_the_job_builds_is_active_in_its_kernels(
         place = event(session, "built")["prefix"]
         ran = execute(session, new_kernel(session, stand), code)
     assert ran == f"{place} {place} {place}/share/gdal it's\n"
+
+
+def test_r_of_a_conda_environment_runs_in_a_session(
+    tmp_path: Path, stand: StandIn, monkeypatch: pytest.MonkeyPatch, need: Callable[[str], str]
+) -> None:
+    """Test Debian's R and IRkernel, where the environment has its R."""
+    r = "/usr/bin/R"  # the PATH of these tests is that of a bare node
+    need(r)
+    monkeypatch.setenv("RATTLER_CACHE_DIR", str(tmp_path / "packages"))
+    place = conda_channel.make(
+        tmp_path / "r $(touch x) é", conda_channel.write(tmp_path / "channel"), "r-irkernel"
+    )
+    (place / "bin" / "R").unlink()
+    (place / "bin" / "R").write_text(f'#!/bin/sh\nTEST_R=ours exec {r} "$@"\n')
+    (place / "bin" / "R").chmod(0o755)
+    offered = kernel.first(prefix.read(place, "--venv"), "r")
+    assert offered is not None
+    session = make_session(tmp_path / "session", stand, kernel=offered.as_json())
+    code = 'cat(Sys.getenv("TEST_R"), Sys.getenv("CONDA_PREFIX"), R.version$language, "\\n")'
+    with agent(session):
+        event(session, "ready")
+        assert execute(session, new_kernel(session, stand, "ir"), code) == f"ours {place} R \n"
+
+
+def test_a_kernel_for_another_machine_ends_the_session_before_its_server_starts(
+    tmp_path: Path, stand: StandIn
+) -> None:
+    """Test a home that nodes of several kinds share: the head of an ELF file of a big-endian MIPS (elf.h)."""
+    python = tmp_path / "it's $(touch x) é" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_bytes(b"\x7fELF\x02\x02\x01" + bytes(9) + b"\x00\x02\x00\x08")
+    python.chmod(0o755)
+    spec = kernel.Kernel(
+        name="python3", display_name="v", language="python", argv=(str(python), "-f"), env={}
+    )
+    session = make_session(tmp_path / "session", stand, kernel=spec.as_json())
+    with agent(session):
+        end = end_of(session)
+    node = os.uname()
+    reason = (
+        f"`{python}` is for another machine (8), and this node, {node.nodename}, is {node.machine}"
+    )
+    assert (end["cause"], end["reason"]) == ("start-failed", reason)
+    assert not events(session, "application")

@@ -1,8 +1,10 @@
-"""Sessions that are stopped whatever becomes of the test, and a visitor for each."""
+"""Sessions that are stopped whatever becomes of the test, a visitor for each, and uv with its wheels."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.visitor import Visitor
+from tests.stands import wheels
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +38,18 @@ def start(installed: Any) -> Iterator[Callable[..., dict[str, Any]]]:
 
     yield start_session
     installed.rps("stop", "--all")
+
+
+@pytest.fixture
+def variables(tmp_path_factory: pytest.TempPathFactory, ground: Path) -> dict[str, str]:
+    """What an ordinary user needs to install from the downloaded wheels, with uv."""
+    place = ground / "wheels"
+    shutil.copytree(
+        wheels.shared(tmp_path_factory), place, ignore=shutil.ignore_patterns("uv-cache", "lock")
+    )
+    uv = ground / "bin" / "uv"
+    uv.parent.mkdir()
+    shutil.copy(Path(sys.executable).with_name("uv"), uv)
+    found = wheels.offline(place) | {"PATH": f"{uv.parent}:/usr/local/bin:/usr/bin:/bin"}
+    del found["UV_CACHE_DIR"]  # it is root's
+    return found

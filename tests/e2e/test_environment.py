@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.visitor import Visitor
+from tests.stands import conda_channel
 
 Start = Callable[..., dict[str, Any]]
 Visit = Callable[[str], Visitor]
@@ -97,6 +99,25 @@ def test_a_kernel_that_cannot_be_added_is_refused_with_the_words_of_the_tool(
     assert "ipykernel" in failed.stderr.partition("ended with exit code")[2]
 
 
+@pytest.mark.parametrize("tool", ["pip", "uv"])
+def test_a_kernel_is_added_by_the_environments_own_tool(
+    installed: Any, project: Path, start: Start, visit: Visit, variables: dict[str, str], tool: str
+) -> None:
+    """Test the real ones, from a directory of wheels: a venv of Python has pip, one of uv has none."""
+    place = project / ".venv"
+    python = str(installed.directory / ".venv/bin/python")
+    make = ["-m", "venv"] if tool == "pip" else ["venv", "--quiet", "--python", python]
+    program = python if tool == "pip" else "uv"
+    installed.user.run([program, *make, str(place)], check=True, env=variables)
+    env = variables if tool == "uv" else variables | {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+    assert not list(place.glob("lib/python*/site-packages/ipykernel"))
+    found = start("--add-kernel", cwd=project, env=env)
+    assert found["environment"]["prefix"] == str(place)
+    code = "import ipykernel, sys; print(sys.prefix, ipykernel.__file__)"
+    ran = visit(found["url"]).run_cell(code)
+    assert ran.startswith(f"{place} {place}/lib/python3")
+
+
 @pytest.mark.parametrize("options", [(), ("--venv", ".venv")], ids=["found", "named"])
 def test_a_venv_whose_python_is_gone_costs_no_job(
     installed: Any, project: Path, options: tuple[str, ...]
@@ -112,3 +133,36 @@ def test_a_venv_whose_python_is_gone_costs_no_job(
     assert json.loads(installed.rps("list", "--json").stdout) == []
     shown = installed.rps("start", "--dry-run", *options, cwd=project)
     assert "its Python is gone" in shown.stderr
+
+
+def test_a_conda_environment_of_the_project_is_active_in_its_notebooks(
+    installed: Any,
+    project: Path,
+    ground: Path,
+    start: Start,
+    visit: Visit,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Made by rattler; the job has no conda. In it are variables and scripts, as packages bring them."""
+    monkeypatch.setenv("RATTLER_CACHE_DIR", str(ground / "packages"))
+    channel = conda_channel.write(ground / "channel", str(installed.directory / ".venv/bin/python"))
+    place = conda_channel.make(project / "conda", channel, "python", "ipykernel", "gdal-data")
+    state = {"env_vars": {"MINE": "it's\n$HOME"}}
+    (place / "conda-meta" / "state").write_text(json.dumps(state))
+    for path in (place, *place.rglob("*")):
+        os.lchown(path, installed.user.uid, installed.user.gid)
+    found = start(cwd=project)
+    assert (found["environment"]["kind"], found["environment"]["prefix"]) == ("conda", str(place))
+    names = ("CONDA_PREFIX", "GDAL_DATA", "OF_A_PACKAGE", "MINE", "ACTIVATED")
+    code = f"import os, sys; print([sys.prefix, *map(os.environ.get, {names})])"
+    ran = visit(found["url"]).run_cell(code)
+    words = ['it\'s $HOME "é"', "it's\n$HOME", "once "]
+    values = [str(place), str(place), f"{place}/share/gdal", *words]
+    assert ran == f"{values}\n"
+    installed.rps("stop", found["name"])
+
+    # Half deleted, it costs no job.
+    (place / "bin" / "python").unlink()
+    done = installed.rps("start", cwd=project, check=False)
+    assert done.returncode == 2
+    assert f"its Python is gone: there is no {place}/bin/python" in done.stderr

@@ -3,31 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.e2e.visitor import Visitor
-from tests.stands import wheels
-
-
-@pytest.fixture
-def variables(tmp_path_factory: pytest.TempPathFactory, ground: Path) -> dict[str, str]:
-    """What an ordinary user needs to install from the downloaded wheels, with uv."""
-    place = ground / "wheels"
-    shutil.copytree(
-        wheels.shared(tmp_path_factory), place, ignore=shutil.ignore_patterns("uv-cache", "lock")
-    )
-    uv = ground / "bin" / "uv"
-    uv.parent.mkdir()
-    shutil.copy(Path(sys.executable).with_name("uv"), uv)
-    found = wheels.offline(place) | {"PATH": f"{uv.parent}:/usr/local/bin:/usr/bin:/bin"}
-    del found["UV_CACHE_DIR"]  # it is root's
-    return found
 
 
 def test_what_the_file_names_is_there_and_is_built_once(
@@ -100,7 +80,7 @@ def test_what_env_build_has_built_is_found_without_a_tool(
     assert newer != str(prefix)
     assert prefix.is_dir()
     unknown = installed.rps("env", "remove", "no-such", check=False)
-    assert (unknown.returncode, "No environment is called no-such" in unknown.stderr) == (3, True)
+    assert (unknown.returncode, "No environment is called no-such" in unknown.stderr) == (7, True)
     installed.rps("stop", found["name"])
     removed = installed.rps("env", "remove", "--all")
     assert "removed (one ü/requirements.txt)" in removed.stderr

@@ -146,7 +146,12 @@ class _Pixi:
 
     def run(self, command: str) -> None:
         """Run `install` or `add`."""
+        variables = {
+            name for name in ("FROZEN", "LOCKED", "NO_INSTALL") if os.environ.get(f"PIXI_{name}")
+        }
         if command == "install":
+            if self._given.locked and "FROZEN" in variables:  # v0.40.0: src/cli/mod.rs:152
+                _fail("error: the argument '--locked' cannot be used with '--frozen'", 2)
             if self._given.locked and self._names() - self._locked_names():
                 _fail("Error:   x lock file not up-to-date with the workspace", 1)
             self._install((self._given.environment or ["default"])[0])
@@ -156,8 +161,10 @@ class _Pixi:
                 "".join(f'{spec} = "*"\n' for spec in self._given.specs)
             )  # [dependencies] is its last table
         self._content["dependencies"] |= dict.fromkeys(self._given.specs, "*")
+        if variables & {"FROZEN", "LOCKED"}:  # workspace_mut.rs:372
+            return
         lock(self._root, self._content)
-        if len(self._content.get("environments", {})) == 0 and not self._given.no_install:
+        if len(self._content.get("environments", {})) == 0 and "NO_INSTALL" not in variables:
             self._install("default")
 
     def _names(self) -> set[str]:

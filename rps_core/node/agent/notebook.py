@@ -16,7 +16,7 @@ from rps_core.node.agent.jupyter import Jupyter, can_bind, free_port
 from rps_core.node.agent.jupyter_api import JupyterApi, Unready
 from rps_core.node.agent.kernelspec import write_kernelspecs
 from rps_core.node.agent.processes import start_ticks
-from rps_core.node.agent.program import found, server_program
+from rps_core.node.agent.program import check_architecture, found, server_program
 from rps_core.node.agent.route import Route
 from rps_core.node.agent.run_directory import RunDirectory
 from rps_core.node.agent.session import Session
@@ -91,6 +91,8 @@ class Notebook:
                     self._kernel = kernel
                     return [found(session.fallback), self._app]
             return container.command(session.program, self._app)
+        if self._kernel is not None:  # another Jupyter would serve it, and no cell would run
+            check_architecture(native(self._kernel.program))
         program = server_program(session.program, session.fallback, self._app, session.path)
         if session.app is not None:
             others = (session.fallback, session.app_jupyter)

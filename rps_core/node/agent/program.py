@@ -4,6 +4,7 @@ import os
 import shutil
 from typing import Optional
 
+from rps_core.node.agent.architecture import other_machine
 from rps_core.node.agent.events import End, EndCause
 from rps_core.node.agent.files import missing_interpreter, native, read_file
 from rps_core.node.agent.words import log
@@ -52,6 +53,7 @@ def found(program: str) -> str:
     if path is not None:
         interpreter = missing_interpreter(path)
         if interpreter is None:
+            check_architecture(path)
             return path
         gone = "`%s` cannot be run on this node: its interpreter %s is missing"
         raise End(EndCause.START_FAILED, gone % (path, interpreter))
@@ -61,6 +63,15 @@ def found(program: str) -> str:
     if os.path.isfile(native(program)):
         raise End(EndCause.START_FAILED, "`%s` is not executable on this node" % program)
     raise End(EndCause.START_FAILED, "There is no program `%s` on this node" % program)
+
+
+def check_architecture(path: str) -> None:
+    """Check that a program, or its interpreter, was built for this node's processor (End: it was not)."""
+    other = other_machine(path)
+    if other is not None:
+        words = "`%s` is for %s, and this node, %s, is %s"
+        here = os.uname()
+        raise End(EndCause.START_FAILED, words % (path, other, here.nodename, here.machine))
 
 
 def _with_app(program: str, app: str, path: Optional[str]) -> Optional[str]:
@@ -83,4 +94,5 @@ def _path_before(directory: str) -> str:
 
 
 def _is_whole(path: str) -> bool:
-    return os.access(path, os.X_OK) and missing_interpreter(path) is None
+    usable = os.access(path, os.X_OK) and missing_interpreter(path) is None
+    return usable and other_machine(path) is None

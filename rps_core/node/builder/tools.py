@@ -12,11 +12,11 @@ from rps_core.node.builder.failure import BuildError
 from rps_core.node.builder.recipe import VENVS, Recipe
 
 # Of an environment that is active in the shell: they would lead a tool, or the new Python, to that one.
+# Those of pixi are options: up to 0.40 it refuses --locked beside PIXI_FROZEN, and `pixi add` does nothing.
 OF_ANOTHER = (
-    "CONDA_DEFAULT_ENV", "CONDA_PREFIX", "CONDA_SHLVL", "PIP_PREFIX", "PIP_TARGET", "PIXI_ENVIRONMENT_NAME",
-    "PIXI_FROZEN", "PIXI_IN_SHELL", "PIXI_NO_INSTALL", "PIXI_PROJECT_MANIFEST", "PIXI_PROJECT_ROOT",
-    "PYTHONHOME", "PYTHONPATH", "UV_PREFIX", "UV_PROJECT_ENVIRONMENT", "UV_SYSTEM_PYTHON", "UV_TARGET",
-    "VIRTUAL_ENV",
+    "CONDA_DEFAULT_ENV", "CONDA_PREFIX", "CONDA_SHLVL", "PIP_PREFIX", "PIP_TARGET", "PIXI_FROZEN",
+    "PIXI_LOCKED", "PIXI_NO_INSTALL", "PYTHONHOME", "PYTHONPATH", "UV_PREFIX", "UV_PROJECT_ENVIRONMENT",
+    "UV_SYSTEM_PYTHON", "UV_TARGET", "VIRTUAL_ENV",
 )  # fmt: skip
 _KERNELS = os.path.join("share", "jupyter", "kernels")
 _CHECK = "import ipykernel, sys; print('%d.%d.%d' % sys.version_info[:3])"

@@ -12,38 +12,15 @@ import pytest
 from rps_core.batch.render import render
 from rps_core.launch import plan as planning
 from rps_core.state.session_dir import SessionFiles
+from tests.stands.modules import KINDS, init
 
 PREPARE = Path(planning.__file__).parents[1] / "batch" / "prepare.sh"
-# Debian's packages exclude each other, so `make system` unpacks both here.
-UNPACKED = Path("/usr/local/lib/rps-tests")
-MODULECMD = UNPACKED / "environment-modules/usr/lib/x86_64-linux-gnu/modulecmd.tcl"
-LMOD = UNPACKED / "lmod/usr/share/lmod"
-INIT = {
-    "Environment Modules": f'eval "$(tclsh8.6 {MODULECMD} bash autoinit)"\n',
-    # The real modulecmd behind the function of init/bash in 3.2.10, which has no exit code of its own: of a
-    # load that fails, 3.2's modulecmd prints no text, Debian's (5.2) `test 0 = 1;`.
-    "Environment Modules 3.2": (
-        f'module() {{ eval `tclsh8.6 {MODULECMD} bash $* | sed "s/^test 0 = 1;$//"`; }}\n'
-    ),
-}
 MODULEFILES = {
     "reader/1.0": 'gets stdin line\nsetenv READ "<$line>"\n',
     "second/9.3": "setenv SECOND yes\n",
     "broken": "exec no-such-program\n",
     ".modulerc": "module-alias by-alias second/9.3\n",
 }
-
-
-def init(kind: str) -> str:
-    if not UNPACKED.is_dir():
-        message = f"{kind} is not unpacked (`make system` does it as root)"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    if kind in INIT:
-        return INIT[kind]
-    text = (LMOD / "lmod/init/bash").read_text()
-    return text.replace("/usr/share/lmod", str(LMOD))
 
 
 def prepared(
@@ -85,9 +62,6 @@ def prepared(
         check=False,
         timeout=60,
     )
-
-
-KINDS = [*INIT, "Lmod"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

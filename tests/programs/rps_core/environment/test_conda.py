@@ -194,17 +194,12 @@ def workspace(directory: Path, channel: Path, *packages: str, more: str = "") ->
 def test_a_pixi_lock_is_built_in_the_cache_alone(
     tmp_path: Path, cache: Cache, channel: Path, commands: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Test a user who has environments elsewhere, in a `pixi shell` of another workspace."""
+    """Test a user who has environments elsewhere, and options of pixi in the shell."""
     programs(tmp_path, monkeypatch, "pixi")
     settings = Path.home() / ".pixi" / "config.toml"
     settings.parent.mkdir()
     settings.write_text("detached-environments = true\n")
-    for name, value in {
-        "PIXI_IN_SHELL": "1",
-        "PIXI_ENVIRONMENT_NAME": "cuda",
-        "PIXI_FROZEN": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PIXI_FROZEN", "true")
     manifest = workspace(tmp_path / ODD, channel, "ipykernel", "six")
     found = built(manifest, cache)
     place = Path(str(found["prefix"]))
@@ -247,7 +242,7 @@ def test_a_kernel_is_added_by_the_tool_that_is_there(
 def test_pixi_adds_a_kernel_to_its_workspace_and_installs_it(
     several: bool, tmp_path: Path, channel: Path, commands: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`pixi add` installs nothing where there are several environments."""
+    """`pixi add` installs nothing where there are several environments, or where a variable says so."""
     programs(tmp_path, monkeypatch, "pixi")
     more = "[environments]\ncuda = []\n" if several else ""
     manifest = workspace(tmp_path / ODD, channel, more=more)
@@ -260,6 +255,8 @@ def test_pixi_adds_a_kernel_to_its_workspace_and_installs_it(
     )
     assert (there.kind, there.name) == (Kind.PIXI, f"{ODD}:cuda" if several else ODD)
     assert NoKernelError(there).hint.count("pixi install --manifest-path") == int(several)
+    for name in ("PIXI_NO_INSTALL", "PIXI_FROZEN"):
+        monkeypatch.setenv(name, "true")
     tools.add(there, "ipykernel")
     assert kernel.first(prefix.read(there.path, "--venv"), there.name) is not None
     assert [command[1] for command in run(commands)] == [
