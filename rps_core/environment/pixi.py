@@ -15,7 +15,7 @@ from rps_core.values import dataclass
 _ENVIRONMENTS = "/.pixi/envs/"
 _LONGEST = 1 << 16  # bytes of the note
 _GLOBAL = "pixi-global.toml"  # the manifest of `pixi global`
-_SEVERAL = re.compile(r"^\s*\[(tool\.pixi\.)?environments\b|^\s*environments\s*=", re.MULTILINE)
+_SEVERAL = r"(?m)^\s*\[(tool\.pixi\.)?environments\b|^\s*environments\s*="
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Workspace:
             text = self._manifest().read_text("utf-8", "replace")
         except OSError:
             return False
-        return bool(_SEVERAL.search(text))
+        return bool(re.search(_SEVERAL, text))
 
     def adds(self, package: str) -> list[list[str]]:
         """Return the commands that add a package to the environment."""
