@@ -22,7 +22,8 @@ from rps_core.version import __version__
 
 _KEPT = 8  # of several clusters and sets of options on one home directory; some 20 KB each
 CONFIGURATION = "configuration"  # the file's name
-_CLASS = "="  # the key of a dataclass's class; no setting is called so
+# Keys that no setting has: for a dataclass's class, and for the items of a tuple.
+_CLASS, _TUPLE = "=", "()"
 
 Schema = TypeVar("Schema")
 
@@ -74,8 +75,12 @@ def note(
     most: int = _KEPT,
 ) -> None:
     """Cache the settings in place of the least recently used, if possible."""
+    try:
+        plain = _plain(settings)
+    except ValueError:
+        return
     found = {
-        "settings": _plain(settings),
+        "settings": plain,
         "origins": {key: (origin.layer, origin.where) for key, origin in origins.items()},
     }
     lines = _read(name)[: 2 * most]
@@ -89,20 +94,26 @@ def _read(name: str) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value of the schema for JSON; a dataclass with its class."""
+    """Return a value of the schema for JSON; a dataclass with its class.
+
+    Raises:
+        ValueError: a mapping of the user's has a key that stands for something else here.
+    """
     if is_dataclass(value):
         kind = type(value)
         values = {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
         return {_CLASS: f"{kind.__module__}:{kind.__name__}", **values}
     if isinstance(value, dict):
+        if not value.keys().isdisjoint((_CLASS, _TUPLE)):
+            raise ValueError("it has a key of the cache")
         return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+    if isinstance(value, tuple):
+        return {_TUPLE: [_plain(item) for item in value]}
     return value
 
 
 def _built(value: Any) -> Any:
-    """Build a value of the schema from JSON: dataclasses, and tuples from lists.
+    """Build a value of the schema from JSON: dataclasses and tuples.
 
     By the class in it, not by the types of its fields: to evaluate these is most of the work.
 
@@ -111,6 +122,8 @@ def _built(value: Any) -> Any:
     """
     if isinstance(value, dict):
         values = {name: _built(item) for name, item in value.items()}
+        if _TUPLE in values:
+            return tuple(map(_built, values[_TUPLE]))
         place = values.pop(_CLASS, None)
         if place is None:
             return values
@@ -119,6 +132,4 @@ def _built(value: Any) -> Any:
         if not (isinstance(kind, type) and is_dataclass(kind)):
             raise TypeError(f"{place} is no class of settings")
         return kind(**values)
-    if isinstance(value, list):
-        return tuple(_built(item) for item in value)
     return value

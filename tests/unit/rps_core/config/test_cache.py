@@ -1,6 +1,7 @@
 """The cache of the configuration: same as merged from the files, and never stale."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,26 @@ def user_file() -> Path:
 
 def cached() -> Path:
     return paths.cache_dir() / "configuration"
+
+
+def test_lists_and_tuples_are_remembered_as_what_they_are(
+    merges: list[int], user_file: Path
+) -> None:
+    user_file.write_text(
+        "job: {directives: [--exclusive]}\napps: {mine: {command: [a, '{port}']}}\n"
+    )
+    first, second = load(), load()
+    assert len(merges) == 1
+    assert second.settings.apps == first.settings.apps  # a tuple is not equal to a list
+    assert second.settings.apps["mine"]["command"] == ["a", "{port}"]
+    assert second.settings.job == first.settings.job
+
+
+def test_a_mapping_with_a_key_of_the_cache_is_not_cached() -> None:
+    for key in ("()", "="):
+        odd = replace(load().settings, apps={"mine": {key: ["a"]}})
+        merged.note("odd", odd, {})
+        assert merged.recall(settings.Settings, "odd") is None
 
 
 @pytest.mark.usefixtures("user_file")
