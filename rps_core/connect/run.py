@@ -123,6 +123,32 @@ def _again(
         return
 
 
+def _viewed(remote: Remote, name: str) -> bool:
+    """Show a session's progress by the live view of the host until it is ready.
+
+    Returns:
+        Whether the host let it be shown.
+
+    Raises:
+        JobError: it is not ready, as the view says.
+        KeyboardInterrupt: the user ended the view.
+    """
+    code = remote.connection.interactive(f"exec {remote.script('wait', name)} >/dev/null")
+    if code is None:
+        notice(
+            f"{remote.name} allows one session on a connection (MaxSessions 1): the progress comes in lines."
+        )
+        return False
+    if code == SSH_FAILED and remote.connection.await_end(_ENDS_WITHIN):
+        raise remote.connection.lost()
+    # ssh has that code, too, for a command that a signal ended: Ctrl-C while rps starts there.
+    if code in (EXIT_INTERRUPTED, SSH_FAILED):
+        raise KeyboardInterrupt
+    if code != 0:
+        raise JobError(f"{name} is not ready", f"`rps connect {remote.name} --list` shows it.")
+    return True
+
+
 class _Visit:
     """The way to one session, over one connection after the other."""
 
@@ -178,20 +204,7 @@ class _Visit:
         """
         name = session.name
         if session.state != "ready" and not session.over:
-            if self._wish.terminal:
-                code = remote.connection.interactive(
-                    f"exec {remote.script('wait', name)} >/dev/null"
-                )
-                if code == SSH_FAILED and remote.connection.await_end(_ENDS_WITHIN):
-                    raise remote.connection.lost()
-                # ssh has that code, too, for a command that a signal ended: Ctrl-C while rps starts there.
-                if code in (EXIT_INTERRUPTED, SSH_FAILED):
-                    raise KeyboardInterrupt
-                if code != 0:
-                    raise JobError(
-                        f"{name} is not ready", f"`rps connect {remote.name} --list` shows it."
-                    )
-            else:
+            if not (self._wish.terminal and _viewed(remote, name)):
                 remote.wait(name)
             session = remote.status(name)
         if session.over:

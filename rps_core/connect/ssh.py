@@ -42,6 +42,10 @@ _LONGEST_SOCKET = 103 - 17
 # it asks none).
 _ALIVE = ("ServerAliveInterval=15", "ServerAliveCountMax=3")
 _CONNECT_WITHIN = "ConnectTimeout=20"  # seconds
+# ssh makes a connection of its own, with questions of its own, where the shared one takes no further session
+# (sshd_config: MaxSessions 1; the message is of mux.c). This keeps it from that.
+_SHARED_ALONE = ("-o", "ProxyCommand=false")
+_NO_MORE_SESSIONS = b"Session open refused by peer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,19 +134,37 @@ class Connection:
         output, self._read = self._read[: found.start()], b""
         return Answer(int(found[1]), output.decode("utf-8", "replace"))
 
-    def interactive(self, script: str) -> int:
-        """Run shell commands on a terminal of the host that is shown on this one; return the exit code."""
+    def interactive(self, script: str) -> int | None:
+        """Run shell commands on a terminal of the host that is shown on this one.
+
+        Returns:
+            The exit code; None: the host allows no second session on a connection, and nothing was run.
+        """
         command = self.destination.in_its_shell(f"exec /bin/sh -c {shlex.quote(script)}")
         # At ssh's usual level of messages it reports the end of the terminal's connection.
-        argv = [*self._client("-t", "-o", "LogLevel=ERROR"), "--", self.destination.ssh, command]
+        options = ("-t", "-o", "LogLevel=ERROR", *_SHARED_ALONE)
+        argv = [*self._client(*options), "--", self.destination.ssh, command]
         # stdout is for the URL.
-        return subprocess.run(argv, stdout=sys.stderr.fileno()).returncode
+        done = subprocess.run(argv, stdout=sys.stderr.fileno(), stderr=subprocess.PIPE)
+        if done.returncode == failures.SSH_FAILED and _NO_MORE_SESSIONS in done.stderr:
+            return None
+        for line in done.stderr.splitlines():
+            self._note(line)
+        return done.returncode
 
     def copy(self, source: IO[bytes], script: str) -> Answer:
         """Run shell commands on the host whose input is the file."""
         command = self.destination.in_its_shell(f"exec /bin/sh -c {shlex.quote(script)}")
-        argv = [*self._client("-T"), "--", self.destination.ssh, command]
-        done = subprocess.run(argv, stdin=source, capture_output=True)
+        for options in (_SHARED_ALONE, ()):
+            source.seek(0)
+            argv = [*self._client("-T", *options), "--", self.destination.ssh, command]
+            done = subprocess.run(argv, stdin=source, capture_output=True)
+            if not (options and _NO_MORE_SESSIONS in done.stderr):
+                break
+            notice(
+                f"{self.destination.name} allows one session on a connection (MaxSessions 1): ssh connects "
+                "once more."
+            )
         for line in done.stderr.splitlines():
             self._note(line)
         return Answer(done.returncode, done.stdout.decode("utf-8", "replace"))

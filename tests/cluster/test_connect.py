@@ -84,9 +84,31 @@ def test_ctrl_c_leaves_the_session_and_says_how_to_come_back(stand: Stand, comet
         assert f"{name} continues. `rps connect comet-ln2` goes on with it" in shown
         terminal.answer("echo code $?")
         terminal.until("code 130")
-        comet.run("scontrol", "release", session["job_id"])
-        terminal.type("rps connect comet-ln2 --no-browser")
-        terminal.until(rf"https://{name}\.\S+/\?token=\w+ alice@laptop")
+        # Where a connection takes no second session, the live view has no place.
+        with stand.login_node.configured("MaxSessions 1"):
+            terminal.type("rps connect comet-ln2 --no-browser")
+            terminal.until(r"comet-ln2 allows one session on a connection \(MaxSessions 1\)")
+            comet.run("scontrol", "release", session["job_id"])
+            shown = terminal.until(rf"https://{name}\.\S+/\?token=\w+ alice@laptop")
+        assert "refused by peer" not in shown
+
+
+def test_a_copy_to_a_host_that_takes_one_session_on_a_connection(machines: Stand) -> None:
+    code = (
+        "import tempfile\n"
+        "from rps_core.connect.destination import Destination\n"
+        "from rps_core.connect.ssh import Connection\n"
+        "file = tempfile.TemporaryFile()\n"
+        "file.write(b'the wheels')\n"
+        "with Connection(Destination(name='comet', ssh='comet-ln2')) as host:\n"
+        "    print(host.copy(file, 'cat'), host.interactive('true'), host.run('echo still', 9))\n"
+    )
+    command = [str(machines.clone / ".venv/bin/python"), "-c", code]
+    with machines.login_node.configured("MaxSessions 1"):
+        done = machines.laptop.run(command, ALICE, capture_output=True)
+    assert "comet allows one session on a connection (MaxSessions 1): ssh connects" in done.stderr
+    output = "Answer(code=0, stdout='the wheels') None Answer(code=0, stdout='still\\n')\n"
+    assert done.stdout == output
 
 
 def test_of_several_sessions_the_user_chooses_and_a_script_gets_the_newest(
