@@ -67,8 +67,14 @@ while IFS= read -r rps_environment <&3; do
     if command -v conda >/dev/null; then
         # conda's own way to teach a shell that is not interactive.
         eval "$(conda shell.bash hook </dev/null 3<&-)"
-        conda activate "$rps_environment" </dev/null 3<&- && continue
-        [ -n "$rps_path" ] || rps_give_up "conda does not activate $rps_environment"
+        rps_code=0
+        conda activate "$rps_environment" </dev/null 3<&- || rps_code=$?
+        # It returns 0 also where a quote in the path makes what it evaluates no shell text.
+        case $rps_code:$rps_path in
+        0:) continue ;;
+        0:*) [ "${CONDA_PREFIX-}" -ef "$rps_path" ] && continue ;;
+        *:) rps_give_up "conda does not activate $rps_environment" ;;
+        esac
     fi
     # `conda init` writes to ~/.bashrc, often below a line that ends it in a shell that is not interactive.
     # micromamba has no conda.

@@ -180,8 +180,13 @@ conda() { echo "the user's conda"; }
 @pytest.mark.parametrize("named", ["by path", "by name"])
 @pytest.mark.parametrize(
     "conda",
-    ["", "conda() { [ $1 = shell.bash ]; }\n"],
-    ids=["no conda in the job", "a conda that fails"],
+    [
+        "",
+        "conda() { [ $1 = shell.bash ]; }\n",
+        # Seen with conda 26.7 and a quote in the path: base, which its hook activates, stays active.
+        "conda() { export CONDA_PREFIX=/usr; }\n",
+    ],
+    ids=["no conda in the job", "a conda that fails", "a conda that fails and returns 0"],
 )
 def test_an_environment_whose_path_is_known_needs_no_conda(
     named: str, conda: str, tmp_path: Path

@@ -274,7 +274,7 @@ def test_a_tool_that_fails_is_shown_with_its_own_words(
     with pytest.raises(UsageError, match=r"`conda` ended with exit code 1:\n.*no-such-kernel"):
         tools.add(there, "no-such-kernel")
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    with pytest.raises(UsageError, match="`conda`: No such file or directory"):
+    with pytest.raises(UsageError, match="`conda` is not on the PATH of this host"):
         tools.add(there, "ipykernel")
 
 
