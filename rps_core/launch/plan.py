@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rps_core.cluster import ClusterContext
 from rps_core.config.settings import (
@@ -23,7 +24,6 @@ from rps_core.launch import applications, policy
 from rps_core.launch import default_account as remembered
 from rps_core.launch import environment as environments
 from rps_core.launch import notebook as notebook_plan
-from rps_core.launch.allocation import ExistingAllocation
 from rps_core.launch.choice import Choice, NoKernelError
 from rps_core.log import get_logger
 from rps_core.models import Allocation
@@ -35,6 +35,9 @@ from rps_core.units import (
     parse_walltime,
 )
 from rps_core.values import dataclass
+
+if TYPE_CHECKING:
+    from rps_core.launch.allocation import ExistingAllocation
 
 APPS = {"lab": "jupyterlab.sh", "notebook": "notebook.sh"}
 _BATCH = Path(__file__).parents[1] / "batch"

@@ -15,7 +15,7 @@ from typing import Any
 from rps_core.cluster import ClusterContext
 from rps_core.config import layers as config
 from rps_core.config import profiles
-from rps_core.config.schema import keys
+from rps_core.config.schema import keys, keys_of
 from rps_core.config.settings import EARLIER, OPTIONS, Overrides, Settings
 from rps_core.errors import NotFoundError, UsageError
 from rps_core.hooks.site import Site
@@ -43,7 +43,7 @@ def settings_to_keep(here: ClusterContext, plan: Plan) -> dict[str, object]:
     loaded = here.loaded
     values = asdict(loaded.settings)
     found: dict[str, object] = {}
-    for key in keys(Settings):
+    for key in keys_of(loaded.settings):
         origin = loaded.origins.get(key)
         said = origin is not None and origin.layer in (OPTIONS, EARLIER)
         said = said or (origin is not None and profiles.made(origin.layer))

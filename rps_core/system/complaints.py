@@ -8,7 +8,6 @@ stderr are harmless: ld.so's about LD_PRELOAD, a shell's about a locale, a site'
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Sequence
 from pathlib import PurePath
 
@@ -58,4 +57,6 @@ def quoted(lines: Sequence[str]) -> str:
     """Return a scheduler's words to follow a colon: one line after a blank, several indented below."""
     if len(lines) < 2:
         return f" {''.join(lines).strip()}"
+    import textwrap
+
     return "".join(f"\n  {line}" for line in textwrap.dedent("\n".join(lines)).splitlines())

@@ -166,7 +166,6 @@ def _start(
     foreground: bool = False, dry_run: bool, wait: bool | None, info: bool, quiet: bool, as_json: bool,
     add_kernel: bool = False,
 ) -> None:  # fmt: skip
-    from rps_core.launch import allocation as held
     from rps_core.launch import plan as planning
 
     records = list(store.records())
@@ -182,7 +181,11 @@ def _start(
             f"Without effect on the job: {', '.join(unused)}. Use rps's options, or `job.directives`.",
             err=True,
         )
-    allocation = held.allocation(here, records) if inside else None
+    allocation = None
+    if inside:
+        from rps_core.launch import allocation as held
+
+        allocation = held.allocation(here, records)
     plan = planning.plan(here, dry_run=dry_run, inside=allocation, add_kernel=add_kernel)
     for note in () if quiet or as_json else plan.environment.notes:
         click.echo(note, err=True)
