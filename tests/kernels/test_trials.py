@@ -17,8 +17,11 @@ from jupyter_server.services.kernels.kernelmanager import (
     MappingKernelManager,
 )
 
-from rps_core.node.agent.kernel_transport import Transports, install
+from rps_core.node.agent import kernel_start
 from rps_core.node.agent.sockets import make_sockets_directory, remove_sockets_directory
+
+sys.modules.setdefault("rps_kernel_start", kernel_start)  # as jupyter_config.py does
+from rps_core.node.agent.kernel_transport import Transports, install  # noqa: E402
 
 CURVE = {"supported_encryption": "curve"}
 # Starts, and neither listens nor ends, if its connection file asks for Unix sockets.

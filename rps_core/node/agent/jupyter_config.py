@@ -48,6 +48,19 @@ if (
     if others:
         os.environ["JUPYTER_CONFIG_PATH"] = others
 
+
+def part(name: str) -> Any:
+    """Run a module of this directory as `rps_<name>`.
+
+    Not by an import, which would leave bytecode there with what the umask gives.
+    """
+    module: Any = ModuleType("rps_" + name)
+    sys.modules[module.__name__] = module
+    with open(os.path.join(here, name + ".py"), encoding="utf-8") as source:
+        exec(compile(source.read(), source.name, "exec"), module.__dict__)  # noqa: S102
+    return module
+
+
 c = get_config()  # type: ignore # noqa: F821 - Jupyter gives this name
 with open(os.path.join(here, "settings.json")) as file:
     settings = json.load(file)
@@ -90,14 +103,12 @@ if "identity_provider_class" in traits:  # Jupyter Server 2
     cookies = settings.pop("cookie_options")
     login = PasswordIdentityProvider.class_traits()["login_handler_class"].default_value
     if links is not None:
-        for part in ("login_link", "languages", "login_page", "jupyter_login"):
-            # Not by an import, which would leave bytecode there with what the umask gives.
-            module: Any = ModuleType("rps_" + part)
-            sys.modules[module.__name__] = module
-            with open(os.path.join(here, part + ".py"), encoding="utf-8") as source:
-                exec(compile(source.read(), source.name, "exec"), module.__dict__)  # noqa: S102
-        texts = sys.modules["rps_login_page"].Texts(os.path.join(here, "login_page.json"))
-        kind, login = module.provider(token, links["directory"], links["once"], texts)
+        for name in ("login_link", "languages"):
+            part(name)
+        texts = part("login_page").Texts(os.path.join(here, "login_page.json"))
+        kind, login = part("jupyter_login").provider(
+            token, links["directory"], links["once"], texts
+        )
         settings["identity_provider_class"], token = kind, ""
     for section in (mine.IdentityProvider, mine.PasswordIdentityProvider):
         section.token = token
@@ -211,11 +222,9 @@ def run_in_directory(self: Any) -> Any:
 
 Application.start = run_in_directory
 
-# Not by an import, which would leave bytecode there with what the umask gives.
-transport: Any = ModuleType("rps_kernel_transport")
-with open(os.path.join(here, "kernel_transport.py")) as source:
-    exec(compile(source.read(), source.name, "exec"), transport.__dict__)  # noqa: S102
-curve = hasattr(KernelManager, "transport_encryption") and transport.zmq.has("curve")
+starting = part("kernel_start")
+curve = hasattr(KernelManager, "transport_encryption") and starting.zmq.has("curve")
+transport = part("kernel_transport")
 transports = transport.Transports(sockets, kernel_settings["tcp"], kernel_settings["memory"], curve)
 transport.install(transports, KernelManager, MappingKernelManager)
 

@@ -17,11 +17,11 @@ import json
 import os
 import re
 import sys
-import time
 from typing import Any, Dict, List, Optional, Set
 
-import zmq
 from tornado import gen, web
+
+starting: Any = sys.modules["rps_kernel_start"]  # jupyter_config.py has put kernel_start.py there
 
 CURVE, IPC, TCP = "curve", "ipc", "tcp"
 NAMES = {CURVE: "encrypted TCP", IPC: "Unix sockets", TCP: "TCP"}
@@ -34,8 +34,6 @@ WITHOUT_IPC = ("run_kotlin_kernel", "remote_ikernel")
 PATIENCE = (
     60.0  # seconds for a kernel's first heartbeat: as `kernel_info_timeout` of Jupyter Server
 )
-DEAF = 5.0  # seconds for an answer of a kernel that listens where it should
-SOCKETS = 5  # of a kernel: shell, iopub, stdin, control and heartbeat
 MOST_LEARNED = 200  # kernelspecs
 WHO_READS = "other users of this node can read what it prints (docs/kernels.md)"
 
@@ -166,14 +164,14 @@ class Transports:
             await awaited(getattr(manager, "ready", None))  # it may start in the background
         except Exception:  # noqa: BLE001 - Jupyter has reported it
             return None
-        watch = StartOf(manager)
-        heartbeat = heartbeat_socket(manager)
+        watch = starting.StartOf(manager)
+        heartbeat = starting.heartbeat_socket(manager)
         try:
             while not heartbeat.poll(0):
                 if not await awaited(manager.is_alive()):
                     # A broken environment, not the encryption.
                     return None if trial.way == CURVE and trial.robust else "it ended"
-                reason = watch.failure()
+                reason: Optional[str] = watch.failure()
                 if reason is not None:
                     return reason
                 if watch.seconds() > self.patience:
@@ -199,47 +197,6 @@ class Transports:
             os.replace(new, self.memory)
         except OSError as error:
             say("could not remember how kernels start: %s", error)
-
-
-class StartOf:
-    """A kernel that starts: where it listens, and for how long it did not answer."""
-
-    def __init__(self, manager: Any) -> None:
-        self.manager = manager
-        self.began = time.monotonic()
-        self.looked = self.began
-        self.listens_since: Optional[float] = None
-        self.on_tcp_before = False
-
-    def seconds(self) -> float:
-        """Return the seconds since the first look."""
-        return time.monotonic() - self.began
-
-    def failure(self) -> Optional[str]:
-        """Look, at most once a second, for a sign that it will never answer."""
-        now = time.monotonic()
-        if now - self.looked < 1:
-            return None
-        self.looked = now
-        if self.manager.transport == "ipc":
-            return self.failure_of_ipc()
-        if self.manager.hb_port not in listening_ports().values():
-            self.listens_since = None
-        elif self.listens_since is None:
-            self.listens_since = now
-        elif now - self.listens_since > DEAF:
-            return "it listens and does not answer"
-        return None
-
-    def failure_of_ipc(self) -> Optional[str]:
-        """Look where its Unix sockets are."""
-        paths = {"%s-%d" % (self.manager.ip, port) for port in self.manager.ports}
-        bound = paths & bound_paths()
-        before, self.on_tcp_before = self.on_tcp_before, False
-        if not bound and len(tcp_ports_of_session(process_of(self.manager))) >= SOCKETS:
-            self.on_tcp_before = True
-            return "it opens TCP ports in their place" if before else None
-        return None
 
 
 def install(transports: Transports, kernel_manager: Any, kernels: Any) -> None:
@@ -312,67 +269,6 @@ def is_of_a_gateway(manager: Any) -> bool:
     gateway: Any = sys.modules.get("jupyter_server.gateway.managers")
     kind = getattr(gateway, "GatewayKernelManager", None)
     return kind is not None and isinstance(manager, kind)
-
-
-def heartbeat_socket(manager: Any) -> Any:
-    """Return a socket that has asked a kernel for a heartbeat."""
-    # Not the manager's own context, whose sockets may be asyncio's.
-    heartbeat: Any = zmq.Context.instance().socket(zmq.REQ)
-    heartbeat.linger = 0
-    server_key = getattr(manager, "curve_publickey", None)
-    if server_key is not None:
-        heartbeat.curve_publickey, heartbeat.curve_secretkey = zmq.curve_keypair()
-        heartbeat.curve_serverkey = server_key
-    host, port = manager.ip, manager.hb_port
-    ipc = manager.transport == "ipc"
-    heartbeat.connect("ipc://%s-%d" % (host, port) if ipc else "tcp://%s:%d" % (host, port))
-    heartbeat.send(b"rps")
-    return heartbeat
-
-
-def process_of(manager: Any) -> int:
-    """Return a kernel's process; 0: unknown."""
-    process = getattr(getattr(manager, "provisioner", None), "process", None)
-    process = process or getattr(manager, "kernel", None)  # before Jupyter Client 7
-    return getattr(process, "pid", 0) or 0
-
-
-def bound_paths() -> Set[str]:
-    """Return the paths of Unix sockets that listen, as their processes see them."""
-    with open("/proc/net/unix", errors="replace") as file:
-        return {line.split(None, 7)[7].rstrip("\n") for line in file if line.count("/")}
-
-
-def listening_ports() -> Dict[str, int]:
-    """Return the TCP ports of this host that listen, by inode."""
-    ports = {}
-    for name in "tcp", "tcp6":
-        try:
-            with open("/proc/net/" + name) as file:
-                rows = [line.split() for line in file][1:]
-        except OSError:  # a kernel without IPv6
-            continue
-        ports.update({row[9]: int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"})
-    return ports
-
-
-def tcp_ports_of_session(leader: int) -> Set[int]:
-    """Return the TCP ports on which a process and its children listen.
-
-    Jupyter starts each kernel in a session of its own, whose leader it is.
-    """
-    listening = listening_ports()
-    found = set()
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open("/proc/%s/stat" % pid, "rb") as file:
-                if int(file.read().rpartition(b")")[2].split()[3]) != leader:
-                    continue
-            links = [os.readlink(entry.path) for entry in os.scandir("/proc/%s/fd" % pid)]
-        except OSError:  # it has ended, or is not ours
-            continue
-        found |= {listening.get(link[8:-1], 0) for link in links if link.startswith("socket:[")}
-    return found - {0}
 
 
 def read_memory(path: str) -> Dict[str, str]:

@@ -15,7 +15,8 @@ from rps_core.node.agent.sockets import (
 # Run by Jupyter's Python.
 FOR_JUPYTER = (
     "jupyter_config.py", "session_config.py", "login_link.py", "languages.py", "login_page.py",
-    "login_page.json", "jupyter_login.py", "kernel_transport.py", "tabs.py", "apps.py",
+    "login_page.json", "jupyter_login.py", "kernel_start.py", "kernel_transport.py", "tabs.py",
+    "apps.py",
 )  # fmt: skip
 RUNTIME_FILES = ("jpserver-", "nbserver-")  # how Jupyter Server's are called, and Notebook 6's
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,10 @@ import pytest
 from jupyter_client.kernelspec import KernelSpec
 from tornado.web import HTTPError
 
-from rps_core.node.agent.kernel_transport import (
+from rps_core.node.agent import kernel_start
+
+sys.modules.setdefault("rps_kernel_start", kernel_start)  # as jupyter_config.py does
+from rps_core.node.agent.kernel_transport import (  # noqa: E402
     CURVE,
     IPC,
     TCP,
