@@ -84,6 +84,7 @@ def test_loaded_modules_are_named_and_loaded_in_the_job(
     assert "the modules science/2.1, helpers/1.0" in dry.stderr
 
 
+@pytest.mark.parametrize("shell", ["Lmod"], indirect=True)
 def test_a_module_that_fails_ends_the_session_with_its_own_words(
     installed: Any, shell: str
 ) -> None:

@@ -115,7 +115,7 @@ def remove(app: Application, *, names: tuple[str, ...], everything: bool, as_jso
                 f"A session uses the environment {plain(matching[0]['label'])}",
                 "End the session first: `rps list`, `rps stop`.",
             )
-        wanted += matching
+        wanted += [one for one in matching if one not in wanted]
     for entry in wanted:
         cache.remove(entry["name"])
         if not as_json:
