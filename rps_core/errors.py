@@ -23,7 +23,7 @@ class RpsError(Exception):
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint.rstrip()
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message

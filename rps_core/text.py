@@ -19,7 +19,7 @@ def plain_lines(text: str) -> str:
 
 
 def did_you_mean(typed: str, known: Iterable[str], *, shortened: bool = False) -> str:
-    """Return `Did you mean …? `, with a blank at its end; empty if no name is similar.
+    """Return `Did you mean …? `, with a blank for what follows at its end; empty if no name is similar.
 
     Args:
         typed: what the user typed.

@@ -77,7 +77,7 @@ def seen(chooser: Chooser) -> list[Seen]:
     programs = {choice.environment.kind: choice for choice in chooser.programs()}
     for kind, place, without in (
         (Kind.PATH, "PATH", "no `jupyter` of others on the PATH"),
-        (Kind.SITE, "site", "notebook.provided is not set, or has not this application"),
+        (Kind.SITE, "site", "notebook.provided is not set, or lacks this application"),
         (Kind.OWN, "rps", "rps was installed without Jupyter"),
     ):
         found.append(Seen(place=place, choice=programs.get(kind), without=without))

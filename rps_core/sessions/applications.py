@@ -32,9 +32,12 @@ def path_in(record: SessionRecord, files: SessionFiles, app: str) -> str:
     known = files.applications()
     names = [*OF_JUPYTER, *known]
     if app not in names:
+        from rps_core.config.packaged_apps import PACKAGED
+
+        usage = PACKAGED.get(app, {}).get("usage")  # such an application is in no other session
+        near = f"That one needs {usage}. " if usage else did_you_mean(app, names)
         raise NotFoundError(
-            f"{record.name} has no application `{app}`",
-            f"{did_you_mean(app, names)}It has: {', '.join(names)}.",
+            f"{record.name} has no application `{app}`", f"{near}It has: {', '.join(names)}."
         )
     if app not in OF_JUPYTER and any(
         event.get("event") == "applications" and event.get("served") is False

@@ -109,6 +109,11 @@ def connect(
         )
     if new and session is not None:
         raise UsageError("--new and --session cannot be combined", "Give only one of them.")
+    if session is not None and (words or arguments is not None):
+        raise UsageError(
+            "--session names a running session, and options of `rps start` start one",
+            "Leave out the one or the others.",
+        )
     if port is not None and not 1024 <= port <= 65535:
         raise UsageError(f"--port: {port} is not a port from 1024 to 65535")
     known = hosts.find(host)

@@ -7,30 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from rps_core.cli import completion
 from rps_core.system import paths
 from tests.programs.rps_core.cli.test_startup import HEAVY
+from tests.stands.completions import remember
 from tests.stands.waiting import until
-
-HERE = {
-    "account": ["abc123", "xyz789"],
-    "application": ["viewer"],
-    "cluster": ["generic", "local"],
-    "partition": ["shared", "short-jobs", "gpu", "one; rm -rf ~", "two\u202e"],
-    "profile": ["gpu", "big"],
-}
 
 
 @pytest.fixture
 def cache() -> Path:
-    """Write a fresh cache, and three sessions, two of them running."""
-    completion.remember(None, HERE)
-    for name in ("brave-new-world", "brave-old-one", "other-living-one", ".half-made"):
-        directory = paths.sessions_dir() / name
-        directory.mkdir(parents=True)
-        if name != "brave-old-one":
-            (directory / "claim.json").touch()
-    return next(paths.cache_dir().glob("completion-*"))
+    return remember()
 
 
 def complete(*words: str) -> tuple[list[str], set[str]]:

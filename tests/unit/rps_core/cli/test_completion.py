@@ -16,25 +16,12 @@ from rps_core.sessions.application import Application
 from rps_core.setup import choices
 from rps_core.setup.choices import Choices
 from rps_core.system import paths
-
-HERE = {
-    "account": ["abc123", "xyz789"],
-    "cluster": ["generic", "local"],
-    "partition": ["shared", "short-jobs", "gpu", "one; rm -rf ~", "two\u202e"],
-    "profile": ["gpu", "big"],
-}
+from tests.stands.completions import HERE, remember
 
 
 @pytest.fixture
 def cache() -> Path:
-    """Write a fresh cache, and three sessions, two of them running."""
-    completion.remember(None, HERE)
-    for name in ("brave-new-world", "brave-old-one", "other-living-one", ".half-made"):
-        directory = paths.sessions_dir() / name
-        directory.mkdir(parents=True)
-        if name != "brave-old-one":
-            (directory / "claim.json").touch()
-    return next(paths.cache_dir().glob("completion-*"))
+    return remember()
 
 
 def test_what_the_configuration_names_is_offered_while_the_scheduler_is_asked(

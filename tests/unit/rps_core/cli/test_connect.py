@@ -18,6 +18,8 @@ from rps_core.errors import UsageError
         (["comet", "--url", "-t", "60"], "start no session"),
         (["comet", "gpu", "--list"], "start no session"),
         (["comet", "--new", "--session", "a-b-c"], "cannot be combined"),
+        (["comet", "--session", "a-b-c", "-t", "60"], "names a running session"),
+        (["comet", "--session", "a-b-c", "--", "x.py"], "names a running session"),
         (["comet", "--port", "80"], "not a port from 1024 to 65535"),
         (["comet", "--list", "--", "streamlit"], "start no session"),
     ],

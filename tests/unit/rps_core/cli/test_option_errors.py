@@ -34,6 +34,7 @@ def test_options_that_exclude_each_other_are_refused(line: str, words: str) -> N
         ("start --dry-run --image /no.sif", "--image: container image not found: /no.sif"),
         ("start --dry-run --nv", "--nv: `notebook.nv` requires a container image"),
         ("start --dry-run --set notebook.app=no", "--set: there is no application `no`"),
+        ("start --dry-run --set apps.x.titles=y", "--set: unknown key `apps.x.titles`"),
         ("env -d /no/such", "--directory: directory not found: /no/such"),
         ("share --for soon", "`soon` is not a duration"),
     ],
@@ -43,3 +44,4 @@ def test_a_value_is_refused_by_the_name_of_its_option(line: str, words: str) -> 
     assert isinstance(found, UsageError)
     assert found.message == words
     assert found.hint
+    assert found.hint == found.hint.strip()

@@ -369,35 +369,12 @@ def test_a_registry_of_another_account_is_not_to_be_thrown_away() -> None:
 
 
 # As rps 0.1 made it, before satellite sessions and reports of jobs.
-_VERSION_1 = """
-CREATE TABLE sessions (
-    name      TEXT PRIMARY KEY,
-    claim     BLOB NOT NULL,               -- SHA-256 of the claim
-    phase     INTEGER NOT NULL DEFAULT 0,
-    cluster   TEXT,
-    scheduler TEXT,
-    user      TEXT,
-    source    TEXT NOT NULL,               -- address that asked for the name
-    job_id    TEXT,                        -- as linked by the launcher
-    run_id    TEXT,                        -- job id as given by the agent with its redemption
-    address   TEXT,
-    port      INTEGER,
-    reason    TEXT,                        -- why it is gone
-    created   REAL NOT NULL,               -- this and those below: seconds since 1970
-    lapsed    REAL,                        -- when the lease ran out; null while it holds
-    ended     REAL
-) WITHOUT ROWID;
-CREATE INDEX pending ON sessions (source, user) WHERE phase < 2;
-CREATE INDEX by_phase ON sessions (phase);
-CREATE TRIGGER phases_never_go_back BEFORE UPDATE OF phase ON sessions WHEN NEW.phase < OLD.phase
-BEGIN SELECT RAISE(ABORT, 'a phase never goes back'); END;
-PRAGMA user_version = 1;
-"""
+_VERSION_1 = Path(__file__).parents[3] / "service/registries/1.sql"
 
 
 async def test_a_registry_of_the_version_before_is_taken_over(tmp_path: Path) -> None:
     db = sqlite3.connect(tmp_path / "registry.db")
-    db.executescript(_VERSION_1)
+    db.executescript(_VERSION_1.read_text("utf-8"))
     db.execute(
         "INSERT INTO sessions (name, claim, phase, source, user, job_id, address, port, created)"
         " VALUES ('a-b-c', ?, 2, '10.0.0.1', 'alice', '17', '10.1.0.1', 5000, 1000)",
