@@ -64,10 +64,11 @@ def own_endpoint(on_cluster: OnCluster | None = None) -> tuple[Endpoint, str]:
         from rps_core.proxy_client.personal import killed_notice
 
         notice(killed_notice())
-    if on_cluster is not None and on_cluster.carried and not found.carried:
+    if on_cluster is not None and on_cluster.carried and (found.taken_over or not found.carried):
         from rps_core.log import notice
+        from rps_core.proxy_client.personal import place_notice
 
-        notice("Your personal service runs already; it does not end with this command.")
+        notice(place_notice(found))
     endpoint = Endpoint(
         host=f"manage.{found.domain}",
         port=found.port,

@@ -15,6 +15,7 @@ from rps_core.system.user import login_name
 
 if TYPE_CHECKING:
     from rps_core.cluster import ClusterContext
+    from rps_proxy.personal.find import Endpoint as Service
     from rps_proxy.personal.find import OnCluster
 
 _carried = False
@@ -131,6 +132,16 @@ def killed_notice() -> str:
         "terminal: `rps start --foreground`,\nor `rps status --watch --foreground` for a session that runs. "
         f"Or ask {PHRASE}\nto let it run: `loginctl enable-linger {login_name()}`."
     )
+
+
+def place_notice(found: Service) -> str:
+    """Return the words for a service that ran when this command was to carry it (`--foreground`)."""
+    if found.taken_over:
+        return (
+            "Your personal service ran in the background. It was started again in this terminal, and ends "
+            "with this command."
+        )
+    return "Your personal service runs in another terminal, and ends with the command there."
 
 
 def tunnel_here() -> Tunnel | None:

@@ -14,11 +14,12 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ class Endpoint:
     # The one before it was killed, and not by a restart of the host.
     was_killed: bool = field(default=False, compare=False)
     carried: bool = field(default=False, compare=False)  # it ends with this process
+    taken_over: bool = field(default=False, compare=False)  # and ran in the background before
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class OnCluster:
     `address` returns the login node's address that compute nodes reach, and `sessions` the names of the
     user's living sessions there; they are only called if the service has to be started. `idle` is the
     time without sessions after which it ends, in seconds; None: as its settings say. `carried`: it ends with
-    this process.
+    this process, and one that runs in the background is started again so.
     """
 
     address: Callable[[], str]
@@ -145,12 +147,15 @@ def _found_or_started(directory: Path, on_cluster: OnCluster | None, deadline: f
     _make_directory(directory)
     key = issue_key(directory)
     running = find(directory)
-    was_killed = False
-    if running is None:
+    was_killed = taken_over = False
+    if running is None or _is_to_be_taken_over(running, on_cluster):
         with _alone(directory, deadline):
             running = find(directory)
+            if running is not None and _is_to_be_taken_over(running, on_cluster):
+                _end(running, deadline)
+                running, taken_over = None, True
             if running is None:
-                was_killed = _was_killed(directory)
+                was_killed = not taken_over and _was_killed(directory)
                 running = _start(directory, on_cluster, deadline)
     return Endpoint(
         domain=DOMAIN,
@@ -161,8 +166,41 @@ def _found_or_started(directory: Path, on_cluster: OnCluster | None, deadline: f
         host=running.host,
         browsers=directory / BROWSER_SOCKET if on_cluster else None,
         was_killed=was_killed,
-        carried=any(one.pid == running.pid for one in _carried),
+        carried=_is_carried_here(running),
+        taken_over=taken_over,
     )
+
+
+def _is_carried_here(running: Running) -> bool:
+    return any(one.pid == running.pid for one in _carried)
+
+
+def _is_to_be_taken_over(running: Running, on_cluster: OnCluster | None) -> bool:
+    """Return whether this process is to carry a service that runs in the background."""
+    if on_cluster is None or not on_cluster.carried or _is_carried_here(running):
+        return False
+    try:
+        # A pipe: it is carried by another command, and ends with that.
+        return not os.readlink(f"/proc/{running.pid}/fd/0").startswith("pipe:")  # noqa: PTH115
+    except OSError:
+        return False
+
+
+def _end(running: Running, deadline: float) -> None:
+    """End a service; its sessions continue, and the next one on its directory has their routes.
+
+    Raises:
+        ServiceError: it does not end in time.
+    """
+    with suppress(ProcessLookupError):
+        os.kill(running.pid, signal.SIGTERM)
+    while process_start_time(running.pid) == running.start_time:
+        if time.monotonic() > deadline:
+            raise ServiceError(
+                "The personal service that runs in the background did not end in time.",
+                f"End it (`kill -KILL {running.pid}`; your sessions continue), and try again.",
+            )
+        time.sleep(0.05)
 
 
 def service_directory(*, on_cluster: bool = False) -> Path:

@@ -24,7 +24,7 @@ from rps_core.state.record import SessionRecord
 from rps_proxy.http import listeners
 from rps_proxy.personal import daemon
 from rps_proxy.personal import find as local
-from rps_proxy.personal.find import Endpoint, Running, find_or_start
+from rps_proxy.personal.find import Endpoint, OnCluster, Running, find_or_start
 from rps_proxy.personal.settings import load
 from rps_proxy.private_files import write_private
 from tests.stands.service import Service, Session, free_port
@@ -173,6 +173,42 @@ def test_it_comes_back_on_its_port_with_its_sessions(directory: Path) -> None:
         kill(directory)
         assert find_or_start() == endpoint
         assert service.request(session.host, "GET", "/").status == 200
+
+
+def test_a_command_that_carries_it_takes_it_over_from_the_background(
+    directory: Path, tmp_path: Path
+) -> None:
+    """Test `--foreground` on a login node, and a second command with it."""
+    directory = directory / local.CLUSTER_DIRECTORY
+    behind = OnCluster(lambda: "127.0.0.1")
+    first = find_or_start(behind)
+    session = client(first, tmp_path).issue()
+    before = running(directory)
+    assert find_or_start(behind) == first
+    carries = "from rps_proxy.personal.find import OnCluster, find_or_start as start; import sys\n"
+    carries += "found = start(OnCluster(lambda: '127.0.0.1', carried=True))\n"
+    carries += "print(found.port, found.carried, found.taken_over, flush=True); sys.stdin.read()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", carries], stdin=pipe, stdout=pipe, text=True
+    ) as other:
+        assert other.stdin
+        assert other.stdout
+        assert other.stdout.readline().split() == [str(first.port), "True", "True"]
+        carried = running(directory)
+        assert carried.pid != before.pid
+        assert local.process_start_time(before.pid) is None
+        assert OwnService(first, tmp_path).state(session)["name"] == session.name
+        # Another command leaves it where it is.
+        found = find_or_start(OnCluster(lambda: "127.0.0.1", carried=True))
+        assert (found.carried, found.taken_over, found.was_killed) == (False, False, False)
+        assert running(directory) == carried
+        other.stdin.close()
+        until(lambda: (last := local.last(directory)) and last.ended == "carrier", "its end")
+    found = find_or_start(OnCluster(lambda: "127.0.0.1", carried=True))
+    assert (found.port, found.carried, found.taken_over) == (first.port, True, False)
+    assert not found.was_killed
+    kill(directory)
 
 
 def test_without_sessions_another_port_will_do(directory: Path) -> None:
