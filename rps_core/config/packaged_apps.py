@@ -9,8 +9,12 @@ from typing import Any
 
 _RSERVER = """\
 umask 077
+if ! rserver --help | grep -q -e --www-socket; then
+  echo 'This rserver has no option --www-socket: RStudio Server 2024.12 or newer is needed.'
+  exit 1
+fi
 printf 'provider=sqlite\\ndirectory=%s\\n' "$1" >"$1/database.conf"
-exec rserver --www-socket="$2" --www-root-path="$3/" --server-data-dir="$1" --server-user="$USER" \\
+exec rserver --www-socket="$2" --www-root-path="$3/" --server-data-dir="$1" --server-user="$(id -un)" \\
   --database-config-file="$1/database.conf" --secure-cookie-key-file="$1/cookie-key" --auth-none=1 \\
   --www-frame-origin=same --www-verify-user-agent=0
 """
@@ -67,7 +71,8 @@ PACKAGED: dict[str, dict[str, Any]] = {
             "{prefix}",
         ],
         "programs": ["rserver"],
-        "install": "ask the cluster's support for RStudio Server (it is in no package registry)",
+        "install": "ask the cluster's support for RStudio Server, 2024.12 or newer; its programs may be in "
+        "/usr/lib/rstudio-server/bin, not on the PATH",
     },
     "tensorboard": {
         "title": "TensorBoard",
@@ -83,6 +88,7 @@ PACKAGED: dict[str, dict[str, Any]] = {
         "programs": ["tensorboard"],
         "install": "pip install tensorboard",
     },
+    # Over TCP each user of the node could read what a kernel prints (docs/kernels.md).
     "voila": {
         "title": "Voilà",
         "command": [
@@ -91,6 +97,7 @@ PACKAGED: dict[str, dict[str, Any]] = {
             "--Voila.ip=127.0.0.1",
             "--port={port}",
             "--base_url={prefix}/",
+            "--KernelManager.transport=ipc",
             "{arguments}",
         ],
         "keeps_prefix": True,

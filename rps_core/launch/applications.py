@@ -65,10 +65,19 @@ def _row(name: str, row: AppRow, plan: Plan, host: str) -> dict[str, object]:
         "programs": list(row.programs),
         "title": row.title or name,
         "arguments": list(plan.arguments) if name == plan.app else [],
-        "bin": list(plan.bin),
+        "bin": list(plan.bin) if name == plan.app else [*_with_packages(row, plan.bin), *plan.bin],
         "directory": str(plan.directory),
         "host": host,
     }
+
+
+def _with_packages(row: AppRow, own: tuple[str, ...]) -> list[str]:
+    """Return the directory of the Python that has a row's packages, if the session's own lacks them."""
+    for place in [*own, *os.get_exec_path()] if row.packages else ():
+        python = Path(place, "python3")
+        if all(_has_package(python, name) for name in row.packages) and python.exists():
+            return [place]
+    return []
 
 
 def other_jupyter(jupyter: str) -> str | None:

@@ -50,7 +50,8 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         address_family = socket.AF_UNIX
         def get_request(self):
             return self.socket.accept()[0], ("", 0)
-print(json.dumps([sys.argv[2:], os.getcwd(), os.environ.get("MINE")]), flush=True)
+names = "MINE", "JUPYTER_PATH"
+print(json.dumps([sys.argv[2:], os.getcwd(), *map(os.environ.get, names)]), flush=True)
 Server(sys.argv[1] if "/" in sys.argv[1] else ("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 # Its first answer comes after the check has given up waiting for it.
@@ -106,7 +107,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, St
     apps = {
         "echo": row("-c", ECHO, "{port}", "{arguments}", arguments=ODD, directory=str(place),
                     environment={"MINE": "{secret}"}, headers={"Authorization": "Mine {secret}"}),
-        "socket": row("-c", ECHO, "{unix_socket}", keeps_prefix=True),
+        "socket": row("-c", ECHO, "{unix_socket}", keeps_prefix=True,
+                      environment={"JUPYTER_PATH": "/kernels:/others"}),
         "dies": row("-c", DIES, str(starts), "{port}"),
         "silent": row("-c", "import time; time.sleep(1000)", "{port}", timeout=2),
         "loads": row("-c", LOADS, "{port}"),
@@ -135,7 +137,7 @@ def test_the_sessions_application_is_there_when_the_session_is_ready(
     assert event(session, "applications")["served"] is True
     lines = (session / "job.log").read_text().splitlines()
     shown = next(line for line in lines if line.startswith('[echo] [["a b"'))
-    arguments, directory, _ = json.loads(shown.removeprefix("[echo] "))
+    arguments, directory, *_ = json.loads(shown.removeprefix("[echo] "))
     assert arguments == ODD
     assert directory == str(session.parent)
     assert not (session.parent / "x").exists()
@@ -196,6 +198,17 @@ def test_an_applications_own_secret_reaches_it_and_no_log(
     log = (running[0] / "job.log").read_text()
     assert '"[secret]"' in log
     assert secret not in log
+
+
+def test_an_applications_own_data_go_before_those_of_other_prefixes(
+    running: tuple[Path, StandIn, Path], owner: Visitor
+) -> None:
+    """Voila else takes nbconvert's templates for its own."""
+    owner.get("/app/socket/")
+    log = (running[0] / "job.log").read_text()
+    shown = next(line for line in log.splitlines() if line.startswith("[socket] ["))
+    paths = json.loads(shown.removeprefix("[socket] "))[-1].split(":")
+    assert paths == ["/kernels", f"{sys.prefix}/share/jupyter", "/others"]
 
 
 def test_one_that_ends_is_reported_with_its_last_lines_and_not_started_in_a_loop(

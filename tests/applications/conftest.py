@@ -9,16 +9,23 @@ from typing import Any
 
 import pytest
 from selenium.webdriver import Remote
+from selenium.webdriver.remote.file_detector import UselessFileDetector
 
 from tests.browser.chromium import chromium, trust
 from tests.conftest import SYSTEM_PATH
-from tests.stands.locked_environment import locked_environment
+from tests.stands.locked_environment import code_server, locked_environment
 
 
 @pytest.fixture(scope="session")
-def on_the_path() -> str:
-    """Return a PATH with the applications of `locks/applications.txt`."""
-    return f"{locked_environment('applications')}/bin:{SYSTEM_PATH}"
+def on_the_path(installed: Any) -> str:
+    """Return a PATH with the applications of `locks/applications.txt`, VS Code, and RStudio's stand-in."""
+    programs = locked_environment("applications") / "bin"
+    stand_ins: Path = installed.user.make(Path(installed.user.home) / "stand-ins")
+    rserver = stand_ins / "rserver"
+    stand_in = installed.directory / "tests/stands/rserver.py"
+    rserver.write_text(f'#!/bin/sh\nexec {programs}/python3 {stand_in} "$@"\n')
+    rserver.chmod(0o755)
+    return f"{programs}:{code_server(programs)}:{stand_ins}:{SYSTEM_PATH}"
 
 
 @pytest.fixture(scope="session")
@@ -27,21 +34,27 @@ def browser(installed: Any, need: Callable[[str], str]) -> Iterator[Remote]:
     user, home = installed.user, Path(installed.user.home)
     trust(user, home, installed.rps("proxy", "ca").stdout.strip(), need)
     with chromium(user, home, need) as remote:
+        # Chromium is on this machine, and its driver takes no uploads: file fields get paths.
+        remote.file_detector = UselessFileDetector()
         yield remote
 
 
 @pytest.fixture
 def start(installed: Any, on_the_path: str) -> Iterator[Callable[..., dict[str, Any]]]:
-    """`rps start --wait --json` with rps's own Jupyter; every session ends with the test."""
+    """`rps start --wait --json` with rps's own Jupyter; its sessions end with the test."""
+    names = []
 
-    def start_session(*options: str, check: bool = True, **arguments: Any) -> Any:
+    def start_session(*options: str, **arguments: Any) -> dict[str, Any]:
         jupyter = installed.directory / ".venv/bin/jupyter"
         words = ["start", "--wait", "--json", "--set", f"notebook.jupyter={jupyter}", *options]
-        done = installed.rps(*words, env={"PATH": on_the_path}, check=check, **arguments)
-        return json.loads(done.stdout) if check else done
+        done = installed.rps(*words, env={"PATH": on_the_path}, **arguments)
+        found: dict[str, Any] = json.loads(done.stdout)
+        names.append(found["name"])
+        return found
 
     yield start_session
-    installed.rps("stop", "--all")
+    for name in names:
+        installed.rps("stop", name)
 
 
 @pytest.fixture

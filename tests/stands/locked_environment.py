@@ -10,49 +10,81 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
-
-
+CODE_SERVER = "4.139.1"  # the Node that it needs is in locks/applications.txt
 _UNUSED_FOR = 7 * 24 * 3600  # seconds until one of another content is removed
 
 
 def locked_environment(lock: str) -> Path:
     """Return the prefix of a venv with what `locks/<lock>.txt` pins; make it where it is missing.
 
-    Every user of the machine can run what root has installed there; else it is below the user's own
-    ~/.cache, whatever home the test has. uv installs it: pip takes ten times as long. A working tree with
-    another lock has another one, so that none takes away what another's tests run.
+    uv installs it: pip takes ten times as long.
+    """
+    requirements = PROJECT / "locks" / f"{lock}.txt"
+
+    def install(prefix: Path) -> None:
+        # Another user may not reach the Python of the tests.
+        python = next(p for p in ("/usr/bin/python3", sys.executable) if Path(p).exists())
+        uv = str(Path(sys.executable).with_name("uv"))
+        options = ["--quiet", "--python", str(prefix), "--require-hashes"]
+        _run(uv, "venv", "--quiet", "--python", python, str(prefix))
+        _run(uv, "pip", "install", *options, "--requirement", str(requirements))
+
+    return _made(lock, hashlib.sha256(requirements.read_bytes()).hexdigest()[:12], install)
+
+
+def code_server(node: Path) -> Path:
+    """Return the directory of the program code-server; install it from npm where it is missing.
+
+    Its own installation downloads a ripgrep from GitHub, for the search in files. Without it npm installs the
+    same packages in the same two steps (postinstall.sh), and compiles nothing: the packages bring binaries.
+
+    Args:
+        node: the directory of Node's programs.
+    """
+
+    def install(prefix: Path) -> None:
+        prefix.mkdir()
+        options = "install --ignore-scripts --omit=dev --no-audit --no-fund"
+        npm = [str(node / "npm"), *options.split()]
+        path = f"{node}:{os.environ['PATH']}"
+        _run(*npm, f"code-server@{CODE_SERVER}", cwd=prefix, path=path)
+        vscode = prefix / "node_modules/code-server/lib/vscode"
+        _run(*npm, cwd=vscode, path=path)
+        (vscode / "node_modules.asar").symlink_to("node_modules")
+
+    return _made("code-server", CODE_SERVER, install) / "node_modules/.bin"
+
+
+def _made(name: str, content: str, install: Callable[[Path], None]) -> Path:
+    """Return the prefix of a content; install it where it is missing.
+
+    Every user of the machine can run what root has installed; else it is below the user's own ~/.cache,
+    whatever home the test has. A working tree with another lock has another one, so that none takes away what
+    another's tests run.
     """
     home = Path(pwd.getpwuid(os.getuid()).pw_dir)
     place = home / ".cache" / "rps-tests" if os.getuid() else Path("/usr/local/lib/rps-tests")
     place.mkdir(parents=True, exist_ok=True)
-    requirements = PROJECT / "locks" / f"{lock}.txt"
-    content = hashlib.sha256(requirements.read_bytes()).hexdigest()
-    prefix = place / f"{lock}-{content[:12]}"
+    prefix = place / f"{name}-{content}"
     installed = prefix / "installed"
-    with (place / f"{lock}.lock").open("w") as held:
+    with (place / f"{name}.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        for former in place.glob(f"{lock}-*/installed"):
+        for former in place.glob(f"{name}-*/installed"):
             if former != installed and time.time() - former.stat().st_mtime > _UNUSED_FOR:
                 shutil.rmtree(former.parent)
         if not installed.exists():
-            _install(prefix, requirements)
+            shutil.rmtree(prefix, ignore_errors=True)
+            install(prefix)
+            _run("chmod", "--recursive", "go+rX", str(prefix))
         installed.touch()
     return prefix
 
 
-def _install(prefix: Path, requirements: Path) -> None:
-    shutil.rmtree(prefix, ignore_errors=True)
-    # Another user may not reach the Python of the tests.
-    python = next(p for p in ("/usr/bin/python3", sys.executable) if Path(p).exists())
-    uv = str(Path(sys.executable).with_name("uv"))
-    install = [uv, "pip", "install", "--quiet", "--python", str(prefix), "--require-hashes"]
-    for command in (
-        [uv, "venv", "--quiet", "--python", python, str(prefix)],
-        [*install, "--requirement", str(requirements)],
-        ["chmod", "--recursive", "go+rX", str(prefix)],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+def _run(*command: str, cwd: Path | None = None, path: str | None = None) -> None:
+    environment = os.environ | ({"PATH": path} if path else {})
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
+    assert done.returncode == 0, done.stderr

@@ -59,6 +59,7 @@ class Run:
         if program is None:
             self.fail("there is no program `%s` on this node" % command[0])
             return
+        _add_own_data(environment, program)
         try:
             self.process = await asyncio.create_subprocess_exec(
                 program,
@@ -137,6 +138,18 @@ class Run:
             os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
+
+
+def _add_own_data(environment: Dict[str, str], program: str) -> None:
+    """Add the data directory of a program's prefix to JUPYTER_PATH, before those of other prefixes.
+
+    The session's kernels come first there, then its environments: in one of another prefix Voila would take
+    nbconvert's templates for its own, and run nothing.
+    """
+    first, _, others = environment.get("JUPYTER_PATH", "").partition(os.pathsep)
+    own = os.path.join(os.path.dirname(os.path.dirname(program)), "share", "jupyter")
+    if first and os.path.isdir(own):
+        environment["JUPYTER_PATH"] = os.pathsep.join([first, own, *([others] if others else [])])
 
 
 RUNS: Dict[str, Run] = {}

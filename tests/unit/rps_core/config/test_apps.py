@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from rps_core.config.mistakes import Mistakes
 from rps_core.config.packaged_apps import PACKAGED
 from rps_core.config.settings import DEFAULTS, LoadedSettings, Overrides, Settings, packaged_texts
 from rps_core.node.agent.protocol import is_app_name
+
+DOCUMENT = Path(__file__).parents[4] / "docs" / "applications.md"
 
 
 def loaded(given: dict[str, object]) -> tuple[LoadedSettings, list[str]]:
@@ -51,12 +54,42 @@ def test_a_key_overrides_that_of_a_packaged_application() -> None:
 
 
 def test_the_example_of_the_documents_is_valid_as_a_file() -> None:
-    page = (Path(__file__).parents[4] / "docs/applications.md").read_text()
+    page = DOCUMENT.read_text()
     text = page.partition("```yaml\n")[2].partition("```")[0]
     text += "  shown: {command: ['{port}'], keeps_prefix: on}\n"
     table = apps.rows(_checked(yaml_text.parse(text, "my.yaml").values, Mistakes()))
     assert table["streamlit"].timeout == 300
     assert (table["shown"].keeps_prefix, table["viewer"].keeps_prefix) == (True, False)
+
+
+def documented(section: str) -> dict[str, list[str]]:
+    """Return the rows of the table in a section of docs/applications.md, by name."""
+    lines = DOCUMENT.read_text().partition(f"## {section}\n")[2].partition("\n## ")[0].splitlines()
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in lines if line[:3] == "| `"
+    ]
+    return {name: cells[1:] for cells in rows for name in re.findall(r"`(\w+)`", cells[0])}
+
+
+def test_the_document_has_what_each_packaged_application_needs_and_where_it_listens() -> None:
+    shown = documented("The packaged ones")
+    assert set(shown) == {*PACKAGED, *apps.RESERVED}
+    for name, row in apps.rows(loaded({})[0]).items():
+        _, needs, reached = shown[name]
+        listens = " ".join([*row.command, *row.environment.values()])
+        assert ("Unix socket" in reached.partition(";")[0]) == ("{unix_socket}" in listens), name
+        assert ("a port" in reached) == ("{port}" in listens), name
+        assert ("token of its own" in reached) == ("{secret}" in " ".join(row.headers.values())), (
+            name
+        )
+        for what in {*row.programs, *row.packages} - {"python3"}:
+            assert f"`{what}`" in needs, name
+        assert ("a file" in needs) == bool(row.usage and "file" in row.usage), name
+
+
+def test_the_document_says_of_each_packaged_application_what_works() -> None:
+    """Test that no row is missing: tests/applications hold the words of each."""
+    assert set(documented("What works")) == set(PACKAGED) - {"command"}
 
 
 GOOD = ["x", "{port}"]
