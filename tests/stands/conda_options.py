@@ -15,6 +15,9 @@ Written after these sources (repository@commit, file:lines):
   pixi_config/src/lib.rs:165-189, :689-751, pixi_core/src/workspace/workspace_mut.rs:528-532 (`add`
   installs only in a workspace with one environment), workspace/mod.rs:836-877 (detached
   environments), lock_file/update.rs:373. A wrong option: clap, 2; an error: 1.
+
+The options that rps gives are also in conda 4.12 and 23.9, micromamba 0.25.1, 1.0.0 and 1.5.8, mamba
+1.5.9, and pixi 0.30.0 and 0.40.0, by their sources.
 """
 
 from __future__ import annotations
