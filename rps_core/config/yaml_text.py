@@ -102,7 +102,9 @@ def parse(text: str, source: str, mistakes: Mistakes | None = None) -> Document:
         problem = error.problem or error.context or ""
         raise UsageError(f"{where}: not valid YAML: {problem}", _advice(problem)) from None
     except yaml.YAMLError as error:
-        raise UsageError(f"{source}: not valid YAML: {error}") from None
+        raise UsageError(
+            f"{source}: not valid YAML: {error}", "Save it in UTF-8, without control characters."
+        ) from None
     finally:
         loader.dispose()
 
@@ -149,7 +151,10 @@ def _note_lines(
 ) -> None:
     for key_node, value_node in node.value:
         if not isinstance(key_node, yaml.ScalarNode):
-            raise UsageError(f"{source}:{key_node.start_mark.line + 1}: a key must be plain text")
+            raise UsageError(
+                f"{source}:{key_node.start_mark.line + 1}: a key must be plain text",
+                "Write `key: value` lines.",
+            )
         key = f"{prefix}{key_node.value}"
         line = key_node.start_mark.line + 1
         if key in lines:

@@ -86,4 +86,4 @@ def check_module(name: str) -> None:
         UsageError: it cannot be one.
     """
     if not _MODULE.fullmatch(name):
-        raise UsageError(f"Not the name of a module: {name!r}")
+        raise UsageError(f"Not the name of a module: {name!r}", "`module avail` there lists them.")

@@ -145,7 +145,10 @@ class Remote:
             return session
         url = answers.url(self._rps("url", session.name, "--json"), self.name)
         if session.url is None or place_of(url) != place_of(session.url):
-            raise ConnectError(f"The login link of {session.name} leads to another place", "")
+            raise ConnectError(
+                f"The login link of {session.name} leads to another address than its URL",
+                f"`rps status {session.name}` there shows the session. Do not open the link.",
+            )
         return session.with_url(url)
 
     def stop(self, name: str | None) -> None:

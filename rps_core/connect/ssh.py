@@ -124,7 +124,8 @@ class Connection:
         while (found := end.search(self._read)) is None:
             if len(self._read) > LONGEST_ANSWER:
                 raise ConnectError(
-                    f"{self.destination.name} printed more than rps reads of an answer"
+                    f"{self.destination.name} printed more than rps reads of an answer",
+                    f"`ssh {self.destination.name} hostname` must print the host's name, and end.",
                 )
             if not self._more(deadline):
                 raise ConnectError(
@@ -328,4 +329,7 @@ def _private_directory() -> Path:
         if len(os.fsencode(directory / "s")) <= _LONGEST_SOCKET:
             return directory
         directory.rmdir()
-    raise UsageError("No directory with a path that is short enough for a Unix socket")
+    raise UsageError(
+        "No temporary directory has a path that is short enough for a Unix socket",
+        "Set TMPDIR to a directory with a short path.",
+    )

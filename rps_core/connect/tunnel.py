@@ -47,7 +47,8 @@ def open_port(connection: Connection, path: str, suggested: int, *, firm: bool =
             return port
     if refusal:
         raise ConnectError(
-            f"ssh does not forward a port to {connection.destination.name}: {refusal}"
+            f"ssh does not forward a port to {connection.destination.name}: {refusal}",
+            'Name another port by --port. What a site\'s sshd may forbid: docs/connect.md, "If it fails".',
         )
     what = (
         f"Port {suggested} of this computer is"

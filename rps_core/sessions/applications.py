@@ -49,5 +49,8 @@ def path_in(record: SessionRecord, files: SessionFiles, app: str) -> str:
         )
     path = known.get(app, {}).get("path", "")
     if not (app in OF_JUPYTER or (is_app_name(app) and is_path(path))):
-        raise NotFoundError(f"launch.json of {record.name} is damaged")
+        raise NotFoundError(
+            f"launch.json of {record.name} is damaged",
+            f"Start another session: rps again {record.name}",
+        )
     return path_of(app, path)

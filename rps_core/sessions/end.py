@@ -204,7 +204,7 @@ def check_is_here(record: SessionRecord, here: ClusterContext) -> None:
     """
     if away := elsewhere(record, here):
         raise SchedulerError(
-            f"{record.name} was left alone: {away.reason}",
+            f"{record.name} was not stopped: {away.reason}",
             _how_to_stop(record),
             transient=away.cause == Cause.SCHEDULER_AWAY,
         )

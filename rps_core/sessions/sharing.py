@@ -134,7 +134,8 @@ def revoke(app: Application, name: str | None, number: str) -> tuple[SessionReco
     if not chosen and number != ALL:
         known = ", ".join(one.id for one in shares)
         raise NotFoundError(
-            f"{record.name} has no share {number}", f"Its shares: {known}." if known else ""
+            f"{record.name} has no share {number}",
+            f"Its shares: {known}." if known else "It has none.",
         )
     files = app.store.files(record.name)
     for one in chosen:

@@ -86,7 +86,9 @@ class SessionFiles:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise RpsError(f"Cannot read {path}: {error.strerror}") from None
+            raise RpsError(
+                f"Cannot read {path}: {error.strerror}", "Fix its permissions, or try again."
+            ) from None
         with os.fdopen(descriptor, encoding="utf-8") as stream:
             status = os.fstat(stream.fileno())
             if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:

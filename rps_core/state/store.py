@@ -149,7 +149,9 @@ class Store:
                 f"There is no session `{name}`", "`rps list --all` shows them."
             ) from None
         except OSError as error:
-            raise RpsError(f"Cannot read {path}: {error.strerror}") from None
+            raise RpsError(
+                f"Cannot read {path}: {error.strerror}", "Fix its permissions, or try again."
+            ) from None
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise RpsError(
                 f"{path} is not a session record: {error}",

@@ -76,7 +76,7 @@ def test_a_job_of_another_cluster_is_left_alone(comet: Login, cluster: Cluster) 
     assert "its job is on comet@other-mgr, and this is comet@comet-mgr" in found["reason"]
     done = comet.rps("stop", "--all", check=False)
     assert done.returncode == 5
-    assert f"{session['name']} was left alone" in done.stderr
+    assert f"{session['name']} was not stopped" in done.stderr
     alive = cluster.admin("squeue", "--noheader", f"--jobs={session['job_id']}", "--format=%T")
     assert alive.strip() in ("PENDING", "RUNNING")
     record.write_text(of_this)
@@ -127,7 +127,7 @@ def test_two_controllers_with_one_home_directory(
     assert "its job is on comet@comet-mgr, and this is other@comet-mgr" in found["reason"]
     done = comet.rps("stop", "--all", env=there, check=False)
     assert done.returncode == 5
-    assert f"{session['name']} was left alone" in done.stderr
+    assert f"{session['name']} was not stopped" in done.stderr
     assert record.read_text() == before
     assert not {"end.json", "stop-asked"} & {path.name for path in record.parent.iterdir()}
     for environment in ({}, there):

@@ -221,7 +221,7 @@ def _tool(
         return families[0], families[0]
     what = path.name if path else "--with"
     raise UsageError(
-        f"{what}: to build this environment, {' or '.join(families)} is needed, and not there",
+        f"{what}: cannot build this environment: found no {' and no '.join(families)}",
         _advice(families),
     )
 

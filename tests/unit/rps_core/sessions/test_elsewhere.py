@@ -237,7 +237,7 @@ def test_stop_all_leaves_it_alone(store: Store, on: type[Slurm], revoked: list[s
     before = store.load(RECORD.name)
     stopped, failures = actions.stop(Application(), None, everything=True)
     assert stopped == []
-    assert "was left alone: its job is on linux@a, and this is linux@b" in str(failures[0])
+    assert "was not stopped: its job is on linux@a, and this is linux@b" in str(failures[0])
     assert store.load(RECORD.name) == before
     assert not store.files(RECORD.name).stop_note.exists()
     assert revoked == []

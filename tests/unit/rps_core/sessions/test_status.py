@@ -184,10 +184,10 @@ def test_each_session_that_is_stopped_is_reported(monkeypatch: pytest.MonkeyPatc
     done = CliRunner().invoke(rps, ["stop", "--all", "--cluster", "comet"])
     assert "one-two-1: stopped with rps stop\n" in done.stderr
     assert (
-        "rps: one-two-0 was left alone: its job is on tscc: ask there, or with --cluster tscc\nRun `rps "
+        "rps: one-two-0 was not stopped: its job is on tscc: ask there, or with --cluster tscc\nRun `rps "
         in done.stderr
     )
-    assert "one-two-2 was left alone: its job is on stratus" in str(done.exception)
+    assert "one-two-2 was not stopped: its job is on stratus" in str(done.exception)
     assert [record.name for record in store.records() if record.ended is None] == [
         "one-two-0",
         "one-two-2",

@@ -104,9 +104,9 @@ def test_conda_serves_where_micromamba_is_not_there(tmp_path: Path, ordered: Ord
 @pytest.mark.parametrize(
     ("files", "named", "words"),
     [
-        (CONDA, "environment.yml", "micromamba or mamba or conda is needed, and not there"),
-        (UV_PROJECT, "uv.lock", "uv is needed"),
-        (PIXI_PROJECT, "pixi.lock", "pixi is needed"),
+        (CONDA, "environment.yml", "found no micromamba and no mamba and no conda"),
+        (UV_PROJECT, "uv.lock", "found no uv"),
+        (PIXI_PROJECT, "pixi.lock", "found no pixi"),
     ],
 )
 def test_without_its_tool_it_is_refused_unless_the_job_may_load_that(
