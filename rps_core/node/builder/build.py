@@ -10,8 +10,9 @@ from typing import Any, Callable, Deque, Dict, List, Optional
 
 from rps_core.node.agent.words import how, printable
 from rps_core.node.builder import tools
-from rps_core.node.builder.cache import Cache, Lock, is_usable, work_of
+from rps_core.node.builder.cache import Cache, is_usable, work_of
 from rps_core.node.builder.failure import BuildError
+from rps_core.node.builder.lock import Lock
 from rps_core.node.builder.recipe import Recipe
 
 LAST_LINES = 20  # of a tool, in the error

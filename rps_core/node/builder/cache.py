@@ -13,40 +13,14 @@ without a word; the next one takes its place.
 import json
 import os
 import shutil
-import socket
 import time
 from typing import Any, Dict, List, Optional
 
-from rps_core.node.agent.processes import start_ticks
 from rps_core.node.agent.protocol import is_line
+from rps_core.node.builder.lock import Lock, has_ended, owner_of, this_process, unlink
 
-BEAT = 5.0  # seconds between two signs of life of a builder
 SILENCE = 60.0  # seconds without one after which a builder on another host is gone
 ORPHANED = 86400.0  # seconds without one after which a tree that nothing names is removed
-
-
-class Lock:
-    """The right to build one environment. `tree` is where its owner builds."""
-
-    def __init__(self, path: str, tree: str) -> None:
-        self.path = path
-        self.tree = tree
-        self._next = time.monotonic() + BEAT
-
-    def beat(self) -> None:
-        """Show that this builder lives; call it often."""
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + BEAT
-            for path in (self.path, self.tree):
-                try:
-                    os.utime(path, None)
-                except OSError:  # taken away by one that could not see us: both go on
-                    pass
-
-    def release(self) -> None:
-        """Give it up, unless another builder has it by now."""
-        if owner_of(self.path).get("tree") == os.path.basename(self.tree):
-            _unlink(self.path)
 
 
 class Cache:
@@ -105,7 +79,7 @@ class Cache:
         """Return the right to build an environment; None: `builder` has it."""
         path = self._path(name + ".lock")
         tree = "%s-%x%s" % (name, int(time.time() * 1000), os.urandom(4).hex())
-        owner = dict(_this_process(), tree=tree)
+        owner = dict(this_process(), tree=tree)
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         except FileExistsError:
@@ -113,7 +87,7 @@ class Cache:
         try:
             os.write(handle, json.dumps(owner).encode())
         except OSError:  # a full disk
-            _unlink(path)
+            unlink(path)
             raise
         finally:
             os.close(handle)
@@ -137,7 +111,7 @@ class Cache:
             self._seen[name] = (state, time.monotonic())
         silent = time.monotonic() - self._seen[name][1] > SILENCE
         if (gone or silent) and owner_of(path) == owner:
-            _unlink(path)
+            unlink(path)
             if gone and _is_name(owner.get("tree")):
                 self.remove_tree(self._path(owner["tree"]))
             return None
@@ -156,13 +130,13 @@ class Cache:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
-            _unlink(temporary)
+            unlink(temporary)
             raise
 
     def remove(self, name: str) -> None:
         """Remove an environment: first what names it, so that it is never used half-removed."""
         found = self.entry(name)
-        _unlink(self._path(name + ".json"))
+        unlink(self._path(name + ".json"))
         if found is not None:
             self.remove_tree(found["tree"])
 
@@ -220,53 +194,8 @@ def is_usable(prefix: str) -> bool:
     return os.path.isdir(os.path.join(prefix, "conda-meta"))
 
 
-def owner_of(path: str) -> Dict[str, Any]:
-    """Return what a lock says of its owner; empty: it is gone, or being written."""
-    try:
-        with open(path, "rb") as file:
-            found = json.loads(file.read().decode())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def has_ended(owner: Dict[str, Any]) -> bool:
-    """Return whether a process has ended for certain: it was one of this host, in these process ids."""
-    here = _this_process()
-    if not here["boot"] or any(owner.get(key) != here[key] for key in ("boot", "pids")):
-        return False
-    pid, ticks = owner.get("pid"), owner.get("ticks")
-    return isinstance(pid, int) and start_ticks(pid) != ticks
-
-
-def _this_process() -> Dict[str, Any]:
-    """Return what identifies this process among those of all hosts."""
-    boot, pids = "", 0
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            boot = file.read().strip()
-        pids = os.stat("/proc/self/ns/pid").st_ino
-    except OSError:
-        pass
-    pid = os.getpid()
-    return {
-        "host": socket.gethostname(),
-        "boot": boot,
-        "pids": pids,
-        "pid": pid,
-        "ticks": start_ticks(pid),
-    }
-
-
 def _is_name(text: Any) -> bool:
     return isinstance(text, str) and "/" not in text and not text.startswith(".") and is_line(text)
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        pass
 
 
 def _open(tree: str) -> None:
