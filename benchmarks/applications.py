@@ -56,7 +56,7 @@ class _Way:
 
 
 def measure(scratch: Path) -> list[Row]:
-    """A session's Jupyter against a plain one."""
+    """Compare a session's Jupyter with a plain one."""
     with ExitStack() as stack:
         ways = stack.enter_context(_both(scratch))
         asyncio.run(_blocks(ways))

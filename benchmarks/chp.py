@@ -27,7 +27,7 @@ class Installed:
 
     @contextmanager
     def proxy(self, target: str) -> Iterator[tuple[int, int]]:
-        """It, with one route, `/`, to `target`: its process id and its HTTPS port.
+        """Run it with one route, `/`, to `target`; yield its process id and its HTTPS port.
 
         A `https` target's certificate is verified, and must be for the name in `target`.
         """
@@ -43,7 +43,7 @@ class Installed:
 
 
 def install(scratch: Path) -> Installed:
-    """The current release, from npm, into `scratch`, unless it is there already."""
+    """Install the current release from npm into `scratch`, unless it is there already."""
     directory = scratch / "chp"
     if not directory.exists():
         subprocess.run(

@@ -20,7 +20,7 @@ _SCRIPT = str(Path(sys.executable).with_name("rps"))
 
 
 def measure(scratch: Path) -> list[Row]:
-    """A session's name, a partition, an option."""
+    """Measure the completion of a session's name, a partition and an option."""
     home = scratch / "completion"
     for number in range(SESSIONS):
         directory = home / ".local/state/rps/sessions" / f"session-number-{number}"

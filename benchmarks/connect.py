@@ -40,7 +40,7 @@ _PERSONAL = ("--set", "proxy.own=true")
 
 
 def measure(scratch: Path) -> list[Row]:
-    """A session of each service, one after the other."""
+    """Measure a session of each service, one after the other."""
     with logged_in(scratch / "connect") as (alice, cluster):
         server = Sshd.start(cluster.hosts[NODE])
         sshd.let_in(ALICE, cluster.home, cluster.laptop_home, [server])

@@ -12,7 +12,7 @@ import time
 
 
 def main() -> None:
-    """Exits as the command does; its output is dropped, what it says on stderr is not."""
+    """Run the command and exit as it does; drop its output, but not its stderr."""
     command = sys.argv[1:]
     silence = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

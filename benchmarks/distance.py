@@ -72,7 +72,7 @@ def _stand(stack: ExitStack, folder: Path, engine: str) -> tuple[Service, int, s
 def _transfer(
     running: Service, relay: int, host: str, ca: Path, version: str, direction: str, file: Path
 ) -> float:
-    """The seconds that curl says it took."""
+    """Return the seconds that curl reports."""
     upload = ["-H", "Expect:", "--data-binary", f"@{file}", f"https://{host}:{running.port}/upload"]
     download = [f"https://{host}:{running.port}/download?bytes={SIZE}"]
     command = [

@@ -11,7 +11,7 @@ import time
 
 
 def main() -> None:
-    """Exits as the command does."""
+    """Run the command and exit as it does."""
     begun = time.perf_counter()
     pid, terminal = pty.fork()
     if pid == 0:

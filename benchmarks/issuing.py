@@ -78,7 +78,7 @@ def measure(scratch: Path) -> list[Row]:
 
 
 def post_script(scratch: Path) -> Path:
-    """What has wrk ask for names."""
+    """Write the script by which wrk asks for names; return its path."""
     script = scratch / "post.lua"
     script.write_text(_POST)
     return script
@@ -118,7 +118,7 @@ def _load(
     keep_alive: bool,
     then: Callable[[], None] | None = None,
 ) -> tuple[list[str], float]:
-    """The names that the clients were answered, and the seconds that it took.
+    """Return the names that the clients got, and the seconds that it took.
 
     `then` is called, in the middle of the load, when the time is up.
     """

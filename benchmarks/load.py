@@ -80,7 +80,7 @@ def interleaved(ways: Sequence[Way], rounds: int) -> None:
 
 
 def one_kilobyte(directory: Path) -> Path:
-    """A new directory, `files` in this one, with the file that is asked for."""
+    """Make a directory, `files` in this one, with the requested file; return it."""
     files = directory / "files"
     files.mkdir(parents=True)
     (files / "1k").write_bytes(b"x" * 1024)
@@ -88,7 +88,7 @@ def one_kilobyte(directory: Path) -> Path:
 
 
 def tls_server(port: int, pem: Path) -> str:
-    """A `server` of nginx on loopback with this certificate and key."""
+    """Return a `server` of nginx on loopback with this certificate and key."""
     return f" server {{ listen {ADDRESS}:{port} ssl; ssl_certificate {pem}; ssl_certificate_key {pem}; }}"
 
 

@@ -85,7 +85,7 @@ class Login:
         return Cost(**json.loads(self.run(self.python, "-I", measure, *argv)))
 
     def calls(self) -> list[Call]:
-        """What the last `counted` command ran of Slurm."""
+        """Return the programs of Slurm that the last `counted` command ran."""
         lines = (self.home / "counted" / "calls").read_text().splitlines()
         return [Call(float(time), program) for time, program in map(str.split, lines)]
 

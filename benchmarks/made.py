@@ -25,7 +25,7 @@ PATIENCE = 60.0  # seconds
 
 
 def measure(scratch: Path) -> list[Row]:
-    """The first start of each kind brings the service up, or builds, and is not counted."""
+    """Measure starts; the first of each kind starts the service, or builds, and is not counted."""
     script = str(Path(sys.executable).with_name("rps"))
     with own_home(scratch / "made", script) as env:
         plain = [script, "start", "--no-wait", "--quiet"]

@@ -34,7 +34,7 @@ def most_files() -> None:
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
+    """Return a port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind((ADDRESS, 0))
         return int(probe.getsockname()[1])
@@ -116,7 +116,7 @@ def run_measured(command: Sequence[str], env: Mapping[str, str] | None = None) -
 
 
 def median_cpu(command: Sequence[str], times: int, env: Mapping[str, str] | None = None) -> float:
-    """The median of `run_measured`, after one run that warms the caches."""
+    """Return the median of `run_measured`, after one run that warms the caches."""
     run_measured(command, env)
     return statistics.median(run_measured(command, env) for _ in range(times))
 
@@ -143,7 +143,7 @@ def tree_cpu(pid: int) -> float:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that this one started and that run."""
+    """Return the processes that this one started and that run."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 

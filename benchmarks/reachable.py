@@ -90,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def _upstream(pem: Path) -> Iterator[int]:
-    """The port of a TLS server with this certificate."""
+    """Run a TLS server with this certificate; yield its port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     with ThreadingHTTPServer((ADDRESS, 0), _Handler) as listening:

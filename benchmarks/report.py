@@ -31,7 +31,7 @@ class Row:
 
 
 def beside(what: str, value: float, unit: str) -> Row:
-    """A figure for comparison."""
+    """Return a figure for comparison."""
     return Row(what, _text(value, unit))
 
 
@@ -46,7 +46,7 @@ def at_least(what: str, value: float, limit: float, unit: str, *, of: str = "") 
 
 
 def exactly(what: str, value: float, wanted: float, unit: str) -> Row:
-    """A figure, a count, that should be `wanted` and nothing else."""
+    """Return a figure, a count, that should be `wanted`."""
     return _against("=", what, value, wanted, unit, "", met=value == wanted)
 
 
@@ -79,7 +79,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 
 def run_of(names: Sequence[str], scratch: Path, load: float) -> str:
-    """What is said of one run, in each of its sections.
+    """Return the description of one run, for each of its sections.
 
     `scratch` is where it wrote, `load` the load average of the five minutes before it.
     """
@@ -99,13 +99,13 @@ def sections(
 
 
 def read_sections(text: str) -> dict[str, str]:
-    """The sections of docs/benchmarks.md, by benchmark."""
+    """Return the sections of docs/benchmarks.md, by benchmark."""
     parts = (part.partition("\n") for part in text.split("\n## ")[1:])
     return {name.strip(): body.strip() for name, _, body in parts}
 
 
 def document(found: Mapping[str, str], order: Sequence[str]) -> str:
-    """The text of docs/benchmarks.md: the sections in this order, and no others."""
+    """Return the text of docs/benchmarks.md: these sections in this order."""
     parts = [
         "# Benchmarks",
         "<!-- Written by `python benchmarks/run.py --write`; do not edit. -->",

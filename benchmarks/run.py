@@ -71,7 +71,7 @@ BENCHMARKS = {
 
 
 def main() -> None:
-    """Run what was named, or all."""
+    """Run the named benchmarks, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")

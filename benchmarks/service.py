@@ -102,11 +102,11 @@ class Service:
     trust: ssl.SSLContext
 
     def connection(self, host: str = f"manage.{DOMAIN}") -> Connection:
-        """A connection to be opened: to the API, or to a session's host."""
+        """Return an unopened connection: to the API, or to a session's host."""
         return Connection(host, self.port, self.trust)
 
     def issue(self, api: Connection | None = None) -> Session:
-        """A new session, over a connection of its own if none is given."""
+        """Return a new session, over a connection of its own if none is given."""
         api = api or self.connection()
         answer = api.post("/api/v1/sessions", {"user": "benchmark"})
         return Session(api, answer["name"], answer["host"], answer["claim"])
@@ -125,7 +125,7 @@ class Service:
             list(pool.map(some, parts))
 
     def plain_route(self, port: int) -> str:
-        """The host of a satellite session, whose notebook speaks plain HTTP on `port`."""
+        """Return the host of a satellite session, whose notebook speaks plain HTTP on `port`."""
         api = self.connection()
         found = re.search(r"\b[a-z]+-[a-z]+-[a-z]+\b", _said(api, "/getlink.cgi"))
         if found is None:
@@ -181,7 +181,7 @@ def _engine_settings(stack: ExitStack, scratch: Path, engine: str) -> list[str]:
 
 @contextmanager
 def _beside(command: list[str], log: Path) -> Iterator[None]:
-    """The service of an engine: it listens on no port."""
+    """Run the service of an engine: it listens on no port."""
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
     try:
@@ -197,7 +197,7 @@ def _in_step(log: Path) -> None:
 
 
 def _wait(log: Path, event: str) -> None:
-    """Until the service has said so."""
+    """Wait until the service has logged the event."""
     deadline = time.monotonic() + 30
     while event not in log.read_text():
         if time.monotonic() > deadline:

@@ -22,7 +22,7 @@ HOST = "manage.rps.localhost"
 
 
 def hello() -> Iterator[bytes]:
-    """The record and handshake heads of a TLS hello of 512 bytes, and zeros."""
+    """Return the record and handshake heads of a TLS hello of 512 bytes, and zeros."""
     yield b"\x16"
     yield from (bytes([each]) for each in b"\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
     while True:
@@ -30,14 +30,14 @@ def hello() -> Iterator[bytes]:
 
 
 def head() -> Iterator[bytes]:
-    """A head with a field that does not end."""
+    """Return a head with a field that does not end."""
     yield f"GET / HTTP/1.1\r\nHost: {HOST}\r\nX: ".encode()
     while True:
         yield b"x"
 
 
 def body() -> Iterator[bytes]:
-    """A call whose body does not end."""
+    """Return a call whose body does not end."""
     yield f"POST /api/v1/sessions HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4096\r\n\r\n".encode()
     while True:
         yield b" "

@@ -59,7 +59,7 @@ def measure(scratch: Path) -> list[Row]:
 
 
 async def _both(running: Service, host: str) -> tuple[dict[str, float], dict[str, float]]:
-    """The p99 of each, in seconds, without and with the attack."""
+    """Return the p99 of each, in seconds, without and with the attack."""
     url = f"wss://{host}:{running.port}/echo"
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=Loopback())) as client,

@@ -58,7 +58,7 @@ _BATCH = "#!/bin/bash\nexec jupyter lab --config=$config\n"
 
 
 def measure(scratch: Path) -> list[Row]:
-    """Starting, then detection, then 200 sessions, which stay until the cluster ends."""
+    """Measure a start, the detection, and 200 sessions, which stay until the cluster ends."""
     with logged_in(scratch / "slurm") as (alice, cluster):
         return [*_starting(alice, cluster), *_detection(alice), *_many(alice)]
 

@@ -29,7 +29,7 @@ SECONDS = 300
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What one engine had to say; memory in MB, CPU in seconds."""
+    """The figures of one engine: memory in MB, CPU in seconds."""
 
     figures: dict[str, Any]
     routes: float
@@ -39,7 +39,7 @@ class _Held:
 
 
 def measure(scratch: Path) -> list[Row]:
-    """A few rows for each engine."""
+    """Return the rows of each engine."""
     folder = scratch / "soak"
     folder.mkdir()
     with ThreadPoolExecutor(len(ENGINES)) as pool:

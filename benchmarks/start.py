@@ -25,7 +25,7 @@ TIMES = 7
 
 
 def measure(scratch: Path) -> list[Row]:
-    """The first start brings the service up, and is not counted."""
+    """Measure starts; the first one starts the service, and is not counted."""
     script = str(Path(sys.executable).with_name("rps"))
     with own_home(scratch / "start", script) as env:
         command = [script, "start", "--no-wait", "--quiet"]

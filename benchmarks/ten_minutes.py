@@ -30,7 +30,7 @@ class Nowhere(io.StringIO):
     """A terminal without a reader."""
 
     def isatty(self) -> bool:
-        """It is one."""
+        """Return True: the output is followed as on a terminal."""
         return True
 
     def write(self, text: str) -> int:
@@ -47,18 +47,18 @@ class Hurried(Poll):
         self.polls = 0
 
     def ask(self, question: Callable[[], JobStatus]) -> None:
-        """As ever, and wait for the answer."""
+        """Ask as the real one does, and wait for the answer."""
         self.polls += 1
         super().ask(question)
         super().wait(60.0)
 
     def wait(self, seconds: float) -> None:
-        """Time goes by."""
+        """Move the clock."""
         self.now += seconds
 
 
 def main() -> None:
-    """Follow it."""
+    """Follow a session for ten minutes of this clock."""
     os.environ.setdefault("TERM", "xterm")
     here = cluster.find(None)
     store = Store(paths.sessions_dir())

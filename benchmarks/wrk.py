@@ -18,7 +18,7 @@ def load(
     seconds: int,
     options: Sequence[str] = (),
 ) -> tuple[int, float]:
-    """The requests answered, and their rate, over HTTPS with kept connections."""
+    """Return the requests answered, and their rate, over HTTPS with kept connections."""
     command = [
         "wrk", "-t1", f"-c{connections}", f"-d{seconds}", "-H", f"Host: {host}", *options,
         f"https://{ADDRESS}:{port}{path}",

@@ -41,7 +41,7 @@ def seen_by_rps(installed: Any) -> str:
 def test_what_a_notebook_installs_breaks_no_command_and_lasts(
     installed: Any, start: Start, visit: Visit, own_python: Path
 ) -> None:
-    """Test it as it was seen: `%pip install click==7` broke every command."""
+    """Test `%pip install click==7`, which in rps's own environment would break every command."""
     name = (found := start())["name"]
     launchers = seen_by_rps(installed)
     page = visit(found["url"])

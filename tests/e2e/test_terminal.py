@@ -38,7 +38,7 @@ class Terminal:
         self.seen = ""
 
     def until(self, pattern: str, seconds: float = 60) -> str:
-        """Read until the text matches; answers all that was seen."""
+        """Read until the text matches; return all that was read."""
         deadline = time.monotonic() + seconds
         while not re.search(pattern, self.seen):
             assert time.monotonic() < deadline, self.seen

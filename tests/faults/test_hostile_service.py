@@ -50,7 +50,7 @@ NOT_TEXT = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u2
 
 
 def drip(stream: IO[bytes]) -> None:
-    """A byte now and then, each within the time that one step may take, for ever."""
+    """Send a byte now and then, each within the time limit of one step, without an end."""
     stream.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n")
     while True:
         stream.write(b" ")
