@@ -237,6 +237,21 @@ def test_a_service_in_the_foreground_ends_with_its_command(anywhere: Login) -> N
     listed = anywhere.rps("list", "--json")
     assert "killed" not in listed.stderr
     until(lambda: anywhere.status(name)["state"] == "ready", "the route")
+    # That command started it in the background: a terminal takes it over, with the route.
+    behind = service_of(anywhere)
+    command = [str(anywhere.clone / "rps"), "status", "--watch", "--foreground", name]
+    process = anywhere.host.popen(command, anywhere.account, stderr=subprocess.PIPE)
+    with process:
+        try:
+            until(lambda: service_of(anywhere)["pid"] != behind["pid"], "the other service")
+            assert service_of(anywhere)["port"] == behind["port"]
+            until(lambda: anywhere.status(name)["state"] == "ready", "the route")
+            process.send_signal(signal.SIGINT)
+            assert process.stderr is not None
+            said = process.stderr.read()
+        finally:
+            process.kill()
+    assert "Your personal service ran in the background. It was started again in this" in said
 
 
 @pytest.mark.parametrize(
