@@ -125,7 +125,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, St
 
 @pytest.fixture
 def owner(running: tuple[Path, StandIn, Path]) -> Visitor:
-    """A visitor with the session's token."""
+    """Return a visitor with the session's token."""
     return Visitor(running[0], running[1], Authorization=f"token {TOKEN}")
 
 

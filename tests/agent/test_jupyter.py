@@ -69,7 +69,7 @@ def session(tmp_path: Path, stand: StandIn) -> Path:
 
 
 def start_kernel(session: Path, stand: StandIn, code: str) -> None:
-    """A kernel of the notebook that runs `code`, which prints `up`."""
+    """Start a kernel of the notebook and run `code` in it, which prints `up`."""
     assert execute(session, new_kernel(session, stand), code) == "up\n"
 
 
@@ -94,7 +94,7 @@ def start_busy_kernel(session: Path, stand: StandIn, agent: int) -> dict[int, in
 
 
 def tcp_listeners(processes: Iterable[int]) -> set[int]:
-    """The ports where these processes listen."""
+    """Return the ports where these processes listen."""
     inodes = set()
     for pid in processes:
         for link in Path(f"/proc/{pid}/fd").iterdir():
@@ -306,7 +306,7 @@ for section in (c.KernelManager, c.AsyncKernelManager, c.AsyncIOLoopKernelManage
 
 @pytest.fixture(scope="session")
 def notebook_6(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The `jupyter` of a Notebook 6, as old environments on clusters still have it."""
+    """Return the `jupyter` of a Notebook 6, as old environments on clusters still have it."""
     given = os.environ.get("NOTEBOOK_6")
     if given:
         return given

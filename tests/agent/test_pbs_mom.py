@@ -28,7 +28,7 @@ from tests.stands.waiting import until
 
 @contextmanager
 def running(directory: Path) -> Iterator[tuple[Path, mom.Mom]]:
-    """A session's directory, and its job; the session is ready."""
+    """Yield a session's directory, and its job; the session is ready."""
     with stand_in(directory / "service") as stand:
         session = make_session(directory / "session", stand, job=job_of("torque"))
         (session / "prepare.sh").touch()

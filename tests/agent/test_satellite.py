@@ -60,7 +60,7 @@ def issue(service: Client) -> Issued:
 
 
 def detected(service: Client) -> tuple[Client, Issued]:
-    """A name as `proxy.protocol: auto` gets it, and the client of what issued it."""
+    """Return a name as `proxy.protocol: auto` gets it, and the client of what issued it."""
     return issue_or_detect(service, 10, cluster="c", scheduler="s", user="u")
 
 

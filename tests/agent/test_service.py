@@ -108,7 +108,7 @@ TOKEN = "5ec4e7" * 5 + "00"
 
 
 def issue(service: RealService) -> tuple[str, str]:
-    """A name and its claim."""
+    """Return a name and its claim."""
     issued = service.client.request("POST", "/api/v1/sessions", dict, {"cluster": "local"})
     return issued["name"], issued["claim"]
 
@@ -117,7 +117,7 @@ def issue(service: RealService) -> tuple[str, str]:
 def submitted(
     service: RealService, directory: Path, name: str, claim: str
 ) -> Iterator[tuple[Path, Job]]:
-    """The session's directory, and its job, which has just been started."""
+    """Yield the session's directory, and its job, which has just been started."""
     session = session_directory(directory, name, claim, TOKEN, service.port, service.ca_file)
     spec = SessionSpec(
         name=name,
@@ -139,7 +139,7 @@ def submitted(
 
 @contextmanager
 def running(service: RealService, directory: Path) -> Iterator[tuple[Path, str, str, Job]]:
-    """A session that is ready: its directory, name, claim and job."""
+    """Yield a session that is ready: its directory, name, claim and job."""
     name, claim = issue(service)
     with submitted(service, directory, name, claim) as (session, job):
         service.client.request(

@@ -52,7 +52,7 @@ class Newcomer:
         return done
 
     def start(self, path: str) -> str:
-        """The first command, without following the session; what it says on stderr."""
+        """Run the first command, without following the session; return its stderr."""
         done = self.run("./rps", "start", "--no-wait", path=path)
         assert done.stdout.startswith("https://"), done.stdout
         assert ".rps.localhost" in done.stdout

@@ -30,7 +30,7 @@ def clone(
     clone_project: Callable[[Path], Path],
     request: pytest.FixtureRequest,
 ) -> Path:
-    """A clone of a test's own, at a path that needs quoting."""
+    """Return a clone of a test's own, at a path that needs quoting."""
     name = re.sub(r"\W+", " ", request.node.name).strip()
     return clone_project(ordinary_user.home / f"clone [of] {name}")
 
@@ -129,7 +129,7 @@ def test_only_old_pythons(ordinary_user: OrdinaryUser, clone: Path) -> None:
 
 
 def tools(directory: Path) -> Path:
-    """A directory with what the script itself calls, and no Python."""
+    """Return a directory with what the script itself calls, and no Python."""
     place = directory / "tools"
     place.mkdir()
     for tool in ("cmp", "cp", "mv", "rm", "sed", "tail"):

@@ -26,7 +26,7 @@ ENGINES = ("embedded", "haproxy", "apache")
 def stands(
     tmp_path_factory: pytest.TempPathFactory, need: Callable[[str], str]
 ) -> Iterator[dict[str, Stand]]:
-    """A service with each engine; all have one CA."""
+    """Yield a service with each engine; all have one CA."""
     with ExitStack() as all_of_them:
         stands: dict[str, Stand] = {}
         for kind in ENGINES:
@@ -75,7 +75,7 @@ def cookies(browser: Remote) -> set[str]:
 
 
 def fetched(browser: Remote, url: str, **options: Any) -> str:
-    """The page fetches; the answer's body, or how it failed."""
+    """Have the page fetch; return the answer's body, or how it failed."""
     script = (
         "const done = arguments[2];"
         "fetch(arguments[0], arguments[1]).then(r => r.text()).then(done, e => done(String(e)))"

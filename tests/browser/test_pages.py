@@ -79,7 +79,7 @@ def engine(
     tmp_path: Path,
     need: Callable[[str], str],
 ) -> Iterator[Stand]:
-    """A service behind an engine of its own, with the CA that the browser trusts."""
+    """Yield a service behind an engine of its own, with the CA that the browser trusts."""
     shutil.copytree(service.directory / "ca", tmp_path / "ca")
     with running(tmp_path, request.param, need) as stand:
         yield stand
@@ -87,7 +87,7 @@ def engine(
 
 @pytest.fixture(scope="module")
 def site(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service with a site's name, logo, message and a language from right to left."""
+    """Yield a service with a site's name, logo, message and a language from right to left."""
     directory = tmp_path_factory.mktemp("site")
     shutil.copytree(service.directory / "ca", directory / "ca")
     (directory / "logo.svg").write_text(LOGO)

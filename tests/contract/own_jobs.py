@@ -29,7 +29,7 @@ def in_queue(replies: Replies) -> Replies:
 
 
 def in_accounting(replies: Replies) -> Replies:
-    """The same for records of sacct, which are lines."""
+    """Return the same for records of sacct, which are lines."""
     return _each(replies, "\n")
 
 

@@ -43,7 +43,7 @@ ANSWERS = (
 
 
 def changed(product: str, old: str, new: str) -> Answer:
-    """The recorded answer, with one change."""
+    """Return the recorded answer, with one change."""
     recorded = read(f"{product}/server.txt")["the server"].answer
     assert old in recorded.stdout
     return replace(recorded, stdout=recorded.stdout.replace(old, new))

@@ -180,7 +180,7 @@ def test_what_is_no_name_is_ignored(name: str, detect: Detect) -> None:
 
 @pytest.fixture
 def node_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What pbs_mom has where the job runs; ten minutes old."""
+    """Return what pbs_mom has where the job runs; ten minutes old."""
     for name, value in TORQUE.items():
         if name.startswith("PBS_"):
             monkeypatch.setenv(name, value)

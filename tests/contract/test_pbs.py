@@ -45,7 +45,7 @@ def test_no_other_prefix_of_directives_reaches_qsub() -> None:
 
 @pytest.fixture(autouse=True)
 def user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user of the recordings."""
+    """Be the user of the recordings."""
     monkeypatch.setattr(identity, "login_name", lambda: "tuser")
 
 
@@ -68,7 +68,7 @@ def status(title: str) -> JobStatus:
 
 
 def finished(*job_ids: str) -> Answer:
-    """The recorded answer of `qstat -f` to ids of jobs that are in the history alone."""
+    """Return the recorded answer of `qstat -f` to ids of jobs that are in the history alone."""
     recorded = NO_HISTORY["finished, with history: qstat -f"]
     line = recorded.answer.stderr
     known = recorded.command.split()[-1]
@@ -346,7 +346,7 @@ def test_a_job_whose_launcher_was_killed_is_found_by_its_name_ended_or_not() -> 
 
 
 def cancel(title: str) -> bool:
-    """A job that runs as far as qstat knows, and qdel's recorded answer."""
+    """Return a job that runs as far as qstat knows, and qdel's recorded answer."""
     recorded = QSTAT[title]
     job_id = recorded.command.split()[-1]
     runs = QSTAT["state R"].answer.stdout.replace(f"Job Id: {ID}", f"Job Id: {job_id}")

@@ -18,7 +18,7 @@ NOT_NOW, NEVER = "Not Running: ", "Can Never Run: "
 
 
 def recorded(product: str) -> list[str]:
-    """The format strings; each placeholder is filled in."""
+    """Return the format strings; each placeholder is filled in."""
     lines = (RECORDED / product / "comments.txt").read_text().splitlines()
     texts = [line.split("\t")[0] for line in lines if not line.startswith("#")]
     return [text.replace("%s", "x1-y.z") for text in texts]

@@ -56,7 +56,7 @@ COMMANDS = ((), ("sbatch",), ("qsub",), ("sbatch", "qsub"))
 
 
 def as_file(name: str, directory: Path) -> Path:
-    """The facts of a built-in site's plugin, and its site.yaml, as one site file."""
+    """Return the facts of a built-in site's plugin, and its site.yaml, as one site file."""
     packaged = (ROOT / f"sites/{name}/rps_{name}/site.yaml").read_text()
     without = re.sub(r"^scheduler:\n  gpu_directive: gres\n", "", packaged, flags=re.MULTILINE)
     lines = [line.removeprefix(" " * 8) for line in DETECT[name].strip("\n").splitlines()]
@@ -66,7 +66,7 @@ def as_file(name: str, directory: Path) -> Path:
 
 
 def documented(directory: Path) -> Path:
-    """The example of docs/sites.md."""
+    """Return the example of docs/sites.md."""
     (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/sites.md").read_text(), re.DOTALL)
     path = directory / "expanse.yaml"
     path.write_text(example)

@@ -124,7 +124,7 @@ def test_a_default_account_of_sbatch_is_a_layer_of_the_configuration(
 
 @pytest.fixture
 def spec(tmp_path: Path) -> SessionSpec:
-    """The session whose job is in the recordings: 10, with its tag."""
+    """Return the session whose job is in the recordings: 10, with its tag."""
     return TestSlurm().spec(tmp_path)
 
 
@@ -159,7 +159,7 @@ def poll(
     ids: list[str], queue: Replies, accounting: Replies | None = None, asked: list[str] | None = None,
     session_dir: Path = Path("/nowhere"),
 ) -> dict[str, JobStatus]:  # fmt: skip
-    """The statuses; `accounting` is the answer of a sacct for `asked` alone."""
+    """Return the statuses; `accounting` is the answer of a sacct for `asked` alone."""
     replies: dict[str | tuple[str, ...], Replies] = {
         tuple(commands.queue()): in_queue(queue),
         **OTHERS,
@@ -459,7 +459,7 @@ ENDED = [
 
 
 def number(name: str) -> str:
-    """The id of a job of the recordings."""
+    """Return the id of a job of the recordings."""
     text = (transcripts.RECORDED / "slurm/squeue.txt").read_text()
     line = next(line for line in text.splitlines() if line.startswith("jobs: "))
     return dict(part.split("=") for part in line.split()[1:])[name]

@@ -38,7 +38,7 @@ class LongOption(ctypes.Structure):
 
 
 def with_getopt(version: str, arguments: list[str]) -> list[tuple[str, str | None]]:
-    """The options and their values, by the C library, up to the first that it refuses."""
+    """Return the options and their values, by the C library, up to the first that it refuses."""
     libc = ctypes.CDLL(None)
     names = TABLES[version]
     shorts = {long: ord(short) for short, long in options._SHORT.items()}

@@ -50,7 +50,7 @@ def spec(
 
 
 def read_by_sbatch(script: str) -> list[str]:
-    """The arguments of all directives; they end at the first line that is no comment."""
+    """Return the arguments of all directives; they end at the first line that is no comment."""
     found: list[str] = []
     for line in script.split("\n"):
         if line and not line.startswith("#"):
@@ -169,7 +169,7 @@ def test_a_directive_that_would_break_the_session_is_refused(directive: str, out
 
 
 def of_the_users(tmp_path: Path, *lines: str) -> str:
-    """The script that comes of a user's own with these lines."""
+    """Return the script that is made of a user's own with these lines."""
     own = tmp_path / "mine.sh"
     own.write_text("\n".join(("#!/bin/bash -l", *lines, "")))
     return slurm.rps_render_batch(spec=dataclasses.replace(spec(), template=own))

@@ -57,7 +57,7 @@ def test_no_other_prefix_of_directives_reaches_qsub() -> None:
 
 @pytest.fixture(autouse=True)
 def user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user of the recordings."""
+    """Be the user of the recordings."""
     monkeypatch.setattr(identity, "login_name", lambda: "tuser")
 
 
@@ -81,7 +81,7 @@ def status(title: str, job_id: str | None = None) -> JobStatus:
 
 @pytest.fixture
 def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The time zone of the recordings: qstat -f shows times in local time."""
+    """Set the time zone of the recordings: qstat -f shows times in local time."""
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "UTC")
         time.tzset()
@@ -758,7 +758,7 @@ NAMED = Job(id=ID, tag="rps:a-b-c:00000000", session_dir=Path("/h/a-b-c"), name=
 
 
 def shows(name: str = "rps-0123456789", owner: str = "tuser", output: str = "/dev/null") -> Answer:
-    """A running job of this name, owner and output file."""
+    """Return a running job of this name, owner and output file."""
     printed = re.sub("<Job_Name>[^<]*", f"<Job_Name>{name}", SHOWN)
     printed = re.sub("<Job_Owner>[^<]*", f"<Job_Owner>{owner}@login-1.example.org", printed)
     printed = re.sub("<Output_Path>[^<]*", f"<Output_Path>node:{output}", printed)

@@ -37,7 +37,7 @@ class TestWrappers(SchedulerContract):
 
 @pytest.fixture(autouse=True)
 def user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user of the recordings."""
+    """Be the user of the recordings."""
     monkeypatch.setattr(identity, "login_name", lambda: "alice")
 
 

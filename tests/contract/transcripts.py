@@ -37,7 +37,7 @@ class Recorded:
 
 
 def read(name: str) -> dict[str, Recorded]:
-    """The commands of a transcript, by what each shows."""
+    """Return the commands of a transcript, by what each shows."""
     text = (RECORDED / name).read_text("utf-8", "replace")
     found: dict[str, Recorded] = {}
     for one in _ONE.finditer(text):

@@ -17,13 +17,13 @@ from tests.stands import wheels
 
 @pytest.fixture(scope="session")
 def ca_file(installed: Any) -> Path:
-    """The local CA, by the path that rps prints."""
+    """Return the local CA, by the path that rps prints."""
     return Path(installed.rps("proxy", "ca").stdout.strip())
 
 
 @pytest.fixture
 def visit(ca_file: Path) -> Callable[[str], Visitor]:
-    """A visitor for a URL."""
+    """Return a visitor for a URL."""
     return lambda url: Visitor(url, ca_file)
 
 
@@ -42,7 +42,7 @@ def start(installed: Any) -> Iterator[Callable[..., dict[str, Any]]]:
 
 @pytest.fixture
 def variables(tmp_path_factory: pytest.TempPathFactory, ground: Path) -> dict[str, str]:
-    """What an ordinary user needs to install from the downloaded wheels, with uv."""
+    """Return what an ordinary user needs to install from the downloaded wheels, with uv."""
     place = ground / "wheels"
     shutil.copytree(
         wheels.shared(tmp_path_factory), place, ignore=shutil.ignore_patterns("uv-cache", "lock")

@@ -20,7 +20,7 @@ _SCHEDULERS = re.compile(r"q[a-z]+|s(batch|run|alloc|control|queue|cancel|info|a
 
 @pytest.fixture
 def job(installed: Any) -> Iterator[dict[str, str]]:
-    """The variables of the job, with a PATH that has no scheduler."""
+    """Yield the variables of the job, with a PATH that has no scheduler."""
     place = installed.user.home / "compute-node"  # the user cannot enter `tmp_path`
     programs = place / "bin"
     programs.mkdir(parents=True)

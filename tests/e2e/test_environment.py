@@ -22,7 +22,7 @@ WHERE = "import os, shutil, sys, of_the_project\nprint(sys.prefix, shutil.which(
 
 @pytest.fixture
 def project(installed: Any) -> Iterator[Path]:
-    """A project of the user, whose name is none that a shell would take for one word."""
+    """Yield a project of the user, whose name is none that a shell would take for one word."""
     place = installed.user.make(Path(installed.user.home) / "it's a $(proj) ü")
     yield place
     shutil.rmtree(place)

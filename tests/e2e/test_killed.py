@@ -21,7 +21,7 @@ from tests.stands.waiting import until
 
 
 def jobs(installed: Any) -> list[int]:
-    """Processes of jobs."""
+    """Return the processes of jobs."""
     found = []
     for pid in installed.user.processes():
         try:

@@ -23,7 +23,7 @@ MODULEFILES = {
 
 @pytest.fixture(params=["Environment Modules", "Lmod"])
 def shell(request: pytest.FixtureRequest, installed: Any, ground: Path) -> Iterator[str]:
-    """What a user's login shells read; a module has a Python with a kernel, as a site's do."""
+    """Yield what a user's login shells read; a module has a Python with a kernel, as a site's do."""
     science = ground / "science"
     science.mkdir(mode=0o755)
     for name, text in MODULEFILES.items():

@@ -24,7 +24,7 @@ CLICK = (
 
 @pytest.fixture
 def own_python(installed: Any) -> Iterator[Path]:
-    """The directory of the venvs of notebooks, removed with what the test installs there."""
+    """Yield the directory of the venvs of notebooks, removed with what the test installs there."""
     place = Path(installed.user.home) / ".local/share/rps/python"
     shutil.rmtree(place, ignore_errors=True)
     yield place

@@ -28,7 +28,7 @@ def satellite(tmp_path: Path) -> Iterator[SatelliteServer]:
 
 @pytest.fixture
 def ca(satellite: SatelliteServer, installed: Any) -> Path:
-    """The CA of the service, where the user can read it."""
+    """Return the CA of the service, where the user can read it."""
     place = installed.user.home / "satellite-ca.pem"
     shutil.copyfile(satellite.ca_file, place)
     return Path(place)

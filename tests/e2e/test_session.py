@@ -81,7 +81,7 @@ def test_a_page_of_an_origin_that_is_named_runs_a_cell(start: Start, visit: Visi
 
 
 def running(installed: Any, name: str) -> list[int]:
-    """Processes of the user that have anything to do with a session."""
+    """Return the user's processes that have anything to do with a session."""
     found = []
     for pid in installed.user.processes():
         try:

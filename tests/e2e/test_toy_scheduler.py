@@ -60,7 +60,7 @@ class Toyland:
         return python, "-c", "from rps_core.cli.main import main; main()"
 
     def jobs(self) -> dict[str, str]:
-        """The state of each of Toy's jobs."""
+        """Return the state of each of Toy's jobs."""
         rows = (line.split("\t") for line in self.run("toystat").splitlines())
         return {row[0]: row[3] for row in rows}
 

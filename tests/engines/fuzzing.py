@@ -87,7 +87,7 @@ class Stream:
 
 
 def way_to(carried: Carried, kind: str, way: str) -> Way:
-    """The way of that name to this engine, or to what is behind it."""
+    """Return the way of that name to this engine, or to what is behind it."""
     stand, place = carried.stand, place_of(carried)
     if way == "engine":
         return Stream(lambda: _tls(carried, "http/1.1"), place)
@@ -114,7 +114,7 @@ def _after_header(sent: bytes) -> bytes:
 
 
 def place_of(carried: Carried) -> Place:
-    """A place with a session of each kind."""
+    """Return a place with a session of each kind."""
     stand = carried.stand
     ended, *waiting = [stand.issue(user="alice", cluster="comet") for _ in range(31)]
     stand.revoke(ended)

@@ -46,7 +46,7 @@ class Way:
         body: bytes = b"",
         host: str | None = None,
     ) -> str:
-        """The status of the answer, or what ended instead."""
+        """Return the status of the answer, or what ended instead."""
         host = host or self.host
         if self.version == "2":
             with self.client() as client:
@@ -60,11 +60,11 @@ class Way:
             return _status(connection)
 
     def client(self) -> Client:
-        """A connection of HTTP/2."""
+        """Return a connection of HTTP/2."""
         return Client(self.carried.stand, self.host)
 
     def arrives(self, path: str, method: str = "GET") -> str:
-        """`PASSED` where the notebook gets this very request line, else the status."""
+        """Return `PASSED` if the notebook gets this very request line, else the status."""
         requests = self.carried.notebook.requests
         before = len(requests)
         status = self.ask(path, method)
@@ -120,7 +120,7 @@ def _other_streams(way: Way) -> str:
 
 
 def _kinds(client: Client, stream: int) -> set[int]:
-    """The kinds of a stream's frames, up to its end."""
+    """Return the kinds of a stream's frames, up to its end."""
     kinds = set()
     with suppress(AssertionError):
         for frame in client.frames():
@@ -214,7 +214,7 @@ def _no_content(way: Way) -> str:
 
 
 def _closed_meanwhile(method: str) -> Callable[[Way], str]:
-    """The second request on a connection whose notebook closes that just as it comes."""
+    """Return the check of a second request on a connection that the notebook closes meanwhile."""
 
     def asked(way: Way) -> str:
         if way.version == "2":
@@ -233,7 +233,7 @@ def _closed_meanwhile(method: str) -> Callable[[Way], str]:
 
 
 def _whole(connection: ssl.SSLSocket) -> str:
-    """The status of an answer that is read to its end."""
+    """Return the status of an answer that is read to its end."""
     try:
         head = read_head(connection)
         found = re.search(r"(?i)^content-length: (\d+)", head, re.MULTILINE)

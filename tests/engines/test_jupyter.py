@@ -55,7 +55,7 @@ def test_large_files_odd_names_and_long_addresses(
             name = session.host.partition(":")[0]
 
             def curl(path: str, *arguments: str, token: bool = True) -> list[str]:
-                """The status, the size of the answer, and where it sends the client."""
+                """Return the status, the size of the answer, and where it sends the client."""
                 command = [
                     need("curl"), "-sS", "--path-as-is", "--cacert", str(stand.directory / "ca" / "ca.pem"),
                     "--resolve", f"{name}:{stand.port}:127.0.0.1", "-o", str(folder / "answer"),

@@ -32,7 +32,7 @@ ACCEPT = b64encode(
 
 
 def reaching(head: str) -> list[str]:
-    """The fields of a head that reach beyond a notebook's own host."""
+    """Return the fields of a head that reach beyond a notebook's own host."""
     names = [line.partition(":")[0].lower() for line in head.split("\r\n")]
     return [name for name in BEYOND if name.lower() in names]
 

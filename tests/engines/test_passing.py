@@ -30,7 +30,7 @@ REASONS = {
 
 
 def read() -> dict[str, list[str]]:
-    """The rows as they are in the document."""
+    """Return the rows as they are in the document."""
     text = DOCUMENT.read_text()
     lines = text[text.index(BEFORE) + len(BEFORE) : text.index(AFTER)].strip().splitlines()[2:]
     rows = {title: ["", "", "", ""] for title in ROWS}

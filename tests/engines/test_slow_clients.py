@@ -51,7 +51,7 @@ def strict(
     tmp_path_factory: pytest.TempPathFactory,
     need: Callable[[str], str],
 ) -> Iterator[Stand]:
-    """A service that waits for no client for long."""
+    """Yield a service that waits for no client for long."""
     settings: dict[str, Any] = {**SHORT, "lease.length": 3600}
     with running(tmp_path_factory.mktemp("strict"), request.param, need, **settings) as stand:
         yield stand

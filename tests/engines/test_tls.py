@@ -130,7 +130,7 @@ def test_old_versions_are_refused(carried: Carried) -> None:
 
 
 def handshake(stand: Stand, newest: ssl.TLSVersion) -> str | None:
-    """The version agreed upon with a client that knows none newer."""
+    """Return the version agreed upon with a client that knows none newer."""
     context = ssl.create_default_context(cafile=str(stand.directory / "ca" / "ca.pem"))
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED

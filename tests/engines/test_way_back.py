@@ -67,7 +67,7 @@ def network(*commands: str) -> Iterator[int]:
 
 @pytest.fixture
 def node(need: Callable[[str], str]) -> Iterator[int]:
-    """The process whose network is the node's."""
+    """Yield the process whose network is the node's."""
     need("ip")
     need("nft")
     if os.geteuid() != 0:
@@ -98,7 +98,7 @@ def node(need: Callable[[str], str]) -> Iterator[int]:
 def call(
     node: int, stand: Stand, session: Session, call: str, **body: object
 ) -> tuple[int, dict[str, Any]]:
-    """A call of the API, made on the node: status and answer."""
+    """Call the API from the node; return status and answer."""
     host = f"manage.{DOMAIN}"
     context = ssl.create_default_context(cafile=str(stand.directory / "ca" / "ca.pem"))
     client = http.client.HTTPConnection(host)

@@ -41,7 +41,7 @@ HELD_BACK = 800_000  # microseconds
 
 @pytest.fixture
 def stand(kind: str, tmp_path: Path, need: Callable[[str], str]) -> Iterator[Stand]:
-    """A service with an engine of that kind."""
+    """Yield a service with an engine of that kind."""
     need("strace")
     quick = {"advanced.sweep_every": 0.5}  # and with it the engine is looked at sooner
     with running(tmp_path, kind, need, **quick) as stand:
@@ -61,7 +61,7 @@ class Caller:
             self.client = stand.behind(20)
 
     def ask(self, call: str, session: Session, port: int) -> int | None:
-        """The answer's status; None where there was none."""
+        """Return the answer's status; None where there was none."""
         headers = {"Host": self.host, **self.caller}
         path, body = "/api/v1/sessions", {}
         if call != "issue":
@@ -193,7 +193,7 @@ def steps(
 
 
 def held(stand: Stand) -> set[str]:
-    """The hosts that the engine has a route for."""
+    """Return the hosts that the engine has a route for."""
     if stand.kind == "apache":
         with contextlib.closing(sqlite3.connect(stand.meeting / "routes.db")) as db:
             return {host for (host,) in db.execute("SELECT host FROM routes").fetchall()}
@@ -205,7 +205,7 @@ def held(stand: Stand) -> set[str]:
 
 
 def live(stand: Stand) -> set[str]:
-    """The hosts that it should have one for."""
+    """Return the hosts that it should have one for."""
     return {
         f"{name}.{DOMAIN}"
         for name, row in rows(stand).items()

@@ -96,7 +96,7 @@ def serving(tmp_path: Path) -> Iterator[Callable[..., FakeService]]:
 
 
 def case_of(*settings: str, cluster: str = "local") -> Checkup:
-    """A machine whose cluster and configuration have been found."""
+    """Return a machine whose cluster and configuration have been found."""
     case = Checkup(cluster, settings, Store(paths.sessions_dir()))
     list(machine.detection(case))
     found = list(machine.configuration(case))
@@ -105,7 +105,7 @@ def case_of(*settings: str, cluster: str = "local") -> Checkup:
 
 
 def examined(server: TlsServer, *settings: str) -> tuple[list[Finding], list[Finding]]:
-    """The findings on the service, and on the clock."""
+    """Return the findings on the service, and on the clock."""
     case = case_of("proxy.own=false", f"proxy.domain={DOMAIN}", f"proxy.port={server.port}",
                    f"proxy.ca_file={server.ca_file}", *settings)  # fmt: skip
     lines = page.examine(case, (("service", service.service), ("clock", service.clock)))
@@ -116,7 +116,7 @@ def examined(server: TlsServer, *settings: str) -> tuple[list[Finding], list[Fin
 
 
 def only(findings: list[Finding], verdict: Verdict, *words: str) -> Finding:
-    """The one finding of this verdict; it has these words, and says what to do."""
+    """Return the one finding of this verdict; it has these words, and says what to do."""
     (found,) = [one for one in findings if one.verdict is verdict]
     for word in words:
         assert word in f"{found.text} {found.hint}", found
@@ -321,7 +321,7 @@ def test_the_clocks_differ(
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Puts a program onto the PATH."""
+    """Return a function that puts a program onto the PATH."""
     directory = tmp_path / "programs"
     directory.mkdir()
     monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")

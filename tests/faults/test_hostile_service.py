@@ -142,7 +142,7 @@ class Home:
         return done
 
     def rps(self, *arguments: str) -> Done:
-        """A command, whose output must be text, and after which all is there that was."""
+        """Run a command; its output must be text, and all files must still be there."""
         values = {"own": "false", "domain": DOMAIN, "port": self.service.port, "timeout": "0.7",
                   "ca_file": self.service.ca_file}  # fmt: skip
         given = [
@@ -431,7 +431,7 @@ def test_whatever_is_answered_to_a_call(service: HostileService, data: st.DataOb
 
 
 def session(directory: Path, service: HostileService, **launch: object) -> Path:
-    """A session's directory; `launch` is put into launch.json."""
+    """Return a session's directory; `launch` is put into launch.json."""
     made = session_directory(directory, NAME, CLAIM, TOKEN, service.port, service.ca_file)
     file = made / "launch.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **launch}))

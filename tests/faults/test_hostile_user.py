@@ -51,9 +51,9 @@ def attack(
     munged: Munged | None = None,
     connections: int = 8,
 ) -> Iterator[dict[str, int]]:
-    """The other user asks as fast as it can.
+    """Let the other user ask as fast as it can; yield how often it had which answer.
 
-    How often it had which answer, once it has ended.
+    The counts are there once the block has ended.
     """
     command = ["/usr/bin/python3", "-c", SCRIPT, str(service.port), how, str(connections)]
     command += [munged.socket] if munged else []
@@ -71,7 +71,7 @@ def attack(
 
 
 def launcher(service: Service, munged: Munged | None = None) -> Client:
-    """The victim's own client."""
+    """Return the victim's own client."""
     ca_file = str(service.directory / "ca" / "ca.pem")
     endpoint = Endpoint(
         host=f"manage.{DOMAIN}", port=service.port, connect="127.0.0.1", ca_file=ca_file

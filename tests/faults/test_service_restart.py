@@ -291,7 +291,7 @@ def test_a_ca_that_is_damaged_or_for_another_domain(tmp_path: Path) -> None:
 
 
 def advised(text: str) -> str:
-    """The command that an error gives."""
+    """Return the command that an error gives."""
     command = r"`((?:mv|chmod|chown|\().*?)`|(chmod go-w \S+)\. "
     found = re.findall(command, " ".join(text.split()))
     assert len(found) == 1, text

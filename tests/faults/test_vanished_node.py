@@ -81,7 +81,7 @@ class Node:
             return Notebook(certificate, stand.directory, PORT, NODE)
 
     def call(self, stand: Stand, session: Session, call: str) -> dict[str, str]:
-        """A call of the API, made on the node."""
+        """Call the API from the node; return the answer."""
         host = f"manage.{DOMAIN}"
         context = ssl.create_default_context(cafile=str(stand.directory / "ca" / "ca.pem"))
         client = http.client.HTTPConnection(host)

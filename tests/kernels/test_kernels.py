@@ -36,7 +36,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A directory with the kernelspecs of real kernels."""
+    """Yield a directory with the kernelspecs of real kernels."""
     home = tmp_path_factory.mktemp("home")
     installed = locked_environment("kernels")
     python = str(installed / "bin/python")

@@ -32,7 +32,7 @@ BROKEN = (sys.executable, "-S", "-m", "ipykernel_launcher", "-f", "{connection_f
 
 @pytest.fixture
 def transports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Transports]:
-    """What a session gives its kernels, in this process."""
+    """Yield what a session gives its kernels, in this process."""
     monkeypatch.setattr(KernelManager, "__init__", KernelManager.__init__)
     monkeypatch.setattr(MappingKernelManager, "start_kernel", MappingKernelManager.start_kernel)
     sockets = make_sockets_directory(str(tmp_path))

@@ -17,7 +17,7 @@ ROOTS = ("", "conf", "sites/comet", "sites/stratus", "sites/tscc")
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what the contracts are about, to plant imports in."""
+    """Return a copy of what the contracts are about, to plant imports in."""
     place = tmp_path_factory.mktemp("floors")
     for name in PACKAGES:
         shutil.copytree(
@@ -28,7 +28,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def contracts(copy: Path) -> tuple[int, str]:
-    """The exit status and the output of lint-imports."""
+    """Return the exit status and the output of lint-imports."""
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     path = os.pathsep.join(str(copy / root) for root in ROOTS)
     done = subprocess.run(

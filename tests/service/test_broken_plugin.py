@@ -141,12 +141,12 @@ class Host:
         assert f"({self.plugin}:" in error
 
     def session(self) -> SessionRecord:
-        """The only session."""
+        """Return the only session."""
         (record,) = Store(paths.sessions_dir()).records()
         return record
 
     def names(self) -> list[str]:
-        """The names that the service has issued and not got back."""
+        """Return the names that the service has issued and not got back."""
         done = subprocess.run(
             [sys.executable, "-c", "from rps_proxy.cli.main import proxy; proxy()", "sessions", "--json",
              f"--set=directory={self.service.directory / 'service'}"],

@@ -52,7 +52,7 @@ def service(munged: Munged, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def asked(
     service: Service, *credentials: str, body: bytes = BODY, source: str = "127.0.0.1"
 ) -> tuple[int, str]:
-    """The status and the error's code, or the name."""
+    """Return the status and the error's code, or the name."""
     client = http.client.HTTPConnection("service")
     client.sock = service.connect(MANAGE, source)
     try:
@@ -70,7 +70,7 @@ def asked(
 
 
 def made(munged: Munged, content: bytes, *options: str, user: OrdinaryUser | None = None) -> str:
-    """A credential for any content, as anybody."""
+    """Return a credential for any content, as anybody."""
     command = ["munge", f"--socket={munged.socket}", *options]
     if user is not None:
         return user.run(

@@ -42,7 +42,7 @@ def made(version: int, directory: Path) -> Path:
 
 
 def shape(file: Path) -> tuple[int, set[str]]:
-    """The format's version, and all that its schema has."""
+    """Return the format's version, and all that its schema has."""
     with contextlib.closing(sqlite3.connect(file)) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         (version,) = db.execute("PRAGMA user_version").fetchone()

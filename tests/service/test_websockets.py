@@ -51,7 +51,7 @@ def websocket(service: Service, session: Session, **headers: str) -> Iterator[ss
 
 
 def frame(connection: ssl.SSLSocket) -> bytes:
-    """The next frame, as it came."""
+    """Return the next frame, as it came."""
     head = read_exactly(connection, 2)
     size = head[1] & 0x7F
     if size > 125:
@@ -62,7 +62,7 @@ def frame(connection: ssl.SSLSocket) -> bytes:
 
 
 def data(connection: ssl.SSLSocket) -> bytes:
-    """The next frame but pings, which may come before each."""
+    """Return the next frame but pings, which may come before each."""
     while (came := frame(connection))[0] == PING[0]:
         pass
     return came

@@ -32,7 +32,7 @@ def _possible(need: Callable[[str], str]) -> None:
 
 @pytest.fixture(scope="module")
 def wheels(_possible: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of the working tree, among those that the service needs."""
+    """Return the wheel of the working tree, among those that the service needs."""
     directory = tmp_path_factory.mktemp("wheels")
     tools = directory / "tools"
     subprocess.run([PYTHON, "-m", "venv", "--without-pip", tools], check=True)
@@ -48,7 +48,7 @@ def wheels(_possible: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def proxy(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """The host of the service, installed and started as the operator's guide says."""
+    """Yield the host of the service, installed and started as the operator's guide says."""
     directory = tmp_path_factory.mktemp("machine")
     proxy = Proxy(Machine(directory))
     try:

@@ -51,7 +51,7 @@ def missing() -> str | None:
 
 
 def _own_group() -> Path | None:
-    """The directory of the control group (version 2) that this process is in."""
+    """Return the directory of the control group (version 2) that this process is in."""
     mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
     roots = [Path(fields[1]) for fields in mounts if fields[2] == "cgroup2"]
     paths = [
@@ -188,7 +188,7 @@ def _environment() -> Mapping[str, str]:
 
 
 def _remove_left(own: Path) -> None:
-    """The groups of test runs that were killed; their processes died with them."""
+    """Remove the groups of test runs that were killed; their processes died with them."""
     for group in own.glob(f"{_GROUPS}*"):
         if not Path("/proc", group.name.removeprefix(_GROUPS)).exists():
             _remove_group(group)

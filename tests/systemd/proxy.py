@@ -247,7 +247,7 @@ class Proxy:
         ).stdout  # fmt: skip
 
     def call(self, address: str, path: str, claim: str = "", body: Any = None) -> dict[str, Any]:
-        """A POST of the API that is answered well."""
+        """Call the API by a POST that must succeed; return its answer."""
         headers = ["--header", f"Authorization: Bearer {claim}"] if claim else []
         answer: dict[str, Any] = json.loads(
             self.curl(
@@ -265,12 +265,12 @@ class Proxy:
         )
 
     def issue(self, user: str = "alice") -> Session:
-        """A name, asked for by a login node."""
+        """Return a name, requested by a login node."""
         given = self.call(LOGIN, "sessions", body={"cluster": "generic", "user": user})
         return self.named(given["name"], given["claim"])
 
     def named(self, name: str, claim: str = "") -> Session:
-        """A session of that name, with a port that no other has."""
+        """Return a session of that name, with a port that no other has."""
         self._next_port += 1
         return Session(name, claim, self._next_port)
 

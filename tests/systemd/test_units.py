@@ -233,7 +233,7 @@ def test_a_copy_is_restored(proxy: Proxy, registry_put_back: None) -> None:
 
 @contextlib.contextmanager
 def a_directory_in_its_place(file: Path) -> Iterator[None]:
-    """The file is away for a while, and comes back whatever happens meanwhile."""
+    """Put a directory in place of the file, which comes back whatever happens meanwhile."""
     kept = file.rename(file.with_name("kept"))
     file.mkdir()
     try:
@@ -337,7 +337,7 @@ def slurm(proxy: Proxy) -> None:
 
 
 def linked(proxy: Proxy) -> Session:
-    """A session whose job is held in the queue."""
+    """Return a session whose job is held in the queue."""
     session = proxy.issue()
     submitted = proxy.machine.run(
         "sbatch", "--parsable", "--hold", f"--job-name=rps-{session.name}", "--chdir=/tmp",
@@ -378,7 +378,7 @@ def test_the_feed(proxy: Proxy, slurm: None) -> None:
 
 @pytest.fixture
 def feed_key(proxy: Proxy, slurm: None) -> Iterator[None]:
-    """This host is the service's, and the other that may ask the scheduler.
+    """Make this host the service's, and also the other that may ask the scheduler.
 
     As each it has the key.
     """

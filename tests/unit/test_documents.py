@@ -55,7 +55,7 @@ def test_each_link_leads_somewhere(path: Path) -> None:
 
 
 def anchors(path: Path) -> set[str]:
-    """The anchors of a document's headings, as GitHub and GitLab make them."""
+    """Return the anchors of a document's headings, as GitHub and GitLab make them."""
     found = set()
     for heading in re.findall(r"^#+ (.*)$", prose(path), re.MULTILINE):
         found.add(re.sub(r"[^\w -]", "", heading.strip().lower()).replace(" ", "-"))

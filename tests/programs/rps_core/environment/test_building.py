@@ -216,7 +216,7 @@ print("prefix", found["prefix"])
 
 @pytest.fixture
 def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A project whose build takes until the file `go` is there."""
+    """Yield a project whose build takes until the file `go` is there."""
     monkeypatch.setenv("PATH", f"{TOOL_PATH}:/usr/bin:/bin")
     for name, value in wheels.slow_project(tmp_path).items():
         monkeypatch.setenv(name, value)

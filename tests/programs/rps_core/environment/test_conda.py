@@ -33,7 +33,7 @@ CONDAS = ("micromamba", "mamba", "conda")
 
 @pytest.fixture(scope="module")
 def channel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The channel, which the stand-ins' channel_alias makes conda-forge."""
+    """Return the channel, which the stand-ins' channel_alias makes conda-forge."""
     return conda_channel.write(tmp_path_factory.mktemp("alias é") / "conda-forge")
 
 

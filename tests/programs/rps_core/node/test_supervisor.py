@@ -278,7 +278,7 @@ def test_a_job_before_the_reboot_is_gone(machine: Machine) -> None:
 
 @pytest.fixture
 def bystander(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of ours that is no supervisor, though it stands where one would."""
+    """Yield a process of ours that is no supervisor, though it stands where one would."""
     (tmp_path / "session").mkdir(exist_ok=True)
     with subprocess.Popen(["sleep", "1000"], cwd=tmp_path / "session") as process:
         yield process

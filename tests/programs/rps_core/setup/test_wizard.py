@@ -25,7 +25,7 @@ SECTION = "  here:\n    job:\n      account: abc123\n"
 
 @pytest.fixture
 def _generic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cluster whose partitions only its administrator's file names.
+    """Set up a cluster whose partitions only its administrator's file names.
 
     No scheduler is here.
     """

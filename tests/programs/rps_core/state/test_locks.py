@@ -38,7 +38,7 @@ assert [record.name for record in store.records()] == [RECORD.name]
 
 
 def locks(tmp_path: Path, *arguments: str) -> list[str]:
-    """The locks that Python takes while it runs these arguments."""
+    """Return the locks that Python takes while it runs these arguments."""
     (tmp_path / "sitecustomize.py").write_text(WATCH)
     done = subprocess.run(
         [sys.executable, *arguments],

@@ -18,7 +18,7 @@ from rps_core.node.builder.cache import Cache
 
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch) -> Cache:
-    """The cache, with a usable environment, and one whose Python is gone."""
+    """Return the cache, with a usable environment, and one whose Python is gone."""
     monkeypatch.setenv("RPS_CLUSTER", "local")
     found = place.cache(None, "notebook.cache")
     for name, python in (("abc1-x86_64", True), ("abd2-x86_64", False)):

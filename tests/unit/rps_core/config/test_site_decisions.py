@@ -17,7 +17,7 @@ ONCE, TOKEN = "notebook: {link: once}\n", "notebook: {link: token}\n"
 
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The administrator's file."""
+    """Return the administrator's file."""
     path = tmp_path / "system.yaml"
     path.write_text(ONCE)
     monkeypatch.setenv("RPS_SYSTEM_CONFIG", str(path))

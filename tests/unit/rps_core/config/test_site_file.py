@@ -21,7 +21,7 @@ GOOD = "scheduler: slurm\ndetect: {login_hosts: [vm<N>]}\nproxy: {domain: nb.exa
 
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The administrator's directory of site files."""
+    """Return the administrator's directory of site files."""
     (tmp_path / "etc" / "sites").mkdir(parents=True)
     (tmp_path / "etc" / "config.yaml").touch()
     monkeypatch.setenv("RPS_SYSTEM_CONFIG", str(tmp_path / "etc" / "config.yaml"))
@@ -30,7 +30,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's."""
+    """Return the user's directory of site files."""
     (tmp_path / "config" / "rps" / "sites").mkdir(parents=True)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     return tmp_path / "config" / "rps" / "sites"

@@ -27,7 +27,7 @@ HEAD = "import sys\nfrom rps_core.plugin import *\ndef again(): return again()\n
 
 
 def methods() -> dict[str, str]:
-    """The methods of a site that ask one hook, by that hook's name."""
+    """Return the methods of a site that ask one hook, by that hook's name."""
     found = {}
     for name, method in inspect.getmembers(Site, inspect.isfunction):
         if not name.startswith("_"):

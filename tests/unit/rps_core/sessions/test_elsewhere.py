@@ -70,7 +70,7 @@ def store() -> Store:
 
 @pytest.fixture
 def revoked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the sessions whose routes were closed."""
+    """Return the names of the sessions whose routes were closed."""
     names: list[str] = []
 
     def revoke(record: SessionRecord, *_: object) -> bool:

@@ -28,7 +28,7 @@ NEW = replace(OLD, created=time.time())
 
 @pytest.fixture(autouse=True)
 def now(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time at which NEW was created, however long the other tests took."""
+    """Set the time at which NEW was created, however long the other tests took."""
     monkeypatch.setattr("rps_core.sessions.job.time", SimpleNamespace(time=lambda: NEW.created))
 
 
@@ -85,7 +85,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def with_events(store: Store, record: SessionRecord, **events: float) -> Job:
-    """The session's job, whose agent has written these events, so many seconds ago."""
+    """Return the session's job, whose agent has written these events, so many seconds ago."""
     files = store.create(record, Secrets("claim", "token"))
     lines = [
         json.dumps({"event": event, "time": NEW.created - ago, "reason": "it was shut down"})

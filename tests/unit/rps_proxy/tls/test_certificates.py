@@ -168,7 +168,7 @@ def test_a_key_whose_mode_is_fixed_is_tried_again(tmp_path: Path, authority: Aut
 
 @pytest.fixture
 def ca(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PublicCa:
-    """A CA that this machine knows."""
+    """Return a CA that this machine knows."""
     ca = PublicCa(tmp_path, DOMAIN)
     monkeypatch.setenv("SSL_CERT_FILE", str(ca.root_file))
     return ca

@@ -280,7 +280,7 @@ def test_without_shutdown_before_nothing_is_ended(
 
 @pytest.fixture
 def idle(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[StandIn, IdleCare]]:
-    """An IdleCare of ten minutes, whose processes do nothing."""
+    """Return an IdleCare of ten minutes, whose processes do nothing."""
     monkeypatch.setattr(IdleCare, "process_at_work", lambda self, elapsed: "")
 
     def make() -> tuple[StandIn, IdleCare]:

@@ -91,7 +91,7 @@ def clocks() -> Clocks:
 
 @pytest.fixture
 def share(tmp_path: Path, clocks: Clocks) -> Callable[[float], Share]:
-    """A share of so many seconds, which Jupyter has seen."""
+    """Return a share of so many seconds, which Jupyter has seen."""
 
     def made(seconds: float) -> Share:
         times = {"created": clocks.wall, "until": clocks.wall + seconds}
