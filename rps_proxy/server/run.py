@@ -26,6 +26,8 @@ def run(
         ServiceError, UsageError: see `server.serve`.
     """
     require_libraries("proxy")
+    import gc
+
     import uvloop
 
     from rps_core.log import configure
@@ -33,4 +35,5 @@ def run(
 
     configure(level=settings.log.level, log_format=settings.log.format, stream=log)
     os.umask(0o077)
+    gc.set_threshold(700, 10, 10)  # Python's own; `rps` has that of a short command
     uvloop.run(serve(settings, topology=topology, ready=ready))
