@@ -147,6 +147,7 @@ def test_followed_through_every_phase_while_the_controller_comes_and_goes(
         "Comet, followed in a terminal",
         request.node.nodeid,
         "Slurm is Debian's, and its controller is stopped and started again on the way.",
+        comet.clone,
     )
     home = cluster.home / "alice"
     prologue = home / "wait.sh"

@@ -56,7 +56,7 @@ def test_from_a_login_node_to_a_cell_on_a_compute_node(
     request: pytest.FixtureRequest,
 ) -> None:
     alice = login(site.login)
-    page = Transcript(site.title, request.node.nodeid, site.really)
+    page = Transcript(site.title, request.node.nodeid, site.really, alice.clone)
 
     def typed(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = (

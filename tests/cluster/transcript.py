@@ -31,7 +31,9 @@ class Transcript:
             scheduler: a sentence that describes the scheduler.
             installation: a path that the page replaces by `/opt/rps`.
         """
-        edited = "the path of the installation" if installation else "the token in the URL"
+        edited = "the token in the URL"
+        if installation:
+            edited += ", where there is one, and the path of the installation"
         self._text = _PREFACE.format(site=site, test=test, scheduler=scheduler, edited=edited)
         self._installation = installation
 
