@@ -403,9 +403,9 @@ class Installed:
 def installed(ordinary_user: OrdinaryUser, clone_project: Callable[[Path], Path]) -> Installed:
     """Install rps as the ordinary user with `./rps`, JupyterLab included."""
     clone = Installed(clone_project(ordinary_user.home / "rps"), ordinary_user)
-    ordinary_user.make(
-        ordinary_user.home / ".config"
-    )  # tests write there as root, programs as the user
+    configuration = ordinary_user.home / ".config"
+    if not configuration.exists():  # tests write there as root, and programs as the user
+        ordinary_user.make(configuration)
     done = clone.rps("--version", timeout=900)
     assert done.stdout.startswith("rps "), done.stdout + done.stderr
     return clone
