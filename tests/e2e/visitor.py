@@ -77,10 +77,17 @@ class Visitor:
                 kernel = (await made.json())["id"]
             path = f"{kernels}/{kernel}/channels{query}"
             headers.setdefault("Origin", self.origin)
-            async with session.ws_connect(path, headers=headers) as channel:
-                request = _execute(code)
-                await channel.send_json(request)
-                return await _printed(channel, request["header"]["msg_id"])
+            request = _execute(code)
+            for _ in range(3):
+                async with session.ws_connect(path, headers=headers) as channel:
+                    try:
+                        await channel.send_json(request)
+                    except aiohttp.ClientConnectionResetError:
+                        # Closed before it carried anything: seen once in three runs of all tests, for a
+                        # reason that is not known. JupyterLab connects again, too.
+                        continue
+                    return await _printed(channel, request["header"]["msg_id"])
+            raise AssertionError("the kernel's websocket is closed at once, each time")
 
         return self._run(visit)
 
