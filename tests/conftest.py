@@ -94,12 +94,17 @@ def path_without_schedulers(directory: Path) -> str:
     if not any(shutil.which(name, path=SYSTEM_PATH) for name in _SCHEDULER_COMMANDS):
         return SYSTEM_PATH
     directory.mkdir(exist_ok=True)
-    for place in map(Path, SYSTEM_PATH.split(":")):
-        for program in place.iterdir():
-            link = directory / program.name
-            if program.name not in _SCHEDULER_COMMANDS and not link.is_symlink():
-                link.symlink_to(program)
+    for place in SYSTEM_PATH.split(":"):
+        _link_programs(Path(place), directory, _SCHEDULER_COMMANDS)
     return str(directory)
+
+
+def _link_programs(place: Path, directory: Path, hidden: tuple[str, ...]) -> None:
+    """Fill a directory with links to the programs of another, but for the hidden ones."""
+    for program in place.iterdir():
+        link = directory / program.name
+        if program.name not in hidden and not link.is_symlink():
+            link.symlink_to(program)
 
 
 @functools.cache
@@ -115,9 +120,7 @@ def path_of_a_node(path: str) -> str:
             links = Path(tempfile.mkdtemp(prefix="rps-programs-"))
             _made_here.append(links)
             links.chmod(0o755)  # also for the tests' other users
-            for program in Path(place).iterdir():
-                if program.name not in _NOT_ON_A_NODE:
-                    (links / program.name).symlink_to(program)
+            _link_programs(Path(place), links, _NOT_ON_A_NODE)
             places.append(str(links))
         else:
             places.append(place)

@@ -20,10 +20,8 @@ from typing import Any, Protocol
 from rps_core.system import cache, paths
 
 _CACHE = "plugins.json"
-_SETTLED = (
-    2.0  # seconds: a later change within the same tick of a file system's clock could not be seen
-)
-
+# Seconds: a later change within the same tick of a file system's clock could not be seen.
+_SETTLED = 2.0
 
 _State = list[str | int]  # of a file or directory: its path, time and size
 

@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 from rps_core.errors import SchedulerError
 from rps_core.node.agent.files import missing_interpreter
+from rps_core.system.programs import which
 from rps_core.values import dataclass
 
 if TYPE_CHECKING:
@@ -85,10 +86,9 @@ def stream(*argv: str, environment: Mapping[str, str], each_line: Callable[[str]
     import sh
 
     try:
+        program = sh.Command(argv[0])
         with open(os.devnull, "rb") as nothing:  # noqa: PTH123
-            done = sh.Command(
-                argv[0]
-            )(
+            done = program(
                 *argv[1:],
                 _in=nothing,
                 _out=each_line,
@@ -199,9 +199,7 @@ def _output(
 
 def _not_started(program: str, error: OSError) -> SchedulerError:
     """Return the error for a program that the system did not start."""
-    import shutil
-
-    path = shutil.which(program)
+    path = which(program)
     if path is None:
         missing = "is not an executable file" if "/" in program else "is not on the PATH"
         return SchedulerError(

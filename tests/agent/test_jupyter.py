@@ -54,6 +54,7 @@ from tests.stands.jupyter import (
     execute,
     new_kernel,
 )
+from tests.stands.locked_environment import make_venv
 from tests.stands.waiting import until
 
 
@@ -310,18 +311,11 @@ def notebook_6(tmp_path_factory: pytest.TempPathFactory) -> str:
     given = os.environ.get("NOTEBOOK_6")
     if given:
         return given
-    python = next((p for p in ("/usr/bin/python3.11", sys.executable) if Path(p).exists()), "")
     directory = tmp_path_factory.mktemp("notebook6")
-    uv = str(Path(sys.executable).with_name("uv"))  # pip takes 15 s of CPU more
-    install = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(directory)]
-    for command in (
-        [uv, "venv", "--quiet", "--allow-existing", "--python", python, str(directory)],
-        # It still imports pkg_resources, which newer setuptools have left out. The Jupyter Server is for
-        # a session of its own; Notebook 6 does not run on it.
-        [*install, "notebook<7", "setuptools<81", "jupyter_server==2.0.*"],
-    ):
-        done = run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+    # It still imports pkg_resources, which newer setuptools have left out. The Jupyter Server is for a
+    # session of its own; Notebook 6 does not run on it.
+    wanted = ("notebook<7", "setuptools<81", "jupyter_server==2.0.*")
+    make_venv(directory, "--compile-bytecode", *wanted, python="/usr/bin/python3.11")
     return f"{directory}/bin/jupyter"
 
 

@@ -19,21 +19,25 @@ _UNUSED_FOR = 7 * 24 * 3600  # seconds until one of another content is removed
 
 
 def locked_environment(lock: str) -> Path:
-    """Return the prefix of a venv with what `locks/<lock>.txt` pins; make it where it is missing.
-
-    uv installs it: pip takes ten times as long.
-    """
+    """Return the prefix of a venv with what `locks/<lock>.txt` pins; make it where it is missing."""
     requirements = PROJECT / "locks" / f"{lock}.txt"
 
     def install(prefix: Path) -> None:
-        # Another user may not reach the Python of the tests.
-        python = next(p for p in ("/usr/bin/python3", sys.executable) if Path(p).exists())
-        uv = str(Path(sys.executable).with_name("uv"))
-        options = ["--quiet", "--python", str(prefix), "--require-hashes"]
-        _run(uv, "venv", "--quiet", "--python", python, str(prefix))
-        _run(uv, "pip", "install", *options, "--requirement", str(requirements))
+        make_venv(prefix, "--require-hashes", "--requirement", str(requirements))
 
     return _made(lock, hashlib.sha256(requirements.read_bytes()).hexdigest()[:12], install)
+
+
+def make_venv(prefix: Path, *install: str, python: str = "/usr/bin/python3") -> None:
+    """Make a venv by uv, with what the arguments of `pip install` name: pip takes ten times as long.
+
+    Args:
+        python: the interpreter, if it is there: another user may not reach that of the tests.
+    """
+    uv = str(Path(sys.executable).with_name("uv"))
+    base = python if Path(python).exists() else sys.executable
+    _run(uv, "venv", "--quiet", "--allow-existing", "--python", base, str(prefix))
+    _run(uv, "pip", "install", "--quiet", "--python", str(prefix), *install)
 
 
 def code_server(node: Path) -> Path:
