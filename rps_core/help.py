@@ -13,9 +13,8 @@ OUTPUT = "Output"
 COMMON = "Common options"
 
 
-_LEFT = (
-    30  # columns of flags and names beside their meaning, at most; a narrow terminal has a third
-)
+# Columns of flags and names beside their meaning, at most; a narrow terminal has a third.
+_LEFT = 30
 
 
 class Formatter(click.HelpFormatter):

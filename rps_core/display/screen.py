@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from rps_core.sessions.follow import Progress
     from rps_core.sessions.session import SessionView
 
-_BACKGROUND_CHECK = (
-    0.5  # seconds between two checks whether a background job is in the foreground again
-)
+# Seconds between two checks whether a background job is in the foreground again.
+_BACKGROUND_CHECK = 0.5
 
 
 _OTHERS = 3  # sessions that a start names

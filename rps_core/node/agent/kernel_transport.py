@@ -31,9 +31,8 @@ WITH_IPC = ("ipykernel", "ipykernel_launcher", "bash_kernel")
 # JeroMQ, of kernels on the JVM, opens TCP ports for ipc; Deno ends; remote_ikernel forwards TCP ports.
 PROGRAMS_WITHOUT_IPC = ("java", "deno", "coursier", "almond", "remote_ikernel")
 WITHOUT_IPC = ("run_kotlin_kernel", "remote_ikernel")
-PATIENCE = (
-    60.0  # seconds for a kernel's first heartbeat: as `kernel_info_timeout` of Jupyter Server
-)
+# Seconds for a kernel's first heartbeat: as `kernel_info_timeout` of Jupyter Server.
+PATIENCE = 60.0
 MOST_LEARNED = 200  # kernelspecs
 WHO_READS = "other users of this node can read what it prints (docs/kernels.md)"
 

@@ -33,9 +33,8 @@ from rps_core.plugin import (
 
 OUTPUT = "spool.log"  # in the session's directory: the output that Torque delivers, see batch/
 _SETTLING = 30.0  # seconds after a submission in which nothing is concluded
-_NEVER_STARTED = (
-    120.0  # seconds for the event `started`: NFS shows a file up to a minute late (nfs(5))
-)
+# Seconds for the event `started`: NFS shows a file up to a minute late (nfs(5)).
+_NEVER_STARTED = 120.0
 _ENDING = 600.0  # seconds past the walltime limit, which Torque enforces minutes late
 
 
