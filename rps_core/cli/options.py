@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import click
 
+from rps_core.errors import UsageError
 from rps_core.help import COMMON, OPTIONS, Option
 from rps_core.help import Command as SectionedCommand
 
@@ -225,6 +226,37 @@ as_json = json_option(OPTIONS)
 optional_name = click.argument("name", required=False, shell_complete=completed("living"))
 # Of a session that may have ended.
 any_name = click.argument("name", required=False, shell_complete=completed("any"))
+
+
+def refuse_beside(first: str, others: Mapping[str, object]) -> None:
+    """Refuse options that would have no effect.
+
+    Args:
+        first: the option beside which they have none.
+        others: their values, by option; None and False: it was not given.
+
+    Raises:
+        UsageError: one was given.
+    """
+    for flag, value in others.items():
+        if value is not None and value is not False:
+            raise UsageError(f"{first} and {flag} cannot be combined", "Give only one of them.")
+
+
+def refuse_before_subcommand(context: click.Context) -> None:
+    """Refuse a group's own options before the name of one of its commands, which does not see them.
+
+    Raises:
+        UsageError: one stands there.
+    """
+    command = f"{context.command_path} {context.invoked_subcommand}"
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is click.core.ParameterSource.COMMANDLINE:
+            raise UsageError(
+                f"{parameter.opts[-1]} stands before the command `{command}`, which does not see it",
+                f"Put it after the command: `{command} --help` lists the options.",
+            )
 
 
 def configure_log(verbose: int, log_format: str) -> None:

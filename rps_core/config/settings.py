@@ -244,6 +244,10 @@ class LoadedSettings:
         """Where the value of a dotted key was set, for an error message."""
         return self.origins[key].where if key in self.origins else key
 
+    def is_option(self, key: str) -> bool:
+        """Return whether an option set a dotted key."""
+        return key in self.origins and self.origins[key].layer == OPTIONS
+
 
 @dataclass(frozen=True, slots=True)
 class VariableText(Text):

@@ -235,6 +235,8 @@ class _Visit:
                 "`rps url --ssh` there prints the ssh command that forwards its port.",
             )
         if session.tunnel is None:
+            if self._wish.port is not None:
+                notice(f"--port has no effect: {session.name} needs no tunnel.")
             self._show(remote, session, None)
             return None
         with self._service_host(remote, session.tunnel) as service_host:

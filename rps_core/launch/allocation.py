@@ -7,11 +7,12 @@ the session.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from rps_core.cluster import ClusterContext
+from rps_core.config.settings import Overrides
 from rps_core.errors import SchedulerError, UsageError
 from rps_core.jobs import Job, JobPhase, JobStatus, Known, Unknown
 from rps_core.protocol import Cause
@@ -35,16 +36,18 @@ class ExistingAllocation:
     time_left: timedelta
 
 
-def refuse_job_options(options: Mapping[str, object]) -> None:
+def refuse_job_options(given: Overrides) -> None:
     """Check that no option is for a new job, of which --here submits none.
 
     Raises:
         UsageError: an option is for a new job.
     """
-    about_a_job = sorted(key for key in options if key.startswith("job."))
+    about_a_job = [given.flags.get(key, key) for key in given.options if key.startswith("job.")]
+    assigned = (text.partition("=")[0].strip() for text in given.assignments)
+    about_a_job += [f"--set {key}" for key in assigned if f"{key}.".startswith("job.")]
     if about_a_job:
         raise UsageError(
-            f"--here uses the existing allocation, so `{about_a_job[0]}` cannot be set",
+            f"--here uses the existing allocation: {min(about_a_job)} has no effect",
             "Leave that option out, or leave out --here to submit a new job.",
         )
 

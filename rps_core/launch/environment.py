@@ -109,13 +109,14 @@ class Chooser:
     def said(self) -> Choice | None:
         """Return the environment that the settings name."""
         said = self._said_keys()
+        for other in ("image", "conda_env"):  # an image may have conda environments of its own
+            if "venv" in said and other in said:
+                raise UsageError(
+                    f"{self._where('venv')} and {self._where(other)} are two environments",
+                    "Give only one of them.",
+                )
         if "image" in said:
             return self._image(said)
-        if "venv" in said and "conda_env" in said:
-            raise UsageError(
-                f"{self._where('venv')} and {self._where('conda_env')} are two environments",
-                "Give only one of them.",
-            )
         if "venv" in said:
             path, where = Path(said["venv"]).expanduser().absolute(), self._where("venv")
             inside = path / ".venv"

@@ -81,10 +81,10 @@ def container(loaded: LoadedSettings, image: str | None) -> tuple[str, ...]:
     """
     notebook = loaded.settings.notebook
     if not image:
-        if notebook.image:
-            return ()
-        if notebook.bind or notebook.nv:
-            key = "notebook.bind" if notebook.bind else "notebook.nv"
+        for key, given in (("notebook.bind", notebook.bind), ("notebook.nv", notebook.nv)):
+            # What is configured for a configured image has no effect where that has none.
+            if not given or (notebook.image and not loaded.is_option(key)):
+                continue
             raise UsageError(
                 f"{loaded.where(key)}: `{key}` requires a container image",
                 "Use --image, or leave the option out.",

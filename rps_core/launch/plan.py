@@ -94,7 +94,14 @@ def plan(
     if notebook.template:
         template = find_template(notebook.template, here.site)
         if app in APPS:
-            app = {file: name for name, file in APPS.items()}.get(template.name, app)
+            asked, app = app, {file: name for name, file in APPS.items()}.get(template.name, app)
+            keys = ("notebook.app", "notebook.template")
+            if app != asked and all(loaded.is_option(key) for key in keys):
+                where, of_template = map(loaded.where, keys)
+                raise UsageError(
+                    f"{where} {asked} and {of_template} {notebook.template} are two applications",
+                    "Give only one of them.",
+                )
     else:
         template = templates(here.site) / APPS.get(app, APPS["lab"])
     directory = notebook_plan.directory(loaded)

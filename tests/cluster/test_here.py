@@ -214,7 +214,7 @@ def test_without_an_allocation_of_the_user(comet: Login, bob: Login, cluster: Cl
     assert "not in an allocation of comet" in outside.stderr
     assert "salloc" in outside.stderr
     asked = comet.rps("start", "--here", "-p", "debug", env={"SLURM_JOB_ID": "1"}, check=False)
-    assert "`job.partition` cannot be set" in asked.stderr
+    assert "existing allocation: --partition has no effect" in asked.stderr
     theirs = bob.run("sbatch", "--parsable", "--time=5", "--wrap", "sleep 300").stdout.strip()
     try:
         stolen = comet.rps("start", "--here", env={"SLURM_JOB_ID": theirs}, check=False)

@@ -17,6 +17,7 @@ from rps_core.cli.options import (
     common,
     completed,
     json_option,
+    refuse_beside,
     settings,
 )
 from rps_core.errors import UsageError
@@ -107,8 +108,15 @@ def connect(
         raise UsageError(
             "--list, --stop and --url start no session", "Leave out the options of one."
         )
-    if new and session is not None:
-        raise UsageError("--new and --session cannot be combined", "Give only one of them.")
+    without_effect = {"--port": port, "--install": install, "--browser": browser or None}
+    if listing:
+        refuse_beside("--list", {"--session": session, **without_effect})
+    elif stopping:
+        refuse_beside("--stop", {"--json": as_json, **without_effect})
+    elif url_only:
+        refuse_beside("--url", without_effect)
+    elif new:
+        refuse_beside("--new", {"--session": session})
     if session is not None and (words or arguments is not None):
         raise UsageError(
             "--session names a running session, and options of `rps start` start one",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rps_core.cli.commands import made
-from rps_core.cli.options import as_json, common, completed, flags
+from rps_core.cli.options import as_json, common, completed, flags, refuse_before_subcommand
 from rps_core.help import Group
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ def env(app: Application, *, directory: str | None, as_json: bool) -> None:
 
     Each is shown with the reason, and with the option that takes it.
     """
-    if click.get_current_context().invoked_subcommand is not None:
+    context = click.get_current_context()
+    if context.invoked_subcommand is not None:
+        refuse_before_subcommand(context)
         return
     import json
     import os

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rps_core.cli.options import as_json, common, completed, in_a_job
-from rps_core.errors import UsageError
+from rps_core.cli.options import as_json, common, completed, in_a_job, refuse_beside
 from rps_core.help import Command, Group
 
 if TYPE_CHECKING:
@@ -53,14 +52,13 @@ def config(
     from rps_core.display import config as inspection
 
     if check:
-        if explain or profile:
-            raise UsageError(
-                "--check takes neither --explain nor --profile", "It checks every profile."
-            )
+        refuse_beside("--check", {
+            "--explain": explain, "--profile": profile, "--origins": origins, "--json": as_json,
+        })  # fmt: skip
         inspection.check_config(app.cluster, app.assignments)
         return
     here = app.find(Overrides(assignments=app.assignments, profile=profile))
-    if explain:
+    if explain is not None:
         inspection.print_explanation(here, explain, as_json=as_json)
         return
     inspection.print_config(

@@ -17,6 +17,7 @@ from rps_core.cli.options import (
     completed,
     flags,
     json_option,
+    refuse_beside,
     settings,
 )
 from rps_core.errors import InterruptedByUserError, UsageError
@@ -101,7 +102,7 @@ def start(
     if inside:
         from rps_core.launch import allocation as held
 
-        held.refuse_job_options(given.options)
+        held.refuse_job_options(given)
     if last:
         from rps_core.launch import rerun as again
 
@@ -166,6 +167,12 @@ def _start(
     foreground: bool = False, dry_run: bool, wait: bool | None, info: bool, quiet: bool, as_json: bool,
     add_kernel: bool = False,
 ) -> None:  # fmt: skip
+    if dry_run:
+        refuse_beside("--dry-run", {
+            "--add-kernel": add_kernel, "--foreground": foreground, "--wait": wait or None, "--json": as_json,
+        })  # fmt: skip
+    if foreground and wait is False:
+        refuse_beside("--foreground", {"--no-wait": True})
     from rps_core.launch import plan as planning
 
     records = list(store.records())
@@ -189,15 +196,16 @@ def _start(
     plan = planning.plan(here, dry_run=dry_run, inside=allocation, add_kernel=add_kernel)
     for note in () if quiet or as_json else plan.environment.notes:
         click.echo(note, err=True)
-    for change in plan.changes if dry_run or not (quiet or as_json) else ():
+    for change in () if quiet or as_json else plan.changes:
         click.echo(str(change), err=True)
     if dry_run:
-        if plan.account_note:
+        if plan.account_note and not quiet:
             click.echo(plan.account_note, err=True)
         from rps_core.launch import spec
 
         script = spec.dry_run(here, plan, store)
-        click.echo(f"Environment: {plan.environment.environment.described()}", err=True)
+        if not quiet:
+            click.echo(f"Environment: {plan.environment.environment.described()}", err=True)
         click.echo(script, nl=False)
         return
     from rps_core.display.screen import Screen

@@ -5,6 +5,7 @@ from click.testing import CliRunner
 
 from rps_core.cli.main import rps
 from rps_core.errors import UsageError
+from rps_core.system import paths
 
 
 @pytest.mark.parametrize(
@@ -17,13 +18,61 @@ from rps_core.errors import UsageError
         ("env remove --all abc", "NAME and --all"),
         ("stop --all abc", "--all and NAME"),
         ("proxy ca --install --remove", "--install and --remove"),
+        ("start --dry-run --json", "--dry-run and --json"),
+        ("start --dry-run --wait", "--dry-run and --wait"),
+        ("start --dry-run --foreground", "--dry-run and --foreground"),
+        ("start --dry-run --add-kernel", "--dry-run and --add-kernel"),
+        ("start --foreground --no-wait", "--foreground and --no-wait"),
+        ("config --check --json", "--check and --json"),
+        ("config --check --origins", "--check and --origins"),
+        ("config --check --explain=job", "--check and --explain"),
+        ("connect host --list --session a-b-c", "--list and --session"),
+        ("connect host --list --port 4000", "--list and --port"),
+        ("connect host --url --install", "--url and --install"),
+        ("connect host --url --browser", "--url and --browser"),
+        ("connect host --stop --json", "--stop and --json"),
     ],
 )
 def test_options_that_exclude_each_other_are_refused(line: str, words: str) -> None:
-    found = CliRunner().invoke(rps, line.split()).exception
+    found = CliRunner().invoke(rps, line.split(), env={"RPS_CLUSTER": "local"}).exception
     assert isinstance(found, UsageError)
     assert found.message.startswith(f"{words} cannot be combined")
     assert found.hint
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("start --venv a --image b", "--venv and --image are two environments"),
+        ("start -s notebook -b local/jupyterlab.sh",
+         "--app notebook and --batch local/jupyterlab.sh are two applications"),
+        ("start --here -t 5", "--here uses the existing allocation: --time has no effect"),
+        ("env --json list", "--json stands before the command `rps env list`, which does not see it"),
+        ("env -d /tmp build", "--directory stands before the command `rps env build`, which does not see it"),
+    ],
+)  # fmt: skip
+def test_an_option_without_effect_is_refused(line: str, words: str) -> None:
+    found = CliRunner().invoke(
+        rps, line.split(), prog_name="rps",
+        env={"RPS_CLUSTER": "local", "RPS_ALLOW_ROOT": "true"},
+    ).exception  # fmt: skip
+    assert isinstance(found, UsageError), found
+    assert found.message == words
+    assert found.hint
+
+
+@pytest.mark.parametrize("image", [None, "configured.sif"])
+def test_a_bind_without_its_image_is_refused(image: str | None) -> None:
+    """`--jupyter` overrides a configured image: what is configured for that counts for nothing."""
+    if image is not None:
+        paths.config_file().parent.mkdir(parents=True, exist_ok=True)
+        paths.config_file().write_text(f"notebook: {{image: {image}, bind: [/data]}}\n")
+    line = ["start", "--dry-run", "--jupyter", "rps"]
+    environment = {"RPS_CLUSTER": "local"}
+    found = CliRunner().invoke(rps, [*line, "--bind", "/scratch"], env=environment).exception
+    assert isinstance(found, UsageError)
+    assert found.message == "--bind: `notebook.bind` requires a container image"
+    assert CliRunner().invoke(rps, line, env=environment).exception is None
 
 
 @pytest.mark.parametrize(

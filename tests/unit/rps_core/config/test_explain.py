@@ -82,4 +82,4 @@ def test_a_profile_is_shown_as_a_start_takes_it(user_file: Path) -> None:
 
 @pytest.mark.parametrize("other", [("--explain", "job"), ("--profile", "gpu")])
 def test_a_check_is_for_everything(other: tuple[str, str]) -> None:
-    assert mistake("--check", *other).message == "--check takes neither --explain nor --profile"
+    assert mistake("--check", *other).message == f"--check and {other[0]} cannot be combined"

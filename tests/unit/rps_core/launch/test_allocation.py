@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rps_core.config.settings import Overrides
 from rps_core.errors import SchedulerError, UsageError
 from rps_core.jobs import Gone, Job, JobPhase, JobStatus, Known, Outcome, Unknown
 from rps_core.launch import allocation as held
@@ -118,9 +119,17 @@ def test_within_a_session_none_is_started() -> None:
 
 
 def test_options_of_a_job_are_refused() -> None:
-    held.refuse_job_options({"notebook.app": "lab"})
-    with pytest.raises(UsageError, match=r"`job\.gpus` cannot be set"):
-        held.refuse_job_options({"notebook.app": "lab", "job.gpus": "1"})
+    held.refuse_job_options(
+        Overrides(options={"notebook.app": "lab"}, assignments=["proxy.port=4"])
+    )
+    given = Overrides(
+        options={"notebook.app": "lab", "job.gpus": "1"}, flags={"job.gpus": "--gpus"}
+    )
+    with pytest.raises(UsageError, match="--gpus has no effect"):
+        held.refuse_job_options(given)
+    for text in ("job.gpus=1", "job={gpus: 1}"):
+        with pytest.raises(UsageError, match=r"--set job.* has no effect"):
+            held.refuse_job_options(Overrides(assignments=[text]))
 
 
 @pytest.fixture
