@@ -58,7 +58,9 @@ class Terminal:
         `my_fgets` looks only when the read was interrupted): a person would press again.
         """
         stat = Path(f"/proc/{os.tcgetpgrp(self.master)}/stat")
-        until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "S", "the wait for an answer")
+        until(
+            lambda: stat.read_text().rpartition(")")[2].split()[0] == "S", "the wait for an answer"
+        )
         self.type("\x03")
 
     def end(self, seconds: float = 120) -> int:
