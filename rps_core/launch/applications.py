@@ -58,7 +58,7 @@ def for_the_agent(loaded: LoadedSettings, plan: Plan, host: str) -> dict[str, ob
 
 def _row(name: str, row: AppRow, plan: Plan, host: str) -> dict[str, object]:
     values: dict[str, Any] = asdict(row)
-    for key in ("packages", "install", "usage"):
+    for key in ("packages", "usage"):
         del values[key]
     return values | {
         "command": list(row.command),

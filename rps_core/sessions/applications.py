@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 from rps_core.errors import NotFoundError
 from rps_core.node.agent.protocol import is_app_name, is_path
 from rps_core.state.record import SessionRecord
 from rps_core.state.session_dir import SessionFiles
+from rps_core.system.programs import which
 from rps_core.text import did_you_mean
 
 # Those that Jupyter itself serves, each with the path that it opens at.
@@ -27,10 +31,26 @@ def path_in(record: SessionRecord, files: SessionFiles, app: str) -> str:
     """Return where an application of a session opens, below the session's URL.
 
     Raises:
-        NotFoundError: the session has no such application, or its Jupyter cannot serve it.
+        NotFoundError: the session has no such application, its node cannot run it, or its Jupyter cannot
+            serve it.
     """
     known = files.applications()
-    names = [*OF_JUPYTER, *known]
+    seen: dict[str, Any] = {}
+    for event in files.events():  # a requeued job has another one
+        seen = event if event.get("event") == "applications" else seen
+    lacking = {
+        name: lacks
+        for name, lacks in (seen.get("missing") or {}).items()
+        if not _came_since(lacks, known.get(name, {}), seen)
+    }
+    names = [name for name in (*OF_JUPYTER, *known) if name not in lacking]
+    if app in lacking:
+        what = "Jupyter has no Python package" if app in OF_JUPYTER else "node has no program"
+        install = known.get(app, {}).get("install")
+        raise NotFoundError(
+            f"{record.name} cannot open {app}: its {what} `{lacking[app]}`",
+            (f"Install it: {install}. " if install else "") + f"It has: {', '.join(names)}.",
+        )
     if app not in names:
         from rps_core.config.packaged_apps import PACKAGED
 
@@ -39,10 +59,7 @@ def path_in(record: SessionRecord, files: SessionFiles, app: str) -> str:
         raise NotFoundError(
             f"{record.name} has no application `{app}`", f"{near}It has: {', '.join(names)}."
         )
-    if app not in OF_JUPYTER and any(
-        event.get("event") == "applications" and event.get("served") is False
-        for event in files.events()
-    ):
+    if app not in OF_JUPYTER and seen.get("served") is False:
         raise NotFoundError(
             f"{record.name} can serve no applications: its Jupyter has no jupyter-server-proxy",
             f"Start another session: rps start -s {app}",
@@ -54,3 +71,9 @@ def path_in(record: SessionRecord, files: SessionFiles, app: str) -> str:
             f"Start another session: rps again {record.name}",
         )
     return path_of(app, path)
+
+
+def _came_since(program: str, row: dict[str, Any], seen: dict[str, Any]) -> bool:
+    """Return whether a program that the node lacked when the session started was installed since."""
+    found = which(program, path=os.pathsep.join([*row.get("bin", ()), *os.get_exec_path()]))
+    return found is not None and os.lstat(found).st_ctime > float(seen.get("time", 0))

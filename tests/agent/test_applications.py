@@ -115,6 +115,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, St
         "elsewhere": row("-c", ECHO, "0", "{port}", timeout=2),
         "socketless": row("-c", "import time; time.sleep(1000)", "{unix_socket}", timeout=2),
         "foreign": row("-c", FOREIGN, "{port}"),
+        "unlisted": row(programs=["no-such-one"]),
         "absent": row() | {"command": ["no such program", "{port}"]},
     }  # fmt: skip
     with stand_in(place / "service") as stand:
@@ -135,6 +136,8 @@ def test_the_sessions_application_is_there_when_the_session_is_ready(
     session = running[0]
     assert event(session, "ready")
     assert event(session, "applications")["served"] is True
+    missing = event(session, "applications")["missing"]
+    assert missing == {"absent": "no such program", "unlisted": "no-such-one"}
     lines = (session / "job.log").read_text().splitlines()
     shown = next(line for line in lines if line.startswith('[echo] [["a b"'))
     arguments, directory, *_ = json.loads(shown.removeprefix("[echo] "))

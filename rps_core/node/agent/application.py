@@ -43,14 +43,14 @@ def serving(programs: List[str], watch: Watch) -> str:
 def start_application(session: Session, api: JupyterApi, watch: Watch, events: Events) -> None:
     """Start it by a first visit, and wait until it answers.
 
-    The event `applications` says whether this Jupyter can serve any.
+    The event `applications` says whether this Jupyter can serve any, and what it lacks for which.
 
     Raises:
         End: it cannot be started, ends, or does not answer in its time.
     """
     name = session.app
     if name is None:
-        events.add("applications", served=_states(api) is not None)
+        _report(_states(api), events)
         return
     row = session.apps[name]
     what = "The application %s " % name
@@ -64,7 +64,7 @@ def start_application(session: Session, api: JupyterApi, watch: Watch, events: E
     except Unready as unready:
         log("%s: %s" % (path, unready))
     states = _states(api)
-    events.add("applications", served=states is not None)
+    _report(states, events)
     if states is None:
         raise End(
             EndCause.START_FAILED,
@@ -77,8 +77,17 @@ def start_application(session: Session, api: JupyterApi, watch: Watch, events: E
     raise End(EndCause.START_FAILED, what + reason, str(found.get("log", "")))
 
 
+def _report(states: Optional[Dict[str, Any]], events: Events) -> None:
+    lacking = {
+        name: state.get("lacks")
+        for name, state in (states or {}).items()
+        if state.get("state") == "missing"
+    }
+    events.add("applications", served=states is not None, missing=lacking)
+
+
 def _states(api: JupyterApi) -> Optional[Dict[str, Any]]:
-    """Return the state of each application that was started; None: Jupyter serves none."""
+    """Return the states (apps.py); None: Jupyter serves no applications."""
     try:
         found = api.ask(STATES)
     except Unready as unready:

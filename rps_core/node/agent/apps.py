@@ -9,11 +9,13 @@ or newer (jupyter-server-proxy 4). That package carries the requests; here is wh
 - It starts a program that ends with an error again and again, without a pause. Here its end is reported, with
   its last lines, and the next visit starts it again.
 
-`GET /api/rps/apps` is the agent's: the state of each application, `{NAME: {"state", "reason", "log"}}`.
+`GET /api/rps/apps` is the agent's: the state of each application that was started, `{NAME: {"state",
+"reason", "log"}}`, and of each that this node cannot run, `{NAME: {"state": "missing", "lacks"}}`.
 """
 
 import asyncio
 import base64
+import importlib.util
 import json
 import os
 import re
@@ -37,6 +39,7 @@ AGAIN_AFTER = 3.0  # seconds after a failure; before, a page's many requests get
 OWNER_KNOWN_FOR = 1.0  # seconds for which the owner of a listening socket counts as known
 LOOPBACK = ("localhost", "127.0.0.1")
 PREFIX = "app/"
+OF_JUPYTER = {"lab": "jupyterlab", "notebook": "notebook"}  # the Python packages that have them
 ANSWER_TIME = 5.0  # seconds for one answer to the check of its health
 
 
@@ -313,16 +316,26 @@ def _without_token(uri: str, token: str) -> str:
     return path + ("?" + "&".join(left) if mark and left != [""] and left else "")
 
 
+def missing() -> Dict[str, str]:
+    """Return the program or the Python package that this node lacks, by application."""
+    found = {name: row["lacks"] for name, row in TABLE.items() if row["lacks"] is not None}
+    own = {name: one for name, one in OF_JUPYTER.items() if importlib.util.find_spec(one) is None}
+    return dict(found, **own)
+
+
 class States(JupyterHandler):
     """The state of each application, for the session's agent."""
 
     @web.authenticated
     def get(self) -> None:
-        """Answer with those that were started."""
-        found = {
+        """Answer with those that were started, and those that cannot be."""
+        found: Dict[str, Any] = {
+            name: {"state": "missing", "lacks": lacks} for name, lacks in missing().items()
+        }
+        found.update({
             name: {"state": run.state, "reason": run.reason, "log": "\n".join(run.lines)}
             for name, run in RUNS.items()
-        }
+        })  # fmt: skip
         self.finish(json.dumps(found))
 
 
@@ -383,7 +396,7 @@ def server_of(name: str, row: Dict[str, Any], sockets: str) -> Dict[str, Any]:
         "launcher_entry": {
             "title": row["title"],
             "path_info": PREFIX + name + "/" + row["path"],
-            "enabled": row["offered"],
+            "enabled": row["lacks"] is None,
         },
     }
 
@@ -402,7 +415,8 @@ def install(application: Any, table: Dict[str, Any], sockets: str, token: str, c
     SuperviseAndProxyHandler.ensure_process = ensure_process
     for row in table.values():
         path = os.pathsep.join([*row["bin"], os.environ.get("PATH", os.defpath)])
-        row["offered"] = all(shutil.which(one, path=path) for one in row["programs"])
+        wanted = [*row["programs"], *(word for word in row["command"][:1] if "{" not in word)]
+        row["lacks"] = next((one for one in wanted if shutil.which(one, path=path) is None), None)
     TABLE.update(table)
     installed = jupyter_server_proxy.get_entrypoint_server_processes
 
