@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.report import Row, at_most
 from benchmarks.start import own_home
-from rps_proxy.personal.find import CLUSTER_DIRECTORY, RUNNING_FILE
+from rps_proxy.personal.running import CLUSTER_DIRECTORY, RUNNING_FILE
 
 NEEDS: tuple[str, ...] = ()
 IDLE_TIME, BUSY_TIME = 60.0, 30.0  # seconds

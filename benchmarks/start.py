@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.processes import run_measured
 from benchmarks.report import Row, at_most
-from rps_proxy.personal.find import DIRECTORY_VARIABLE, RUNNING_FILE, process_start_time
+from rps_proxy.personal.running import DIRECTORY_VARIABLE, RUNNING_FILE, process_start_time
 
 NEEDS: tuple[str, ...] = ()
 LIMIT = 0.35

@@ -62,9 +62,9 @@ rps.add_places("Look at sessions", {
     "url": f"{_HERE}.sessions:url",
 })  # fmt: skip
 rps.add_places("Change a session", {
-    "stop": f"{_HERE}.sessions:stop",
-    "share": f"{_HERE}.sessions:share",
-    "forget": f"{_HERE}.sessions:forget",
+    "stop": f"{_HERE}.changes:stop",
+    "share": f"{_HERE}.changes:share",
+    "forget": f"{_HERE}.changes:forget",
 })  # fmt: skip
 rps.add_places("Set up", {
     "init": f"{_HERE}.setup:init",

@@ -11,7 +11,7 @@ import click
 
 from rps_core.errors import RpsError
 from rps_core.system.browser_trust import remember, remembered
-from rps_proxy.personal.find import DOMAIN
+from rps_proxy.personal.running import DOMAIN
 
 
 def ask_once(ca_file: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from rps_core.doctor.checkup import Checkup, Finding, Verdict, failed, passed, warned
 from rps_core.errors import SchedulerError, UsageError
 from rps_core.system import paths
-from rps_proxy.personal import find as local
+from rps_proxy.personal import running as local
 
 _LITTLE_SPACE = 64 << 20  # bytes; Jupyter's own files and a notebook
 _LITTLE_INODES = 1000

@@ -23,7 +23,7 @@ def browsers(case: Checkup) -> Iterator[Finding]:
 
     if "SSH_CONNECTION" in os.environ or not has_display():
         return  # the browser is on another machine
-    from rps_proxy.personal.find import DOMAIN
+    from rps_proxy.personal.running import DOMAIN
     from rps_proxy.trust.browsers import stores
     from rps_proxy.trust.certificate import read
 

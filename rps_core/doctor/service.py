@@ -103,7 +103,7 @@ def clock(case: Checkup) -> Iterator[Finding]:
 
 
 def _own_endpoint(proxy: ProxySettings) -> Endpoint | None:
-    from rps_proxy.personal import find as local
+    from rps_proxy.personal import running as local
     from rps_proxy.server.libraries import require_libraries
 
     require_libraries("local")
@@ -115,7 +115,7 @@ def _own_endpoint(proxy: ProxySettings) -> Endpoint | None:
 
 
 def _own_key() -> str:
-    from rps_proxy.personal.find import issue_key, service_directory
+    from rps_proxy.personal.running import issue_key, service_directory
 
     return issue_key(service_directory(on_cluster=True))
 

@@ -23,7 +23,7 @@ _carried = False
 
 def is_personal(endpoint: Endpoint) -> bool:
     """Return whether an endpoint is of the user's personal service, by its CA."""
-    from rps_proxy.personal.find import last
+    from rps_proxy.personal.running import last
 
     if endpoint.ca_file is None:
         return False
@@ -146,7 +146,7 @@ def place_notice(found: Service) -> str:
 
 def tunnel_here() -> Tunnel | None:
     """Return how ssh reaches the personal service of this login node; None: none has run here."""
-    from rps_proxy.personal.find import BROWSER_SOCKET, last, service_directory
+    from rps_proxy.personal.running import BROWSER_SOCKET, last, service_directory
 
     directory = service_directory(on_cluster=True)
     running = last(directory)
@@ -174,7 +174,7 @@ def _directory(endpoint: Endpoint) -> Path:
 
     The address alone is not enough: both a login node's and that of a machine of its own may be 127.0.0.1.
     """
-    from rps_proxy.personal.find import ADDRESS, last, service_directory
+    from rps_proxy.personal.running import ADDRESS, last, service_directory
 
     for on_cluster in (False, True):
         directory = service_directory(on_cluster=on_cluster)
@@ -186,7 +186,7 @@ def _directory(endpoint: Endpoint) -> Path:
 
 def start_advice(endpoint: Endpoint) -> str:
     """Return what to do about the personal service of this host if it does not answer."""
-    from rps_proxy.personal.find import LOG_FILE
+    from rps_proxy.personal.running import LOG_FILE
 
     log = _directory(endpoint) / LOG_FILE
     return f"This is your personal service: `rps start` starts it. Its log is {log}."
@@ -194,7 +194,7 @@ def start_advice(endpoint: Endpoint) -> str:
 
 def restart_advice(endpoint: Endpoint) -> str:
     """Return how to restart the personal service of this host."""
-    from rps_proxy.personal.find import find
+    from rps_proxy.personal.running import find
 
     running = find(_directory(endpoint))
     end = "" if running is None else f"End it (`kill {running.pid}`); your sessions continue. "

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 from rps_core.errors import RpsError, ServiceError, UsageError
 from rps_core.system.paths import sessions_dir
 from rps_core.version import __version__
-from rps_proxy.personal import find as local
+from rps_proxy.personal import running as local
 from rps_proxy.private_files import write_private
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from rps_core.config import layers as config
 from rps_core.config.layers import Layer
 from rps_core.config.mistakes import Mistakes
 from rps_core.system import paths
-from rps_proxy.personal.find import ADDRESS, DOMAIN, KEY_FILE
+from rps_proxy.personal.running import ADDRESS, DOMAIN, KEY_FILE
 from rps_proxy.settings.loading import merged, packaged_defaults
 from rps_proxy.settings.model import Settings
 

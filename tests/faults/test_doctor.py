@@ -34,7 +34,7 @@ from rps_core.state.record import Endpoint, Secrets, SessionRecord, Tunnel
 from rps_core.state.store import Store
 from rps_core.system import paths
 from rps_core.traits import HealthCheck
-from rps_proxy.personal.find import RUNNING_FILE, Running
+from rps_proxy.personal.running import RUNNING_FILE, Running
 from rps_proxy.private_files import own_directory, write_private
 from rps_proxy.tls.authority import Authority
 from rps_proxy.trust.browsers import Change, install

@@ -24,12 +24,13 @@ from rps_core.proxy_client.endpoint import own_endpoint
 from rps_core.proxy_client.models import Issued
 from rps_core.proxy_client.rps import RpsClient
 from rps_proxy.api.file_calls import DISCOVER_EVERY, LOOK_EVERY
-from rps_proxy.personal import find as local
+from rps_proxy.personal import running as local
+from rps_proxy.personal.find import OnCluster
 from tests.stands.service import Notebook, free_port
 from tests.stands.waiting import until
 
 ADDRESS = "127.0.0.1"
-ON_CLUSTER = local.OnCluster(lambda: ADDRESS)
+ON_CLUSTER = OnCluster(lambda: ADDRESS)
 
 
 class Node:

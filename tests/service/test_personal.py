@@ -23,8 +23,9 @@ from rps_core.proxy_client.rps import RpsClient
 from rps_core.state.record import SessionRecord
 from rps_proxy.http import listeners
 from rps_proxy.personal import daemon
-from rps_proxy.personal import find as local
-from rps_proxy.personal.find import Endpoint, OnCluster, Running, find_or_start
+from rps_proxy.personal import running as local
+from rps_proxy.personal.find import Endpoint, OnCluster, find_or_start
+from rps_proxy.personal.running import Running
 from rps_proxy.personal.settings import load
 from rps_proxy.private_files import write_private
 from tests.stands.service import Service, Session, free_port

@@ -46,7 +46,8 @@ def test_help_loads_click_and_nothing_else(arguments: list[str]) -> None:
     ours = {name for name in found if name.startswith("rps_")}
     assert ours <= {
         "rps_core", "rps_core.cli", "rps_core.cli.main", "rps_core.cli.commands",
-        "rps_core.help", "rps_core.cli.commands.feed", "rps_core.cli.commands.wait",
+        "rps_core.help", "rps_core.cli.commands.changes", "rps_core.cli.commands.feed",
+        "rps_core.cli.commands.wait",
         "rps_core.cli.commands.connect", "rps_core.cli.commands.env", "rps_core.cli.commands.made",
         "rps_core.cli.commands.proxy", "rps_core.cli.commands.sessions",
         "rps_core.cli.commands.setup", "rps_core.cli.commands.start", "rps_core.cli.commands.shell",
@@ -60,7 +61,7 @@ def test_help_loads_click_and_nothing_else(arguments: list[str]) -> None:
     [
         (("start", "--help"), {"start"}),
         (("list",), {"sessions"}),
-        (("stop", "--help"), {"sessions"}),
+        (("stop", "--help"), {"changes"}),
         (("proxy", "--help"), {"proxy", "feed"}),
         (("env", "--help"), {"env", "made"}),
         (("--version",), set()),
@@ -86,7 +87,7 @@ def test_a_completion_loads_the_module_of_its_command_alone(words: str) -> None:
     )  # fmt: skip
     found = set(done.stdout.split())
     assert "LOADED" in found
-    module = "start" if "start" in words else "sessions"
+    module = "start" if "start" in words else "changes"
     commands = {name for name in found if name.startswith("rps_core.cli.commands.")}
     assert commands == {f"rps_core.cli.commands.{module}"}
     assert found.isdisjoint({*HEAVY, "rps_proxy"})

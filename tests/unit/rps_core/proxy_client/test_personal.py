@@ -16,7 +16,7 @@ from rps_core.proxy_client import personal
 from rps_core.state.record import Endpoint, Tunnel
 from rps_core.state.store import Store
 from rps_core.system import paths
-from rps_proxy.personal import find
+from rps_proxy.personal import running
 from tests.stands.record import RECORD
 
 HOST = os.uname().nodename.partition(".")[0]
@@ -109,17 +109,17 @@ def test_a_login_nodes_service_on_the_loopback_is_not_that_of_the_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the scheduler names no host, both listen on 127.0.0.1; each has a log of its own."""
-    monkeypatch.setenv(find.DIRECTORY_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(running.DIRECTORY_VARIABLE, str(tmp_path))
     for port, on_cluster in ((8443, False), (8444, True)):
-        directory = find.service_directory(on_cluster=on_cluster)
+        directory = running.service_directory(on_cluster=on_cluster)
         directory.mkdir(mode=0o700, exist_ok=True)
-        running = find.Running(pid=1, start_time=0, port=port, ca_file="/ca.pem", version="1")
-        (directory / find.RUNNING_FILE).touch(mode=0o600)
-        (directory / find.RUNNING_FILE).write_bytes(running.to_json())
+        service = running.Running(pid=1, start_time=0, port=port, ca_file="/ca.pem", version="1")
+        (directory / running.RUNNING_FILE).touch(mode=0o600)
+        (directory / running.RUNNING_FILE).write_bytes(service.to_json())
         endpoint = Endpoint(
             host="manage.rps.localhost", port=port, connect="127.0.0.1", ca_file="/ca.pem"
         )
-        assert str(directory / find.LOG_FILE) in personal.start_advice(endpoint)
+        assert str(directory / running.LOG_FILE) in personal.start_advice(endpoint)
         assert personal.is_personal(endpoint)
 
 
