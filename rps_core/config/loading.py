@@ -22,6 +22,7 @@ from rps_core.config.schema import keys
 from rps_core.config.settings import (
     DEFAULTS,
     EARLIER,
+    ENVIRONMENT,
     OPTIONS,
     RESERVED_VARIABLES,
     SYSTEM,
@@ -115,5 +116,5 @@ def _environment_layers(given: Mapping[str, str], mistakes: Mistakes) -> list[La
         with mistakes.collected():
             values: dict[str, object] = {}
             put(values, variables[name], yaml_text.parse_value(text, name))
-            layers.append(Layer("environment", name, values))
+            layers.append(Layer(ENVIRONMENT, name, values))
     return layers

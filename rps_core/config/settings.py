@@ -53,6 +53,7 @@ EARLIER = "earlier session"
 OPTIONS = "options"
 SYSTEM = "system"
 VARIABLES = "scheduler's variables"  # such as SBATCH_ACCOUNT
+ENVIRONMENT = "environment"  # a variable RPS_*
 
 DEFAULTS = Path(rps_conf.__file__).with_name("defaults.yaml")
 # A text that may also be written as a mapping: {a100: 2} is a100:2 (`merge`).
@@ -244,6 +245,10 @@ class LoadedSettings:
         """Where the value of a dotted key was set, for an error message."""
         return self.origins[key].where if key in self.origins else key
 
+    def removal(self, key: str) -> str:
+        """Return what a user does to be without the value of a dotted key, as a command."""
+        return removal(key, self.origins.get(key))
+
     def is_option(self, key: str) -> bool:
         """Return whether an option set a dotted key."""
         return key in self.origins and self.origins[key].layer == OPTIONS
@@ -256,6 +261,23 @@ class VariableText(Text):
     def parsed(self, mistakes: Mistakes | None = None) -> Layer:  # noqa: ARG002 - as `Text` has it
         """Return the layer; a variable has no lines."""
         return Layer(self.layer, self.source, json.loads(self.text))
+
+
+def removal(key: str, origin: Origin | None) -> str:
+    """Return what a user does to be without a value, as a command, such as `unset RPS_NODE_DOMAIN`.
+
+    Args:
+        key: the dotted key.
+        origin: where it was set; None: unknown.
+    """
+    layer, where = ("", "") if origin is None else (origin.layer, origin.where)
+    if layer == OPTIONS:
+        return f"leave {where} {key} out" if where == "--set" else f"leave {where} out"
+    if layer in (ENVIRONMENT, VARIABLES):
+        return f"unset {where}"
+    if layer.partition(",")[0] == USER:
+        return f"remove `{key}` from {where}"
+    return f"override it: --set {key}=…"  # of the site, or of an earlier session
 
 
 def load(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rps_core.config.layers import Layer, value
+from rps_core.config.layers import Layer, Origin, value
 from rps_core.config.mistakes import Mistakes
+from rps_core.config.settings import removal
 
 # The names of layers that are the site's or the administrator's, without those of their sections.
 _OF_THE_SITE = ("defaults", "scheduler", "site", "site file", "system")
@@ -21,12 +22,12 @@ def check(layers: Sequence[Layer], mistakes: Mistakes) -> None:
             mistakes.add(
                 f"{layer.where(LINK)}: `{LINK}` is token, but on this cluster links work once "
                 f"({decided.where(LINK)})",
-                "Remove it.",
+                _removal(layer, LINK),
             )
     for layer, _ in _values([each for each in layers if not _is_the_sites(each)], _SHARE):
         mistakes.add(
             f"{layer.where(_SHARE)}: `{_SHARE}` is for the site's configuration, or the administrator's",
-            "Remove it. Ask the cluster's support to allow shared sessions.",
+            f"{_removal(layer, _SHARE)} Ask the cluster's support to allow shared sessions.",
         )
 
 
@@ -46,6 +47,11 @@ def _decided(layers: Sequence[Layer]) -> Layer | None:
     for layer, link in _values([each for each in layers if _is_the_sites(each)], LINK):
         found = layer if link == "once" else None
     return found
+
+
+def _removal(layer: Layer, key: str) -> str:
+    text = removal(key, Origin(layer.name, layer.where(key)))
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _is_the_sites(layer: Layer) -> bool:

@@ -213,6 +213,8 @@ class Chooser:
     def _where(self, key: str) -> str:
         """Return how a setting was given, for people: its option, or its file and line."""
         if self._rank(key) == 3:
+            if self._loaded.where(f"notebook.{key}") == "--set":
+                return f"--set notebook.{key}"
             return "--with" if key == "packages" else f"--{key.replace('_', '-')}"
         return f"`notebook.{key}` ({self._loaded.where(f'notebook.{key}')})"
 

@@ -76,7 +76,7 @@ class Jupyters:
                     else "this site provides no Jupyter"
                 )
                 raise UsageError(f"{where}: {what}", self.advice())
-            self._check(program)
+            self._check(program, "notebook.jupyter" if named == OWN else "notebook.provided")
             return (Kind.OWN if named == OWN else Kind.SITE), program
         program = os.path.expanduser(named)  # noqa: PTH111 - a name on the PATH stays one
         found = which(program, path=self._path)
@@ -139,14 +139,18 @@ class Jupyters:
         name, beside = f"jupyter-{self._app}", str(Path(jupyter).parent)
         return bool(which(name, path=beside) or which(name, path=self._path))
 
-    def _check(self, jupyter: str) -> None:
+    def _check(self, jupyter: str, key: str = "notebook.jupyter") -> None:
         """Check that a Jupyter can be run, and has the application.
+
+        Args:
+            jupyter: its path.
+            key: the setting that names it.
 
         Raises:
             UsageError: it cannot, or has not.
         """
         if not os.access(jupyter, os.X_OK):
-            raise self._not_a_program(jupyter)
+            raise self._not_a_program(jupyter, key)
         if not self._app_of(jupyter):
             raise UsageError(
                 f"Cannot start {self._app}: there is no `jupyter-{self._app}` beside {jupyter}",
@@ -156,15 +160,12 @@ class Jupyters:
         if gone is not None:
             raise UsageError(
                 f"Jupyter cannot be run: {jupyter} needs {gone}, which does not exist",
-                f"Install it again, or set `notebook.jupyter` to another one. {self.advice()}",
+                f"Install it again, or use another one: --jupyter FILE. {self.advice()}",
             )
 
-    def _not_a_program(self, named: str) -> UsageError:
-        where = self._loaded.where("notebook.jupyter")
-        hint = (
-            "Set `notebook.jupyter` to the path of Jupyter's program (…/bin/jupyter), or remove the key to "
-            "use the `jupyter` on the PATH."
-        )
+    def _not_a_program(self, named: str, key: str = "notebook.jupyter") -> UsageError:
+        where, removal = self._loaded.where(key), self._loaded.removal(key)
+        hint = f"Give the path of Jupyter's program (…/bin/jupyter), or {removal}."
         if "/" not in named:
             return UsageError(
                 f"{where}: `{named}` not found on the PATH", f"{hint} {self.advice()}"

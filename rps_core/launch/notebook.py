@@ -30,7 +30,7 @@ def idle_timeout(loaded: LoadedSettings) -> int | None:
     if most is not None:
         allowed = parse_walltime(most)
         if wanted is None or wanted > allowed:
-            asked = "no idle timeout" if wanted is None else f"{format_walltime(wanted)} (--idle)"
+            asked = "no idle timeout" if wanted is None else format_walltime(wanted)
             raise UsageError(
                 f"{loaded.where(key)}: {asked} requested, but this cluster requires an idle timeout "
                 f"of at most {format_walltime(allowed)}",
@@ -87,7 +87,7 @@ def container(loaded: LoadedSettings, image: str | None) -> tuple[str, ...]:
                 continue
             raise UsageError(
                 f"{loaded.where(key)}: `{key}` requires a container image",
-                "Use --image, or leave the option out.",
+                f"Give the image too: --image FILE. Or {loaded.removal(key)}.",
             )
         return ()
     if "://" not in image:  # apptainer itself fetches docker://… and the like

@@ -92,7 +92,7 @@ def plan(
     _check_limits(loaded, job, allocation)
     app = applications.known(loaded)
     if notebook.template:
-        template = find_template(notebook.template, here.site)
+        template = _template(loaded, notebook.template, here.site)
         if app in APPS:
             asked, app = app, {file: name for name, file in APPS.items()}.get(template.name, app)
             keys = ("notebook.app", "notebook.template")
@@ -243,10 +243,20 @@ def packaged_template(text: str, site: Site) -> Path | None:
     if scheduler in site.schedulers and name in APPS.values():
         ours = site.cluster.scheduler
         raise UsageError(
-            f"The batch script {text} is for {scheduler}, but this cluster runs {ours}",
-            f"Use {ours}/{name}, or leave the option out.",
+            f"the batch script {text} is for {scheduler}, but this cluster runs {ours}",
+            f"Use {ours}/{name}.",
         )
     return None
+
+
+def _template(loaded: LoadedSettings, text: str, site: Site) -> Path:
+    """Return the batch script of `notebook.template`; an error names where it was set."""
+    try:
+        return find_template(text, site)
+    except UsageError as error:
+        key = "notebook.template"
+        hint = f"{error.hint.removesuffix('.')}. Or {loaded.removal(key)}."
+        raise UsageError(f"{loaded.where(key)}: {error.message}", hint) from None
 
 
 def find_template(text: str, site: Site) -> Path:
@@ -262,7 +272,7 @@ def find_template(text: str, site: Site) -> Path:
     if not path.is_file():
         names = sorted(f"{site.cluster.scheduler}/{name}" for name in APPS.values())
         raise UsageError(
-            f"Batch script not found: {text}",
+            f"batch script not found: {text}",
             f"Use {' or '.join(names)}, or the path of your own script.",
         )
     return path

@@ -90,7 +90,7 @@ def site_texts(directory: Path) -> tuple[dict[str, dict[str, str]], list[str]]:
     except OSError as error:
         raise UsageError(
             f"`pages.texts`: could not read {directory}: {error.strerror}",
-            "Create it with a file LANGUAGE.yaml for each language, or remove the key.",
+            "Create it with a file LANGUAGE.yaml for each language, or do not set the key.",
         ) from error
     for path in paths:
         if path.suffix != ".yaml":

@@ -74,12 +74,16 @@ CASES = [
     (["-s", "command"], 2, ["needs arguments", "streamlit run app.py"]),
     (["--", "x"], 2, ["lab takes no arguments: x"]),
     (["-s", "command", "--", "no such program"], 2, ["there is no program `no such program`"]),
-    (["-b", "nowhere.sh"], 2, ["Batch script not found: nowhere.sh", "local/jupyterlab.sh"]),
+    (
+        ["-b", "nowhere.sh"],
+        2,
+        ["--batch: batch script not found: nowhere.sh", "local/jupyterlab.sh"],
+    ),
     (["-b", "slurm/notebook.sh"], 2, ["is for slurm, but this cluster runs local"]),
     (
         ["--set", "notebook.jupyter=/nowhere/jupyter"],
         2,
-        ["program not found: /nowhere/jupyter", "path of Jupyter's program"],
+        ["program not found: /nowhere/jupyter", "leave --set notebook.jupyter out"],
     ),
     (["--set", "proxy.own=false", "--set", "proxy.domain=-"], 2, ["proxy.domain"]),
     (["--set", "proxy=mine"], 2, ["`proxy` must be a mapping"]),

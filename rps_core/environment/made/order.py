@@ -76,8 +76,8 @@ def recipe(
             wanted = [*_of_a_project(path), *wanted]
     elif wanted and kind != "requirements":
         raise UsageError(
-            f"--with adds nothing to {path}",
-            "Add the packages to that file, or use --with alone.",
+            f"{where}: packages cannot be added to {path}",
+            "Add them to that file, or build from the packages alone.",
         )
     family, tool = _tool(kind, path, environment, on_the_node=on_the_node)
     python = version = None

@@ -85,7 +85,8 @@ def directives(spec: SessionSpec) -> Iterator[str]:
     wanted = spec.allocation
     if wanted.qos is not None:
         raise UsageError(
-            "PBS has no quality of service", "Omit --qos; choose a queue with -p instead."
+            "PBS has no quality of service",
+            f"{'Omit --qos' if 'qos' in wanted.given else 'Unset `job.qos`'}; choose a queue with -p.",
         )
     queue = _queue(wanted)
     yield f"-N {job_name(spec.name)}"

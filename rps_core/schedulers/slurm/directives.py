@@ -115,7 +115,7 @@ def option(name: str, value: str) -> str:
     """
     if not value or not value.isprintable():
         what = "is empty" if not value else f"contains an unprintable character: {value!r}"
-        raise UsageError(f"The value of --{name} {what}", "Correct it, or omit the option.")
+        raise UsageError(f"The value of --{name} {what}", "Correct the setting, or leave it out.")
     if len(value.encode("utf-8", "surrogateescape")) > _LONGEST:
         raise UsageError(f"The value of --{name} is longer than {_LONGEST} bytes")
     return f"--{name}={_quoted(value)}"

@@ -110,7 +110,7 @@ def test_templates_are_found_by_name_or_path(tmp_path: Path) -> None:
         "slurm/..",
         str(tmp_path),
     ):
-        with pytest.raises(UsageError, match="Batch script not found"):
+        with pytest.raises(UsageError, match="batch script not found"):
             planning.find_template(bad, slurm)
 
 

@@ -1,5 +1,7 @@
 """Errors name the option that they are about."""
 
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
@@ -73,6 +75,65 @@ def test_a_bind_without_its_image_is_refused(image: str | None) -> None:
     assert isinstance(found, UsageError)
     assert found.message == "--bind: `notebook.bind` requires a container image"
     assert CliRunner().invoke(rps, line, env=environment).exception is None
+
+
+WAYS = {
+    "option": ("--jupyter nosuch", "--jupyter", "leave --jupyter out."),
+    "--set": ("--set notebook.jupyter=nosuch", "--set", "leave --set notebook.jupyter out."),
+    "variable": ("", "RPS_NOTEBOOK_JUPYTER", "unset RPS_NOTEBOOK_JUPYTER."),
+    "file": ("", "{file}:2", "remove `notebook.jupyter` from {file}:2."),
+    "profile": ("mine", "{file}:4", "remove `notebook.jupyter` from {file}:4."),
+    "system": ("", "{system}:1", "override it: --set notebook.jupyter=…."),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_advice_names_the_way_by_which_a_value_was_set(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, system = paths.config_file(), tmp_path / "system.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "file": "notebook:\n  jupyter: nosuch\n",
+        "profile": "profiles:\n  mine:\n    notebook:\n      jupyter: nosuch\n",
+    }
+    file.write_text(texts.get(way, ""))
+    if way == "variable":
+        monkeypatch.setenv("RPS_NOTEBOOK_JUPYTER", "nosuch")
+    if way == "system":
+        system.write_text("notebook: {jupyter: nosuch}\n")
+        monkeypatch.setenv("RPS_SYSTEM_CONFIG", str(system))
+    monkeypatch.setenv("RPS_ALLOW_ROOT", "true")
+    given, where, advice = (text.format(file=file, system=system) for text in WAYS[way])
+    line = ["start", *given.split(), "--cluster", "local"]
+    found = CliRunner().invoke(rps, line).exception
+    assert isinstance(found, UsageError), found
+    assert found.message == f"{where}: `nosuch` not found on the PATH"
+    assert f"…/bin/jupyter), or {advice}" in found.hint
+
+
+@pytest.mark.parametrize(
+    ("line", "words", "hint"),
+    [
+        ("--nv", "--nv: `notebook.nv` requires a container image", "Or leave --nv out."),
+        ("-b slurm/notebook.sh",
+         "--batch: the batch script slurm/notebook.sh is for slurm, but this cluster runs local",
+         "Use local/notebook.sh. Or leave --batch out."),
+        ("--set notebook.venv=a --set notebook.conda_env=b",
+         "--set notebook.venv and --set notebook.conda_env are two environments", ""),
+        ("--set limits.share=1:00:00",
+         "--set: `limits.share` is for the site's configuration, or the administrator's",
+         "Leave --set limits.share out."),
+        ("--set notebook.provided=/nosuch --jupyter site", "--set: program not found: /nosuch",
+         "leave --set notebook.provided out."),
+    ],
+)  # fmt: skip
+def test_advice_for_other_settings_does_too(line: str, words: str, hint: str) -> None:
+    environment = {"RPS_CLUSTER": "local", "RPS_ALLOW_ROOT": "true"}
+    found = CliRunner().invoke(rps, ["start", *line.split()], env=environment).exception
+    assert isinstance(found, UsageError), found
+    assert found.message == words
+    assert hint in found.hint
 
 
 @pytest.mark.parametrize(

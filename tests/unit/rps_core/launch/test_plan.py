@@ -80,7 +80,7 @@ def test_a_fault_of_the_program_that_was_named_is_reported() -> None:
     ):
         with pytest.raises(UsageError, match=re.escape(message)) as caught:
             plan(notebook__jupyter=named)
-        assert "Set `notebook.jupyter` to the path" in caught.value.hint
+        assert "Give the path of Jupyter's program" in caught.value.hint
     # Where the job makes its own environment, the program may be there alone.
     made = plan(notebook__jupyter="~/nothing", notebook__modules=["anaconda"])
     assert made.environment.jupyter == f"{home}/nothing"

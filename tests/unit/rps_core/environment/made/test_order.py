@@ -165,7 +165,7 @@ def test_what_is_no_text_is_refused(tmp_path: Path, ordered: Ordered) -> None:
 def test_packages_are_added_to_a_list_and_not_to_a_lock(tmp_path: Path, ordered: Ordered) -> None:
     place = project(tmp_path / "p", UV_PROJECT | {"requirements.txt": "six"})
     assert ordered(place / "requirements.txt", "numpy").packages == ["numpy"]
-    with pytest.raises(UsageError, match=r"--with adds nothing to .*uv\.lock"):
+    with pytest.raises(UsageError, match=r": packages cannot be added to .*uv\.lock"):
         ordered(place / "uv.lock", "numpy")
 
 
