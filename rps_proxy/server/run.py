@@ -35,5 +35,7 @@ def run(
 
     configure(level=settings.log.level, log_format=settings.log.format, stream=log)
     os.umask(0o077)
-    gc.set_threshold(700, 10, 10)  # Python's own; `rps` has that of a short command
+    # Python's own. At that of `rps`, for short commands, 2000 new sessions and 4000 connections that send no
+    # TLS left 12 MB of garbage, and 2 MB at this one (Python 3.11).
+    gc.set_threshold(700, 10, 10)
     uvloop.run(serve(settings, topology=topology, ready=ready))
