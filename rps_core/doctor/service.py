@@ -7,7 +7,6 @@ import ssl
 import time
 from collections.abc import Generator, Iterator
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, Any
 
 from rps_core.doctor.checkup import (
@@ -21,7 +20,7 @@ from rps_core.doctor.checkup import (
     warned,
 )
 from rps_core.errors import ServiceError, UsageError
-from rps_core.node.agent.exchange import Incoming, TimeLimit
+from rps_core.node.agent.answer import Incoming, NotHttp, TimeLimit, read_answer
 from rps_core.node.agent.protocol import HEALTH, Malformed, read_object
 from rps_core.node.agent.service import tls_context
 from rps_core.node.agent.words import quoted
@@ -78,7 +77,7 @@ def service(case: Checkup) -> Iterator[Finding]:
     key = _own_key() if trusted and own and proxy.tunnelled else None
     try:
         case.answer = _ask(endpoint, address, trusted=trusted, key=key)
-    except (OSError, HTTPException) as error:
+    except (OSError, NotHttp) as error:
         yield failed(f"no answer over HTTPS: {error}", support)
         return
     if trusted:
@@ -199,23 +198,19 @@ def _ask(endpoint: Endpoint, address: str, *, trusted: bool, key: str | None) ->
         request = f"GET /api/v1/health HTTP/1.1\r\nHost: {endpoint.host}:{endpoint.port}\r\n"
         began = time.monotonic()
         secure.sendall(f"{request}{headers}\r\n".encode())
-        limit = TimeLimit(CALL_TIME)
-        response = HTTPResponse(Incoming(secure, limit, _LONGEST_ANSWER))  # type: ignore[arg-type]
-        response.begin()
+        answer = read_answer(Incoming(secure, TimeLimit(CALL_TIME)), _LONGEST_ANSWER)
         received, took = time.time(), time.monotonic() - began
-        body = response.read(1 << 16)
-        response.close()
-    date = response.getheader("Date")
-    text = body.decode("utf-8", "replace")
+    date = answer.headers.get("date")
+    text = answer.body.decode("utf-8", "replace")
     try:
-        found = read_object(body)
+        found = read_object(answer.body)
     except Malformed:
         found = {}
     try:
         sent = parsedate_to_datetime(date).timestamp() if date else None
     except (ValueError, TypeError, IndexError, OverflowError):
         sent = None
-    return Answer(response.status, sent, found, text, received, took)
+    return Answer(answer.status, sent, found, text, received, took)
 
 
 def _api(case: Checkup, endpoint: Endpoint, answer: Answer) -> Iterator[Finding]:

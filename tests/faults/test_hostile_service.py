@@ -97,7 +97,14 @@ NO_ANSWERS: dict[str, Answer] = {
     "a code that is a list": as_json({"error": ["gone"]}, "410 Gone"),
 }  # fmt: skip
 
-TOO_LONG = ("long", "an endless body", "endless chunks", "endless interim answers")
+TOO_LONG = (
+    "long",
+    "a long head",
+    "an endless head",
+    "an endless body",
+    "endless chunks",
+    "endless interim answers",
+)
 
 
 @pytest.fixture(scope="module")

@@ -111,9 +111,7 @@ class Service:
             ServiceRefused: the service answered with an error.
             ServiceAway: it did not, or is overloaded, or its answer is not in that form.
         """
-        if claim is not None and not is_secret(
-            claim
-        ):  # http.client would quote it in its own error
+        if claim is not None and not is_secret(claim):
             raise ValueError("the claim is damaged")
         headers = {"Accept": "application/json"}
         if not self._keep:
@@ -146,14 +144,14 @@ class Service:
         self, method: str, path: str, content: Optional[bytes], headers: Dict[str, str]
     ) -> Tuple[int, str, bytes]:
         """Make one call; return status, content type and body (ServiceAway: none)."""
-        import http.client
+        from rps_core.node.agent.answer import NotHttp
 
         try:
             if self._context is None:
                 self._context = tls_context(self._ca_file)
             return self._answer(method, path, content, headers)
-        except http.client.HTTPException as error:  # who hangs up without an answer, too
-            raise ServiceAway("it does not speak HTTP: " + type(error).__name__) from None
+        except NotHttp as error:
+            raise ServiceAway("it does not speak HTTP: %s" % error) from None
         except (OSError, ValueError) as error:  # ValueError: a certificate's under Python 3.6
             raise ServiceAway(one_line(plain(error))) from None
 
@@ -182,14 +180,12 @@ class Service:
         content: Optional[bytes],
         headers: Dict[str, str],
     ) -> Tuple[int, str, bytes]:
-        found: Tuple[int, str, bytes] = connection.call(
-            method, path, content, headers, self.timeout, self._longest
-        )
+        answer = connection.call(method, path, content, headers, self.timeout, self._longest)
         if connection.kept and self._keep:
             self._kept = connection
         else:
             connection.close()
-        return found
+        return answer.status, answer.headers.get("content-type", ""), answer.body
 
 
 def judged(status: int, answer: Dict[str, Any], form: Form) -> Dict[str, Any]:
