@@ -233,4 +233,6 @@ def _fits(key: str, value: object) -> bool:
     """Return whether a field of an event has the type that the agent writes."""
     if key in _TEXTS:
         return isinstance(value, str | None)
+    if key == "missing":  # of the event `applications`: programs by application
+        return isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
     return isinstance(value, str | int | float | None)

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from rps_core.errors import NotFoundError
+from rps_core.node.agent.events import Events
 from rps_core.sessions.applications import path_in
+from rps_core.state.session_dir import SessionFiles
 from tests.stands.record import RECORD
 
 
@@ -61,6 +63,13 @@ def test_what_the_node_lacks_is_refused_with_how_to_install_it() -> None:
     with pytest.raises(NotFoundError) as caught:
         path_in(RECORD, found, "no")
     assert caught.value.hint == "It has: lab."
+
+
+def test_what_the_node_lacks_is_read_from_the_agents_events(tmp_path: Path) -> None:
+    Events(str(tmp_path)).add("applications", served=True, missing={"dask": "dask"})
+    (tmp_path / "launch.json").write_text('{"apps": {"dask": {"path": "", "bin": []}}}')
+    with pytest.raises(NotFoundError, match="no program `dask`"):
+        path_in(RECORD, SessionFiles(tmp_path), "dask")
 
 
 @pytest.mark.parametrize("since", [True, False])
