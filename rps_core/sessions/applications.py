@@ -49,7 +49,7 @@ def path_in(record: SessionRecord, files: SessionFiles, app: str) -> str:
         install = known.get(app, {}).get("install")
         raise NotFoundError(
             f"{record.name} cannot open {app}: its {what} `{lacking[app]}`",
-            (f"Install it: {install}. " if install else "") + f"It has: {', '.join(names)}.",
+            f"{_installing(install)}It has: {', '.join(names)}.",
         )
     if app not in names:
         from rps_core.config.packaged_apps import PACKAGED
@@ -73,7 +73,18 @@ def path_in(record: SessionRecord, files: SessionFiles, app: str) -> str:
     return path_of(app, path)
 
 
+def _installing(install: str | None) -> str:
+    if install is None:
+        return ""
+    # Of the session's environment: another pip would install where the session does not look.
+    where = "In a terminal of the session" if install.startswith("pip ") else "Install it"
+    return f"{where}: {install}. "
+
+
 def _came_since(program: str, row: dict[str, Any], seen: dict[str, Any]) -> bool:
-    """Return whether a program that the node lacked when the session started was installed since."""
-    found = which(program, path=os.pathsep.join([*row.get("bin", ()), *os.get_exec_path()]))
+    """Return whether a program that the node lacked when the session started was installed since.
+
+    A program of this host that is older than that is not the node's: their directories are not the same ones.
+    """
+    found = which(program, path=os.pathsep.join([*row.get("bin", ()), str(seen.get("path") or "")]))
     return found is not None and os.lstat(found).st_ctime > float(seen.get("time", 0))

@@ -138,6 +138,7 @@ def test_the_sessions_application_is_there_when_the_session_is_ready(
     assert event(session, "applications")["served"] is True
     missing = event(session, "applications")["missing"]
     assert missing == {"absent": "no such program", "unlisted": "no-such-one"}
+    assert "/usr/bin" in event(session, "applications")["path"].split(":")
     lines = (session / "job.log").read_text().splitlines()
     shown = next(line for line in lines if line.startswith('[echo] [["a b"'))
     arguments, directory, *_ = json.loads(shown.removeprefix("[echo] "))

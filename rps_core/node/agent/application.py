@@ -79,11 +79,14 @@ def start_application(session: Session, api: JupyterApi, watch: Watch, events: E
 
 def _report(states: Optional[Dict[str, Any]], events: Events) -> None:
     lacking = {
-        name: state.get("lacks")
-        for name, state in (states or {}).items()
-        if state.get("state") == "missing"
+        name: state for name, state in (states or {}).items() if state.get("state") == "missing"
     }
-    events.add("applications", served=states is not None, missing=lacking)
+    events.add(
+        "applications",
+        served=states is not None,
+        missing={name: state.get("lacks") for name, state in lacking.items()},
+        path=next((state.get("path") for state in lacking.values()), ""),
+    )
 
 
 def _states(api: JupyterApi) -> Optional[Dict[str, Any]]:

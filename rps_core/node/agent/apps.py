@@ -10,7 +10,7 @@ or newer (jupyter-server-proxy 4). That package carries the requests; here is wh
   its last lines, and the next visit starts it again.
 
 `GET /api/rps/apps` is the agent's: the state of each application that was started, `{NAME: {"state",
-"reason", "log"}}`, and of each that this node cannot run, `{NAME: {"state": "missing", "lacks"}}`.
+"reason", "log"}}`, and of each that this node cannot run, `{NAME: {"state": "missing", "lacks", "path"}}`.
 """
 
 import asyncio
@@ -316,9 +316,21 @@ def _without_token(uri: str, token: str) -> str:
     return path + ("?" + "&".join(left) if mark and left != [""] and left else "")
 
 
+def search_path(row: Dict[str, Any]) -> str:
+    """Return the PATH of an application; of an empty row: that of all."""
+    return os.pathsep.join([*row.get("bin", ()), os.environ.get("PATH", os.defpath)])
+
+
+def lacks(row: Dict[str, Any]) -> Optional[str]:
+    """Return the program of an application that is not there."""
+    wanted = [*row["programs"], *(word for word in row["command"][:1] if "{" not in word)]
+    path = search_path(row)
+    return next((one for one in wanted if shutil.which(one, path=path) is None), None)
+
+
 def missing() -> Dict[str, str]:
     """Return the program or the Python package that this node lacks, by application."""
-    found = {name: row["lacks"] for name, row in TABLE.items() if row["lacks"] is not None}
+    found = {name: str(lacks(row)) for name, row in TABLE.items() if lacks(row) is not None}
     own = {name: one for name, one in OF_JUPYTER.items() if importlib.util.find_spec(one) is None}
     return dict(found, **own)
 
@@ -330,7 +342,8 @@ class States(JupyterHandler):
     def get(self) -> None:
         """Answer with those that were started, and those that cannot be."""
         found: Dict[str, Any] = {
-            name: {"state": "missing", "lacks": lacks} for name, lacks in missing().items()
+            name: {"state": "missing", "lacks": program, "path": search_path({})}
+            for name, program in missing().items()
         }
         found.update({
             name: {"state": run.state, "reason": run.reason, "log": "\n".join(run.lines)}
@@ -376,8 +389,7 @@ def server_of(name: str, row: Dict[str, Any], sockets: str) -> Dict[str, Any]:
             key: filled(value, port, unix_socket, secrets)
             for key, value in row["environment"].items()
         }
-        path = os.pathsep.join([*row["bin"], os.environ.get("PATH", os.defpath)])
-        found["PATH"] = path.replace("{", "{{").replace("}", "}}")
+        found["PATH"] = search_path(row).replace("{", "{{").replace("}", "}}")
         return found
 
     def headers(port: int, unix_socket: str) -> Dict[str, str]:
@@ -396,7 +408,7 @@ def server_of(name: str, row: Dict[str, Any], sockets: str) -> Dict[str, Any]:
         "launcher_entry": {
             "title": row["title"],
             "path_info": PREFIX + name + "/" + row["path"],
-            "enabled": row["lacks"] is None,
+            "enabled": lacks(row) is None,
         },
     }
 
@@ -413,10 +425,6 @@ def install(application: Any, table: Dict[str, Any], sockets: str, token: str, c
     """
     guard(token, cookie)
     SuperviseAndProxyHandler.ensure_process = ensure_process
-    for row in table.values():
-        path = os.pathsep.join([*row["bin"], os.environ.get("PATH", os.defpath)])
-        wanted = [*row["programs"], *(word for word in row["command"][:1] if "{" not in word)]
-        row["lacks"] = next((one for one in wanted if shutil.which(one, path=path) is None), None)
     TABLE.update(table)
     installed = jupyter_server_proxy.get_entrypoint_server_processes
 

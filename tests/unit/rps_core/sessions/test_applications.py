@@ -57,7 +57,7 @@ def test_what_the_node_lacks_is_refused_with_how_to_install_it() -> None:
     assert caught.value.message == (
         f"{RECORD.name} cannot open dask: its node has no program `dask`"
     )
-    assert caught.value.hint == "Install it: pip install dask. It has: lab."
+    assert caught.value.hint == "In a terminal of the session: pip install dask. It has: lab."
     with pytest.raises(NotFoundError, match="its Jupyter has no Python package `notebook`"):
         path_in(RECORD, found, "notebook")
     with pytest.raises(NotFoundError) as caught:
@@ -78,7 +78,7 @@ def test_what_was_installed_since_is_opened(tmp_path: Path, since: bool) -> None
     program = tmp_path / "dask"
     program.touch(0o700)
     seen = {**SEEN, "time": time.time() - 60 if since else time.time() + 60}
-    found = files(seen, dask={"path": "", "bin": [str(tmp_path)]})
+    found = files({**seen, "path": f"/usr/bin:{tmp_path}"}, dask={"path": ""})
     if since:
         assert path_in(RECORD, found, "dask") == "app/dask/"
     else:
