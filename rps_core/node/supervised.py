@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from rps_core.node import supervisor
 from rps_core.node.agent.processes import descendants, send, start_ticks
+from rps_core.node.job_id import boot, job_id
 from rps_core.node.own_process import module_command
 
 _MODULE = "rps_core.node.supervisor"
@@ -74,7 +74,7 @@ def running() -> list[str]:
         with contextlib.suppress(OSError):  # it has ended meanwhile, or is hidden from us
             command = (entry / "cmdline").read_bytes().split(b"\0")
             if _MODULE.encode() in command and entry.stat().st_uid == os.geteuid():
-                found.append(supervisor.job_id(int(entry.name)))
+                found.append(job_id(int(entry.name)))
     return found
 
 
@@ -95,7 +95,7 @@ class SupervisedJob:
 
     def lives(self) -> bool:
         """Whether the process of this id runs on this machine."""
-        return self.boot == supervisor.boot() and start_ticks(self.pid) == self.ticks
+        return self.boot == boot() and start_ticks(self.pid) == self.ticks
 
     def supervises(self, session_dir: Path) -> bool:
         """Whether it runs, and is the supervisor of this session.
@@ -141,7 +141,7 @@ class SupervisedJob:
 
     def why_gone(self) -> str:
         """Return what shows that the supervisor is gone, for one that left no exit.json."""
-        if self.boot != supervisor.boot():
+        if self.boot != boot():
             return "the machine was rebooted since"
         if start_ticks(self.pid) is not None:
             return f"process {self.pid} is another one by now, and there is no exit.json"

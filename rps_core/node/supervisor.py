@@ -1,127 +1,24 @@
-"""Run one job of the local scheduler.
+"""Detach a process that runs one job of the local scheduler (`rps_core.node.local_job`).
 
     python -m rps_core.node.supervisor SESSION_DIR --walltime SECONDS [--handshake FD]
 
 It puts itself into a session of its own, as a child of init, so a job outlives the terminal and the
-launcher. Whatever the job leaves behind is reparented to it and ended. At the end it writes
-`exit.json`: `outcome` (completed, failed, cancelled, timeout), `exit_code`, `signal`, `time`.
-
-The handshake is a socket of the launcher: the job's id goes out, and the job begins when a byte comes
-back. A launcher that dies before, or is interrupted, leaves no job; one that dies right after, before
-it has noted the id, finds it in the file `job-id`.
+launcher.
 """
 
-import json
 import os
-import shutil
-import subprocess
 import sys
-import time
-from pathlib import Path
-
-from rps_core.node.agent.processes import Processes, start_ticks
-from rps_core.node.agent.sockets import remove_sockets_directory
-from rps_core.node.agent.wake import Wake
-from rps_core.node.agent.words import how, log
-
-GRACE = 10.0  # seconds between TERM and KILL: the agent needs eight
-
-
-def job_id(pid: int) -> str:
-    """Return the id that identifies a process for good: `PID.TICKS.BOOT@HOST`."""
-    return f"{pid}.{start_ticks(pid)}.{boot()}@{os.uname().nodename}"
-
-
-def boot() -> str:
-    """Return eight hexadecimal digits that differ after each boot."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii")[:8]
 
 
 def main() -> int:
     """Detach from the launcher, and run the job."""
-    import argparse
-
-    parser = argparse.ArgumentParser(description="Run one job of rps's local scheduler.")
-    parser.add_argument("session", type=Path, help="the session's directory")
-    parser.add_argument("--walltime", type=float, required=True, help="seconds")
-    parser.add_argument("--handshake", type=int, help="file descriptor of the launcher's socket")
-    arguments = parser.parse_args()
+    # First of all: `rps start` waits for this process, and what the job needs is imported in the other.
     if os.fork():
         return 0
     os.setsid()
-    wake = Wake()
-    os.chdir(arguments.session)
-    umask = os.umask(0o077)
-    note = arguments.session / "job-id"
-    write_whole(note, job_id(os.getpid()))
-    if arguments.handshake is not None and not agreed(arguments.handshake):
-        note.unlink(missing_ok=True)
-        return 1
-    run(arguments.session, arguments.walltime, umask, wake)
-    return 0
+    from rps_core.node import local_job
 
-
-def agreed(handshake: int) -> bool:
-    """Send the launcher the job's id; return whether it answers with its go-ahead."""
-    import socket
-
-    with socket.socket(fileno=handshake) as launcher:
-        try:
-            launcher.sendall(job_id(os.getpid()).encode())
-            return launcher.recv(1) == b"+"
-        except OSError:
-            return False
-
-
-def run(session: Path, walltime: float, umask: int, wake: Wake) -> None:
-    """Run one job, from its start to `exit.json`, with the user's `umask`."""
-    processes = Processes()
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RPS_")}
-    environment["RPS_JOB_ID"] = job_id(os.getpid())
-    shell = shutil.which("bash") or "/bin/sh"
-    deadline = time.monotonic() + walltime
-    batch = processes.start(
-        [shell, str(session / "batch.sh")], umask=umask, env=environment, stdin=subprocess.DEVNULL
-    )
-    outcome = ""
-    while not outcome:
-        wake.wait(min(deadline - time.monotonic(), 3600.0))
-        code = processes.exit_code(batch)
-        if code is not None:
-            outcome = "completed" if code == 0 else "failed"
-        elif wake.asked_to_end:
-            outcome = "cancelled"
-        elif time.monotonic() >= deadline:
-            outcome = "timeout"
-            log("the job has reached its walltime limit")
-    survivors = processes.end(batch, GRACE, wake.hurry)
-    if survivors:
-        log(f"could not end these processes: {', '.join(map(str, survivors))}")
-    remove_sockets_directory(str(session / "run"))  # of an agent that was killed
-    code = processes.exit_code(batch)
-    log(f"job {outcome}" + ("" if code is None else f": {how(code)}"))
-    write_exit(session, outcome, code)
-
-
-def write_exit(session: Path, outcome: str, code: int | None) -> None:
-    """Write exit.json atomically; `code` is negative for a signal."""
-    record = {
-        "outcome": outcome,
-        "exit_code": code if code is None or code >= 0 else None,
-        "signal": -code if code is not None and code < 0 else None,
-        "time": time.time(),
-    }
-    write_whole(session / "exit.json", json.dumps(record) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file atomically.
-
-    Not by `rps_core.state`, which this package may not import: it is below all others.
-    """
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, "utf-8")  # a host's name is in the job's id
-    partial.replace(path)
+    return local_job.main()
 
 
 if __name__ == "__main__":

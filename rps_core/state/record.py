@@ -150,15 +150,15 @@ def merged(known: SessionRecord, record: SessionRecord) -> SessionRecord:
 # What the annotations permit, for `isinstance`: `get_type_hints` takes longer than reading ten records.
 _KINDS: dict[str, Any] = {
     "str": str,
-    "str | None": str | None,
+    "str | None": (str, type(None)),
     "bool": bool,
     "int": int,
     "float": float,
-    "float | None": float | None,
+    "float | None": (float, type(None)),
     "list[str]": list,
     "dict[str, Any]": dict,
     "Endpoint": Endpoint,
-    "Tunnel | None": Tunnel | None,
+    "Tunnel | None": (Tunnel, type(None)),
 }
 
 

@@ -36,12 +36,37 @@ class SessionFiles:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.record_file = directory / "session.json"
-        self.end_file = directory / "end.json"
-        self.log_file = directory / "job.log"
-        self.script = directory / "batch.sh"
-        self.stop_note = directory / "stop-asked"
-        self.links = directory / "links"
+
+    # Made when they are used: a path costs more than the JSON of a record, and a start reads all records.
+    @property
+    def record_file(self) -> Path:
+        """What the launcher keeps of the session."""
+        return self.directory / "session.json"
+
+    @property
+    def end_file(self) -> Path:
+        """The session's end; missing until then."""
+        return self.directory / "end.json"
+
+    @property
+    def log_file(self) -> Path:
+        """The job's output."""
+        return self.directory / "job.log"
+
+    @property
+    def script(self) -> Path:
+        """The batch script."""
+        return self.directory / "batch.sh"
+
+    @property
+    def stop_note(self) -> Path:
+        """There once `rps stop` was called."""
+        return self.directory / "stop-asked"
+
+    @property
+    def links(self) -> Path:
+        """The directory of the numbers of login links."""
+        return self.directory / "links"
 
     def job(self, record: SessionRecord, name: str) -> Job | None:
         """Return the session's job for plugins; None before it is submitted.

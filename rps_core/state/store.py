@@ -135,12 +135,13 @@ class Store:
             RpsError: this version cannot read it.
             UsageError: other users can write to its directory.
         """
-        path = self.files(name).record_file
+        files = self.files(name)
+        path = files.record_file
         self._check_owner()
-        paths.check_closed(path.parent, "If its job has ended, remove it.")
+        paths.check_closed(files.directory, "If its job has ended, remove it.")
         try:
             found = json.loads(unless_stale(lambda: path.read_text("utf-8")))
-            record = codec.from_values({**found, **self._end_of(name)})
+            record = codec.from_values({**found, **_end_of(files)})
             if record.name != name:
                 raise ValueError(f"it is the record of {record.name}")
             return record
@@ -163,14 +164,6 @@ class Store:
         if not self._checked:
             paths.check_private(self.directory, _ANOTHER_PLACE)
             self._checked = True
-
-    def _end_of(self, name: str) -> dict[str, Any]:
-        """Return the fields of end.json; the errors are those of a damaged record."""
-        try:
-            found = json.loads(unless_stale(lambda: self.files(name).end_file.read_text("utf-8")))
-        except FileNotFoundError:
-            return {}
-        return {"submitting": False, **{key: found[key] for key in END_FIELDS}}
 
     def records(self) -> Iterator[SessionRecord]:
         """Yield every readable record, the oldest first; the others are logged."""
@@ -245,6 +238,15 @@ class Store:
         self.files(name)
         with contextlib.suppress(FileNotFoundError), _opened(self.directory) as store:
             shutil.rmtree(name, ignore_errors=True, dir_fd=store)
+
+
+def _end_of(files: SessionFiles) -> dict[str, Any]:
+    """Return the fields of end.json; the errors are those of a damaged record."""
+    try:
+        found = json.loads(unless_stale(lambda: files.end_file.read_text("utf-8")))
+    except FileNotFoundError:
+        return {}
+    return {"submitting": False, **{key: found[key] for key in END_FIELDS}}
 
 
 def latest(records: Iterable[SessionRecord]) -> dict[str, SessionRecord]:

@@ -113,6 +113,27 @@ def test_a_schedulers_command_is_run_without_sh() -> None:
     )
 
 
+def test_a_start_waits_for_a_process_that_has_loaded_nothing_of_the_job() -> None:
+    """Test the starter of a local job: the imports are those of the process that it leaves."""
+    code = "import os, sys; os.fork = lambda: 1; from rps_core.node.supervisor import main; main()"
+    code += "; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = set(done.stdout.split())
+    assert "rps_core.node.supervisor" in found
+    assert found.isdisjoint({"argparse", "json", "pathlib", "re", "shutil", "socket", "subprocess"})
+
+
+def test_a_call_of_the_service_loads_no_other_client() -> None:
+    code = "import sys; from rps_core.node.agent.service import Service\n"
+    code += "try:\n    Service('localhost', 1, '127.0.0.1').status('/')\n"
+    code += "except Exception as error:\n    print(error, *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = set(done.stdout.split())
+    assert "refused" in found  # nothing listens there, which was found out by a connection
+    assert {"rps_core.node.agent.exchange", "ssl"} <= found
+    assert found.isdisjoint({"datetime", "email", "email.parser", "http", "http.client", "random"})
+
+
 def test_listing_no_sessions_loads_no_plugins() -> None:
     found = loaded_by("list")
     assert found.isdisjoint({"pluggy", "omegaconf", "structlog", "sh", "aiohttp"})

@@ -15,8 +15,8 @@ from typing import TypeVar
 
 import pytest
 
-from rps_core.node import supervisor
 from rps_core.node.agent.processes import descendants, start_ticks
+from rps_core.node.job_id import job_id
 from rps_core.plugin import (
     Allocation,
     Gone,
@@ -288,7 +288,7 @@ def bystander(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 def test_a_record_that_names_another_process_of_ours_is_not_believed(
     machine: Machine, bystander: subprocess.Popen[bytes]
 ) -> None:
-    planted = Job(id=supervisor.job_id(bystander.pid), tag="", session_dir=machine.session)
+    planted = Job(id=job_id(bystander.pid), tag="", session_dir=machine.session)
     gone = poll(planted)
     assert isinstance(gone, Gone)
     assert "another one" in gone.evidence
