@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from importlib import import_module
 from typing import Any, cast
 
@@ -29,6 +29,11 @@ class Formatter(click.HelpFormatter):
         super().__init__(width=width, max_width=max_width)
 
 
+def version_option(text: str) -> click.Option:
+    """Return the option `--version`, which prints this text."""
+    return _flag(["--version"], "Show the version and exit.", lambda _: text)
+
+
 class Context(click.Context):
     """The context of a command, whose help fits its terminal."""
 
@@ -43,7 +48,39 @@ class Option(click.Option):
         self.section = section
 
 
-class Command(click.Command):
+def _flag(names: Iterable[str], help_: str, text: Callable[[click.Context], str]) -> click.Option:
+    """Return an option that prints a text and ends the command.
+
+    click's own translate their help by gettext, which imports `locale` and looks for files at each start.
+    """
+
+    def show(context: click.Context, _: click.Parameter, value: bool) -> None:
+        if value and not context.resilient_parsing:
+            click.echo(text(context), color=context.color)
+            context.exit()
+
+    return click.Option(
+        list(names), is_flag=True, expose_value=False, is_eager=True, help=help_, callback=show
+    )
+
+
+class _WithHelp(click.Command):
+    """A command with a `--help` of ours."""
+
+    _shown_help: click.Option | None = None
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """Return the option, the same each time; click calls this."""
+        names = self.get_help_option_names(ctx)
+        if not names or not self.add_help_option:
+            return None
+        if self._shown_help is None:
+            text = "Show this message and exit."
+            self._shown_help = _flag(names, text, lambda context: context.get_help())
+        return self._shown_help
+
+
+class Command(_WithHelp):
     """A command whose `--help` lists its options by section."""
 
     context_class = Context
@@ -87,7 +124,7 @@ class Commands(MutableMapping[str, click.Command]):
         return len(self._commands)
 
 
-class Group(click.Group):
+class Group(_WithHelp, click.Group):
     """A group whose `--help` shows examples, and lists its options and commands by section."""
 
     context_class = Context

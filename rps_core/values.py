@@ -28,9 +28,7 @@ else:
         """Make a class a dataclass, as `dataclasses.dataclass` does with these arguments."""
 
         def decorated(cls: type) -> type:
-            made = dataclasses.dataclass(
-                init=False, repr=False, eq=False, slots=slots, kw_only=kw_only
-            )(cls)
+            made = _with_fields(cls, slots=slots, kw_only=kw_only)
             for name, method in (_SHARED_BY_FROZEN if frozen else _SHARED).items():
                 if name not in cls.__dict__:
                     setattr(made, name, method)
@@ -39,6 +37,31 @@ else:
             return made
 
         return decorated if cls is None else decorated(cls)
+
+
+# Annotations as texts that `dataclasses` does not take for a field's.
+_NO_FIELDS = ("ClassVar", "InitVar", "KW_ONLY")
+
+
+def _with_fields(cls: type, *, slots: bool, kw_only: bool) -> Any:
+    """Return the class as a dataclass without methods.
+
+    In the text of an annotation `dataclasses` searches for those of `_NO_FIELDS`, three times by a pattern,
+    which is a third of its work. The other texts are kept from it.
+    """
+    texts = cls.__annotations__
+    cls.__annotations__ = {
+        name: text if any(word in str(text) for word in _NO_FIELDS) else object
+        for name, text in texts.items()
+    }
+    made: Any = dataclasses.dataclass(
+        init=False, repr=False, eq=False, slots=slots, kw_only=kw_only
+    )(cls)
+    made.__annotations__ = texts
+    for name, field in made.__dataclass_fields__.items():
+        if name in texts:
+            field.type = texts[name]
+    return made
 
 
 class _Methods:

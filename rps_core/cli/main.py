@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TextIO, cast
 import click
 
 from rps_core.errors import EXIT_DONE, EXIT_INTERRUPTED, RpsError, UsageError
-from rps_core.help import Group
+from rps_core.help import Group, version_option
 from rps_core.version import __version__
 
 EXAMPLES = (
@@ -35,9 +35,9 @@ connection, 130 interrupted."""
     cls=Group,
     examples=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
+    params=[version_option(f"rps {__version__}")],
     epilog=EXIT_CODES,
 )
-@click.version_option(__version__, prog_name="rps", message="%(prog)s %(version)s")
 def rps() -> None:
     """Run Jupyter on a compute node and use it in your browser over HTTPS.
 

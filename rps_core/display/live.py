@@ -12,7 +12,6 @@ below" until the row is erased as a whole, and joins such rows when it becomes w
 from __future__ import annotations
 
 import os
-import textwrap
 import unicodedata
 from collections.abc import Sequence
 from typing import TextIO
@@ -126,6 +125,8 @@ def _size(stream: TextIO) -> tuple[int, int]:
 def _fit(line: str, width: int, *, clip: bool) -> list[str]:
     if clip:
         return [line[:width].rstrip()]
+    import textwrap
+
     indent = " " * (len(line) - len(line.lstrip()))
     return textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False) or [""]
 

@@ -103,3 +103,22 @@ class Sent:
 
 def test_a_frozen_value_is_copied_and_pickled() -> None:
     assert copy.copy(Sent(1)) == copy.deepcopy(Sent(1)) == pickle.loads(pickle.dumps(Sent(1)))
+
+
+@BOTH
+def test_annotations_are_kept_and_what_is_no_field_is_none(make: Callable[..., Any]) -> None:
+    @make(frozen=True, slots=True)
+    class Kind:
+        least: int | None = None
+        _: dataclasses.KW_ONLY
+        names: list[str]
+
+    Limits: Any = Kind  # noqa: N806 - a class
+    assert [(field.name, field.type) for field in dataclasses.fields(Limits)] == [
+        ("least", "int | None"),
+        ("names", "list[str]"),
+    ]
+    assert list(Limits.__annotations__) == ["least", "_", "names"]
+    assert Limits(names=[]).least is None
+    with pytest.raises(TypeError):
+        Limits(1, [])
