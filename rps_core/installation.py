@@ -144,7 +144,7 @@ def jupyter_advice(
         return f"Install it: pipx install --include-deps {package}"
     return (
         f"Install it: python3 -m venv ~/jupyter && ~/jupyter/bin/pip install {package}. Then use it: "
-        "rps start --set notebook.jupyter=~/jupyter/bin/jupyter"
+        "rps start --jupyter ~/jupyter/bin/jupyter"
     )
 
 

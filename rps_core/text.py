@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 from rps_core.node.agent.words import in_words, printable
 
+_MONTHS = 180  # days from which on a date needs its year
+
 
 def plain(text: str) -> str:
     """Replace control characters: a scheduler's reason may quote a user's text."""
@@ -39,7 +41,9 @@ def roughly(seconds: float) -> str:
 
 
 def clock_time(moment: datetime) -> str:
-    """Format a local time, with its date unless that is today."""
-    local = moment.astimezone()
-    today = local.date() == datetime.now(UTC).astimezone().date()
-    return f"{local:%H:%M}" if today else f"{local:%a %d %b %H:%M}"
+    """Format a local time, with its date unless that is today, and its year if it is months away."""
+    local, now = moment.astimezone(), datetime.now(UTC).astimezone()
+    if local.date() == now.date():
+        return f"{local:%H:%M}"
+    year = " %Y" if abs((local - now).days) > _MONTHS else ""
+    return local.strftime(f"%a %d %b{year} %H:%M")

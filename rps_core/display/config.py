@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -20,9 +21,12 @@ from rps_core.config.settings import Overrides, packaged_texts
 from rps_core.display.prose import echo
 from rps_core.errors import DetectionError
 from rps_core.hooks.manager import Detection, Plugins, this_host
+from rps_core.system.terminal import columns_of
 from rps_core.text import plain
 
 _WIDTH = 11  # columns, of the names of the fields
+_EXPLAINED = 10  # the same, of a key's
+_LONGEST_LINE = 80  # columns, of an explanation
 
 
 def print_cluster(wanted: str | None, *, as_json: bool) -> None:
@@ -155,13 +159,14 @@ def print_explanation(here: ClusterContext, key: str, *, as_json: bool) -> None:
         }
         click.echo(json.dumps({**asdict(found), "in_force": in_force}, indent=1))
         return
-    click.echo(click.wrap_text(found.meaning, width=79))
-    click.echo(f"\ntype:     {found.kind}")
+    width = (columns_of(sys.stdout) or _LONGEST_LINE) - 1
+    click.echo(click.wrap_text(found.meaning, width=min(_LONGEST_LINE, width)))
+    echo(f"\ntype:     {found.kind}", indent=" " * _EXPLAINED)
     if not found.keys:
-        click.echo(f"default:  {json.dumps(found.default)}")
+        echo(f"default:  {json.dumps(found.default)}", indent=" " * _EXPLAINED)
     for name, (value, origin) in settings.items():
         where = f"    [{origin.layer}] {origin.where}" if origin else ""
-        click.echo(f"in force: {name} = {json.dumps(value)}{where}")
+        echo(f"in force: {name} = {json.dumps(value)}{where}", indent=" " * _EXPLAINED)
 
 
 def _as_json(plugins: Plugins, detection: Detection | None) -> dict[str, Any]:

@@ -167,9 +167,8 @@ class Jupyters:
         where, removal = self._loaded.where(key), self._loaded.removal(key)
         hint = f"Give the path of Jupyter's program (…/bin/jupyter), or {removal}."
         if "/" not in named:
-            return UsageError(
-                f"{where}: `{named}` not found on the PATH", f"{hint} {self.advice()}"
-            )
+            advice = "" if self.first() else f" {self.advice()}"
+            return UsageError(f"{where}: `{named}` not found on the PATH", f"{hint}{advice}")
         path = Path(named)
         if path.is_dir():
             return UsageError(f"{where}: {path} is a directory, not a program", hint)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rps_core.plugin import Claim, Cluster, Host, Presence, hookimpl
+from rps_core.plugin import Allocation, Claim, Cluster, Host, Presence, RequestChange, hookimpl
 from rps_core.sites.signs import signs
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
+    from rps_core.plugin import JobRequest
+
 RPS_INTERFACE = (1, 0)
 
+# The fields of an allocation that a key of the job sets, where they have another name.
+_FIELDS = {"gpus": ("gpus", "gpu_type"), "memory": ("memory_mb",)}
 LOCAL = Cluster(name="local", site="local", scheduler="local")
 
 
@@ -53,6 +58,24 @@ def rps_detect_cluster(host: Host, schedulers: Mapping[str, Presence]) -> Claim 
         if seen
         else "",
     )
+
+
+@hookimpl
+def rps_check_request(request: JobRequest) -> RequestChange | None:
+    """Take out what the command line requests and a process of this machine does not get."""
+    allocation = request.allocation
+    kept = {field: getattr(allocation, field) for field in ("walltime", "given")}
+    nothing = Allocation(**kept)
+    taken = {
+        field: getattr(nothing, field)
+        for key in allocation.given - kept.keys()
+        for field in _FIELDS.get(key, (key,))
+        if getattr(allocation, field) not in (getattr(nothing, field), 0)
+    }
+    if not taken:
+        return None
+    reason = "without a scheduler a session is a process of this machine, and gets no allocation"
+    return RequestChange(allocation=replace(allocation, **taken), reason=reason)
 
 
 @hookimpl

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from rps_core.node.agent.words import printable
-from rps_core.text import did_you_mean, plain, plain_lines, roughly
+from rps_core.text import clock_time, did_you_mean, plain, plain_lines, roughly
 
 
 @pytest.mark.parametrize(
@@ -44,3 +46,11 @@ def test_a_suggestion_is_near_or_none() -> None:
 )  # fmt: skip
 def test_roughly(seconds: float, found: str) -> None:
     assert roughly(seconds) == found
+
+
+def test_a_time_has_its_date_and_its_year_where_it_needs_them() -> None:
+    now = datetime.now(UTC).astimezone()
+    assert clock_time(now) == f"{now:%H:%M}"
+    for days, form in ((2, "%a %d %b %H:%M"), (700, "%a %d %b %Y %H:%M")):
+        then = (now + timedelta(days=days)).astimezone()
+        assert clock_time(then) == then.strftime(form)

@@ -63,6 +63,20 @@ def test_an_option_without_effect_is_refused(line: str, words: str) -> None:
     assert found.hint
 
 
+def test_what_this_machine_has_not_is_reported() -> None:
+    """Without a scheduler a session gets no GPUs: that was asked for in vain, without a word."""
+    environment = {"RPS_CLUSTER": "local"}
+    words = ["start", "--dry-run", "-t", "5"]
+    asked = CliRunner().invoke(
+        rps, [*words, "-g", "a100:2", "-p", "gpu", "-m", "4"], env=environment
+    )
+    reason = "without a scheduler a session is a process of this machine, and gets no allocation"
+    for key, was in (("gpus", "a100:2"), ("partition", "gpu"), ("memory", "4096M")):
+        assert f"Changed by local: job.{key} is not set (was {was}): {reason}" in asked.stderr
+    for more in ([], ["-g", "0"], ["--nodes", "1"]):
+        assert "Changed" not in CliRunner().invoke(rps, [*words, *more], env=environment).stderr
+
+
 @pytest.mark.parametrize("image", [None, "configured.sif"])
 def test_a_bind_without_its_image_is_refused(image: str | None) -> None:
     """`--jupyter` overrides a configured image: what is configured for that counts for nothing."""
@@ -109,7 +123,7 @@ def test_advice_names_the_way_by_which_a_value_was_set(
     found = CliRunner().invoke(rps, line).exception
     assert isinstance(found, UsageError), found
     assert found.message == f"{where}: `nosuch` not found on the PATH"
-    assert f"…/bin/jupyter), or {advice}" in found.hint
+    assert found.hint.endswith(f"…/bin/jupyter), or {advice}")  # rps's own is there
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,13 @@ def test_an_unknown_key_names_the_nearest() -> None:
     assert "job.partition" in (error.hint or "")
 
 
+def test_an_explanation_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rps_core.display.config.columns_of", lambda _stream: 40)
+    meaning = run("--explain", "notebook.link").stdout.partition("\n\n")[0]
+    assert max(map(len, meaning.splitlines())) < 40
+    assert " ".join(meaning.split()).endswith("users cannot say token.")
+
+
 def test_a_profile_is_shown_as_a_start_takes_it(user_file: Path) -> None:
     assert 'job.partition = "gpu"' in run("--profile", "gpu", "--origins").stdout
     assert (

@@ -20,6 +20,10 @@ def no_shell(*argv: str, stdin: str = "", timeout: float = 30.0) -> Finished:
 
 
 def plan(**options: object) -> planning.Plan:
+    return planning.plan(context(**options))
+
+
+def context(**options: object) -> ClusterContext:
     plugins = Plugins.load()
     cluster = next(found for found in plugins.clusters() if found.name == "local")
     site = plugins.site(cluster)
@@ -31,7 +35,7 @@ def plan(**options: object) -> planning.Plan:
         environment={},
         given=settings.Overrides(options=keys),
     )
-    return planning.plan(ClusterContext(site, (), loaded, shell=no_shell))
+    return ClusterContext(site, (), loaded, shell=no_shell)
 
 
 def environment(home: Path, name: str, *programs: str) -> Path:
@@ -192,6 +196,6 @@ def test_what_the_command_line_set_is_distinguished_from_what_is_configured(
     """Test PBS: --reservation replaces a configured queue, but not one of the command."""
     monkeypatch.setenv("RPS_SYSTEM_CONFIG", str(tmp_path / "site.yaml"))
     (tmp_path / "site.yaml").write_text("job: {partition: workq}\n")
-    allocation = plan(job__reservation="R1").allocation
+    allocation = planning.requested(context(job__reservation="R1").loaded)
     assert (allocation.partition, allocation.reservation) == ("workq", "R1")
     assert allocation.given == {"reservation"}
