@@ -388,13 +388,13 @@ def test_http2(carried: Carried, need: Callable[[str], str]) -> None:
     assert notebook.requests[before:] == ["POST /count?a=b%2F HTTP/1.1"]
 
 
-def test_a_gigabyte_is_not_held_in_memory(
+def test_a_large_file_is_not_held_in_memory(
     carried: Carried, tmp_path: Path, need: Callable[[str], str]
 ) -> None:
     stand, session, _ = carried
     file = tmp_path / "zeros"
     with file.open("wb") as zeros:
-        zeros.truncate(1 << 30)  # takes no room on the disk
+        zeros.truncate(256 << 20)  # takes no room on the disk
 
     def memory(field: str) -> int:
         """Kilobytes of the service, the engine and all their processes."""
@@ -408,5 +408,5 @@ def test_a_gigabyte_is_not_held_in_memory(
         Path(f"/proc/{pid}/clear_refs").write_text("5")  # VmHWM counts from now on
     before = memory("VmRSS")
     said = curl(stand, session, "-T", file, f"https://{session.host}/count", curl=need("curl"))
-    assert json.loads(said)["length"] == 1 << 30
+    assert json.loads(said)["length"] == 256 << 20
     assert memory("VmHWM") - before < 64 * 1024
