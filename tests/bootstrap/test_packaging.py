@@ -217,7 +217,15 @@ def shared(tools: Tools, wheel: Path) -> Iterator[Path]:
     """Make a shared installation, as an administrator: root, if root runs the tests."""
     directory = Path(tempfile.mkdtemp(prefix="rps-shared-"))
     directory.chmod(0o755)
-    pip = [str(directory / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-index"]
+    pip = [
+        str(directory / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-compile",
+    ]
     subprocess.run([PYTHON, "-m", "venv", str(directory)], check=True)
     subprocess.run([*pip, "--find-links", str(wheel.parent), "rps-launcher"], check=True)
     for path in directory.rglob("*"):
