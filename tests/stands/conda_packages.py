@@ -22,7 +22,7 @@ VERSION = ".".join(map(str, sys.version_info[:3]))
 _LIBRARY = f"lib/python{MINOR}"
 _LEFT_OUT = {
     "site-packages", "dist-packages", "sitecustomize.py", "test", "tests", "idlelib", "tkinter", "lib2to3",
-    "ensurepip", "turtledemo", "__pycache__",
+    "ensurepip", "turtledemo", "__pycache__", "EXTERNALLY-MANAGED",
 }  # fmt: skip
 # As Debian's Python has no site-packages of its own below its prefix.
 _SITE = f"""\

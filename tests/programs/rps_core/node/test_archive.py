@@ -126,7 +126,7 @@ def test_a_python_without_what_the_agent_imports_is_passed_over(
     broken = tmp_path / "broken"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", broken], check=True)
     (site,) = broken.glob("lib/python3*/site-packages")
-    (site / "sitecustomize.py").write_text("import sys\nsys.modules['ssl'] = None\n")
+    (site / "broken.pth").write_text("import sys; sys.modules['ssl'] = None\n")
     python = str(broken / "bin" / "python")
     (session / "interpreters").write_text(f"{python}\n{sys.executable}\n")
     done = run_agent_sh(session, "/usr/bin:/bin")
