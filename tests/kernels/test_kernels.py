@@ -54,9 +54,24 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     kernelspec("bash", python, "-m", "bash_kernel", "-f", connection, env={"PS1": "$"})
     kernelspec("xpython", python, "-m", "xpython_launcher", "-f", connection)
     kernelspec("deno", f"{installed}/bin/deno", "jupyter", "--kernel", "--conn", connection)
-    kernelspec("kotlin", python, "-m", "run_kotlin_kernel", connection, interrupt_mode="message")
+    kernelspec(
+        "kotlin",
+        python,
+        "-m",
+        "run_kotlin_kernel",
+        connection,
+        interrupt_mode="message",
+        env=QUICK_JVM,
+    )
     # As of a site that starts it by a script of its own.
-    kernelspec("jvm", "/bin/sh", "-c", f'exec {python} -m run_kotlin_kernel "$0"', connection)
+    kernelspec(
+        "jvm",
+        "/bin/sh",
+        "-c",
+        f'exec {python} -m run_kotlin_kernel "$0"',
+        connection,
+        env=QUICK_JVM,
+    )
     kernelspec("broken", "/bin/false", connection)
     kernelspec("wrapped", str(wrapper), "-m", "ipykernel_launcher", "-f", connection)
     # podman takes no more than 50 characters.
@@ -103,6 +118,7 @@ def state(session: Path, stand: StandIn, kernel: str) -> str:
     return str(call(session, stand, "GET", f"/api/kernels/{kernel}")["execution_state"])
 
 
+QUICK_JVM = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}  # compiles little
 CELLS = [
     ("python3", "curve", "print('up')"),
     ("bash", "ipc", "echo up"),
