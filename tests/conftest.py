@@ -412,7 +412,7 @@ class Installed:
 
 @pytest.fixture(scope="session")
 def installed(ordinary_user: OrdinaryUser, clone_project: Callable[[Path], Path]) -> Installed:
-    """Install rps with `./rps`, JupyterLab included: once for all test processes, as the user of the first."""
+    """Install rps with `./rps`, JupyterLab included: once for all test processes, as the first's user."""
     directory = Path(os.environ[_SHARED]) / "rps"
     clone = Installed(directory, ordinary_user)
     configuration = ordinary_user.home / ".config"
