@@ -66,6 +66,8 @@ def recipe(
         UsageError: the file is no such file, or is damaged; or no tool for it is there.
     """
     wanted = listed.split(packages)
+    if file is None and not wanted:
+        raise UsageError(f"{where}: no package is named", "Name one, such as --with numpy.")
     if file is None:
         kind, path, parts = "requirements", None, Included((), places=False)
     else:

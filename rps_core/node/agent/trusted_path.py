@@ -69,7 +69,9 @@ def check_path(path: str) -> None:
         UntrustedPath: another user can replace a part of it.
         OSError: a part of it cannot be looked at.
     """
-    rest = os.path.join(os.getcwd(), path).split("/")[::-1]
+    if not os.path.isabs(path):  # else the working directory may have been removed
+        path = os.path.join(os.getcwd(), path)
+    rest = path.split("/")[::-1]
     way = [_Directory("/", os.lstat("/"), None)]
     links = 0
     while rest:

@@ -211,3 +211,9 @@ def test_the_label_is_short(tmp_path: Path, ordered: Ordered) -> None:
         == "numpy, dask, a"
     )
     assert len(ordered(None, *(f"package{number}" for number in range(99))).label) == 60
+
+
+@pytest.mark.parametrize("text", ["", " ", ","])
+def test_a_list_without_a_package_is_refused(ordered: Ordered, text: str) -> None:
+    with pytest.raises(UsageError, match="no package is named"):
+        ordered(None, text)

@@ -245,3 +245,12 @@ def test_an_owner_that_cannot_be_mapped_counts_as_the_systems_above_ours(
     assert f"{ours / 'state'} belongs to user {STRANGER}" in str(refusal(ours / "state"))
     homes.chmod(0o777)
     assert f"{homes} is writable" in str(refusal(ours / "rps"))
+
+
+def test_a_working_directory_that_was_removed_does_not_matter(
+    ground: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = made(ground / "gone")
+    monkeypatch.chdir(place)
+    place.rmdir()
+    check_path(str(ground / "kept"))
