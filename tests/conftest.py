@@ -25,7 +25,6 @@ PROJECT = Path(__file__).resolve().parent.parent
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 _SCHEDULER_COMMANDS = ("sbatch", "qsub")
 _made_here: list[Path] = []  # removed at the end
-_SHARED = "SHARED_BY_THE_TEST_PROCESSES"  # names a directory of this run, for all of pytest-xdist's processes
 _NOT_ON_A_NODE = ("node", "nodejs", "npm", "R", "Rscript")
 # The order in which several processes take up the tests. The longest go first: no process then has one of
 # them left when the others have nothing to do.
@@ -45,15 +44,10 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda *_: None)
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        shared = Path(tempfile.mkdtemp(prefix="rps-shared-"))
-        shared.chmod(0o755)
-        _made_here.append(shared)
-        os.environ[_SHARED] = str(shared)
 
 
 def pytest_unconfigure() -> None:
-    """Remove what `path_of_a_node` and `pytest_configure` made."""
+    """Remove what `path_of_a_node` made."""
     while _made_here:
         shutil.rmtree(_made_here.pop())
 
@@ -420,17 +414,15 @@ class Installed:
 
 @pytest.fixture(scope="session")
 def installed(ordinary_user: OrdinaryUser, clone_project: Callable[..., Path]) -> Installed:
-    """Install rps with `./rps`, JupyterLab included: once for all test processes, as the first's user."""
-    directory = Path(os.environ[_SHARED]) / "rps"
-    clone = Installed(directory, ordinary_user)
+    """Install rps as the ordinary user with `./rps`, JupyterLab included.
+
+    Each test process has its own: tests change it, and others would meet its update.
+    """
+    clone = Installed(clone_project(ordinary_user.home / "rps", compiled=False), ordinary_user)
     configuration = ordinary_user.home / ".config"
     if not configuration.exists():  # tests write there as root, and programs as the user
         ordinary_user.make(configuration)
-    with (directory.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not directory.exists():
-            clone_project(directory, compiled=False)
-        done = clone.rps("--version", timeout=900)
+    done = clone.rps("--version", timeout=900)
     assert done.stdout.startswith("rps "), done.stdout + done.stderr
-    assert list(directory.glob("rps_core/launch/__pycache__/*.pyc")), "compiled by the installation"
+    assert list(clone.directory.glob("rps_core/launch/__pycache__/*.pyc")), "compiled"
     return clone

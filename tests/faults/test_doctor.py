@@ -663,7 +663,7 @@ def test_the_allocation_among_all(every: list[str], verdict: Verdict, messages: 
 
 def test_no_jupyter(monkeypatch: pytest.MonkeyPatch) -> None:
     case = case_of("notebook.jupyter=no-such-jupyter")
-    only(list(job.plan(case)), Verdict.FAIL, "`no-such-jupyter` not found", "Install it")
+    only(list(job.plan(case)), Verdict.FAIL, "`no-such-jupyter` not found", "Give the path")
 
 
 @pytest.mark.parametrize(
