@@ -65,7 +65,7 @@ def test_the_raw_code_is_kept_beside_the_plain_words() -> None:
 def test_an_estimate_is_in_local_time_with_its_date_unless_today() -> None:
     far = datetime(2031, 5, 7, 21, 5, tzinfo=UTC)
     assert reason_in_full(session(estimated_start=far)).endswith(
-        "(Resources); estimated start Wed 07 May 14:05"
+        "(Resources); estimated start Wed 07 May 2031 14:05"
     )
     soon = NOW + timedelta(minutes=1)
     local = soon.astimezone()
@@ -74,7 +74,7 @@ def test_an_estimate_is_in_local_time_with_its_date_unless_today() -> None:
     past = datetime(2021, 5, 7, 21, 5, tzinfo=UTC)
     assert reason_in_full(session(estimated_start=past)).endswith("14:05, which has passed")
     alone = session(estimated_start=far, reason=None, raw_reason=None)
-    assert reason_in_full(alone) == "estimated start Wed 07 May 14:05"
+    assert reason_in_full(alone) == "estimated start Wed 07 May 2031 14:05"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_lists_and_the_page_of_one_session_tell_it(capsys: pytest.CaptureFixture
     far = session(
         estimated_start=datetime(2031, 5, 7, 21, 5, tzinfo=UTC), node="n1", node_name="n1.local"
     )
-    message = "it is next, as soon as nodes are free (Resources); estimated start Wed 07 May 14:05"
+    message = "it is next, as soon as nodes are free (Resources); estimated start Wed 07 May 2031 14:05"
     table.print_table([far])
     assert message in capsys.readouterr().out
     fields.print_session(far)
