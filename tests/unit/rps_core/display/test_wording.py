@@ -91,7 +91,9 @@ def test_lists_and_the_page_of_one_session_tell_it(capsys: pytest.CaptureFixture
     far = session(
         estimated_start=datetime(2031, 5, 7, 21, 5, tzinfo=UTC), node="n1", node_name="n1.local"
     )
-    message = "it is next, as soon as nodes are free (Resources); estimated start Wed 07 May 2031 14:05"
+    message = (
+        "it is next, as soon as nodes are free (Resources); estimated start Wed 07 May 2031 14:05"
+    )
     table.print_table([far])
     assert message in capsys.readouterr().out
     fields.print_session(far)
