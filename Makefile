@@ -68,7 +68,7 @@ pictures: system dev ## take the pictures that the documents show
 dev: $(VENV)/dev-stamp ## the development environment, .venv.dev
 
 # The system's Python, where it is new enough: one that pyenv has compiled takes a fifth longer for every test.
-SYSTEM_PYTHON := $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo /usr/bin/python3)
+SYSTEM_PYTHON = $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo /usr/bin/python3)
 # Made by ./rps, in the way that a user gets, of what is locked and nothing else.
 $(VENV)/dev-stamp: pyproject.toml locks/dev.txt
 	RPS_PYTHON=$${RPS_PYTHON:-$(SYSTEM_PYTHON)} RPS_VENV=$(VENV) RPS_EXTRAS=local RPS_LOCK=locks/dev.txt ./rps --version

@@ -357,7 +357,7 @@ def stranger(ordinary_user: OrdinaryUser) -> Iterator[OrdinaryUser]:
 def clone_project(ordinary_user: OrdinaryUser) -> Callable[..., Path]:
     """Return a function that copies the working tree, uncommitted changes included.
 
-    What is compiled comes along where it is asked for: an installation then has 2 s of CPU less to do.
+    What is compiled comes along, unless `compiled` is False: an installation then has 2 s of CPU less to do.
     """
 
     def clone(directory: Path, *, compiled: bool = True) -> Path:

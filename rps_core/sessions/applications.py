@@ -37,7 +37,8 @@ def path_in(record: SessionRecord, files: SessionFiles, app: str) -> str:
     known = files.applications()
     seen: dict[str, Any] = {}
     for event in files.events():  # a requeued job has another one
-        seen = event if event.get("event") == "applications" else seen
+        if event.get("event") == "applications":
+            seen = event
     lacking = {
         name: lacks
         for name, lacks in (seen.get("missing") or {}).items()

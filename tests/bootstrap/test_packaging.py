@@ -217,17 +217,11 @@ def shared(tools: Tools, wheel: Path) -> Iterator[Path]:
     """Make a shared installation, as an administrator: root, if root runs the tests."""
     directory = Path(tempfile.mkdtemp(prefix="rps-shared-"))
     directory.chmod(0o755)
-    pip = [
-        str(directory / "bin" / "python"),
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-index",
-        "--no-compile",
-    ]
+    pip = [str(directory / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-index"]
     subprocess.run([PYTHON, "-m", "venv", str(directory)], check=True)
-    subprocess.run([*pip, "--find-links", str(wheel.parent), "rps-launcher"], check=True)
+    subprocess.run(
+        [*pip, "--no-compile", "--find-links", str(wheel.parent), "rps-launcher"], check=True
+    )
     for path in directory.rglob("*"):
         if not path.is_symlink():
             path.chmod(path.stat().st_mode & ~0o222)

@@ -5,7 +5,7 @@ In place of `http.client`, whose import (it loads `email`) costs more than a cal
 
 import socket
 import time
-from typing import Any, Dict, NamedTuple
+from typing import Any, Dict, NamedTuple, Tuple
 
 LONGEST_HEAD = 32 * 1024  # bytes of an answer's head, interim answers (100) included
 CALL_STEPS = 3  # as many times the limit of one step is the limit of a whole call
@@ -147,7 +147,7 @@ def read_answer(incoming: Incoming, longest: int) -> Answer:
     return Answer(status, headers, body, kept)
 
 
-def _status(line: bytes) -> Any:
+def _status(line: bytes) -> Tuple[bytes, int]:
     """Return the version and the status of an answer's first line."""
     version, _, rest = line.partition(b" ")
     code = rest.partition(b" ")[0]

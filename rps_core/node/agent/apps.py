@@ -330,7 +330,8 @@ def lacks(row: Dict[str, Any]) -> Optional[str]:
 
 def missing() -> Dict[str, str]:
     """Return the program or the Python package that this node lacks, by application."""
-    found = {name: str(lacks(row)) for name, row in TABLE.items() if lacks(row) is not None}
+    wanted = {name: lacks(row) for name, row in TABLE.items()}
+    found = {name: one for name, one in wanted.items() if one is not None}
     own = {name: one for name, one in OF_JUPYTER.items() if importlib.util.find_spec(one) is None}
     return dict(found, **own)
 
