@@ -7,7 +7,7 @@ SHELL_FILES = rps .ci/run $(shell find rps_core sites tests benchmarks -name '*.
 PROSE = rps_core rps_proxy sites conf/rps_conf benchmarks docs README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md Makefile \
   pyproject.toml rps ./tests
 # Debian's names for what the tests use beside Python.
-PACKAGES := apache2 chromium chromium-driver curl default-jre-headless faketime firefox-esr fish groff-base haproxy libaprutil1-dbd-sqlite3 libnss3-tools procps python3-venv shellcheck strace util-linux \
+PACKAGES := apache2 chromium chromium-driver curl default-jre-headless faketime firefox-esr fish groff-base haproxy libaprutil1-dbd-sqlite3 libdbd-sqlite3-perl libnet-ip-perl libnss3-tools procps python3-venv shellcheck strace util-linux \
   iproute2 lua-filesystem lua-json lua-posix lua-term lua5.3 mariadb-server munge nftables slurm-client slurm-wlm slurm-wlm-torque slurmctld slurmd slurmdbd \
   libpam-google-authenticator openssh-client openssh-server podman r-cran-irkernel runc systemd tcl8.6 tmux zsh
 # Unpacked and not installed: they exclude each other, and would be in every login shell.

@@ -22,7 +22,7 @@ from rps_core.doctor.checkup import (
 from rps_core.errors import ServiceError, UsageError
 from rps_core.node.agent.answer import Incoming, NotHttp, TimeLimit, read_answer
 from rps_core.node.agent.protocol import HEALTH, Malformed, read_object
-from rps_core.node.agent.service import tls_context
+from rps_core.node.agent.tls import tls_context
 from rps_core.node.agent.words import quoted
 from rps_core.proxy_client.client import possible_clients
 from rps_core.proxy_client.endpoint import configured_endpoint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-from rps_core.node.agent.service import tls_context
+from rps_core.node.agent.tls import tls_context
 from rps_core.node.agent.words import one_line
 from rps_core.proxy_client.personal import is_personal, restart_advice
 from rps_core.state.record import Endpoint

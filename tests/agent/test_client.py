@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from rps_core.node.agent.service import Service, ServiceAway, ServiceRefused, tls_context
+from rps_core.node.agent.service import Service, ServiceAway, ServiceRefused
+from rps_core.node.agent.tls import tls_context
+from rps_proxy.tls.authority import Authority
 from tests.stands.agent import CLAIM, DOMAIN, NAME, StandIn, stand_in
 
 
@@ -158,6 +162,66 @@ def test_a_connection_is_kept_for_as_long_as_the_service_does(
             assert client.request("GET", PATH, dict, None, CLAIM) == {}
         thread.join()
     assert len(served) == connections
+
+
+def another_ca(tmp_path: Path) -> bytes:
+    return Authority(tmp_path / "another", "another CA", "example.org").certificate
+
+
+@pytest.mark.parametrize("python", ["of today", "3.6"])
+@pytest.mark.parametrize(
+    ("in_the_directory", "file", "whole"),
+    [(True, "the system's", False), (False, "the system's", True), (True, "the user's", True)],
+    ids=["in the directory", "in the file alone", "a file named by the user"],
+)
+def test_the_systems_cas_are_read_as_they_are_needed(
+    tmp_path: Path, stand: StandIn, in_the_directory: bool, file: str, whole: bool, python: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Test a CA that the file of all CAs has, and one that the directory has as well."""
+    ca = stand.ca_file
+    directory = tmp_path / "certs"
+    directory.mkdir()
+    (directory / "other.pem").write_bytes(another_ca(tmp_path))
+    if in_the_directory:
+        shutil.copy(ca, directory / "ours.pem")
+    subprocess.run(["openssl", "rehash", directory], check=True)
+    monkeypatch.setenv("SSL_CERT_DIR", str(directory))
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    if file == "the user's":
+        monkeypatch.setenv("SSL_CERT_FILE", str(ca))
+    if python == "3.6":
+        monkeypatch.delattr(ssl, "SSLCertVerificationError")
+    create, read_whole = ssl.create_default_context, []
+
+    def recorded(**trusted: str | None) -> ssl.SSLContext:
+        context = create(**trusted)  # type: ignore[arg-type]
+        if not any(trusted.values()):
+            read_whole.append(True)
+            context.load_verify_locations(ca)  # the system's own file is compiled into OpenSSL
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", recorded)
+    client = service(stand, ca_file=None)
+    for _ in range(2):
+        assert client.request("POST", PATH, dict, {}, CLAIM)["lease"] == 45
+    assert len(read_whole) == (whole or python == "3.6")
+
+
+def test_what_the_system_does_not_trust_is_refused(
+    tmp_path: Path, stand: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "certs").mkdir()
+    (tmp_path / "certs" / "other.pem").write_bytes(another_ca(tmp_path))
+    subprocess.run(["openssl", "rehash", tmp_path / "certs"], check=True)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "certs"))
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    client = service(stand, ca_file=None)
+    known = list(stand.calls)
+    for _ in range(2):
+        with pytest.raises(ServiceAway, match="certificate"):
+            client.request("POST", PATH, dict, {}, CLAIM)
+    assert stand.calls == known
 
 
 def test_a_damaged_claim_is_not_quoted(stand: StandIn) -> None:

@@ -162,7 +162,7 @@ def _add_field(headers: Dict[str, str], line: bytes) -> None:
     name, colon, value = line.partition(b":")
     if not colon or not name or name.translate(None, _TOKEN):
         raise NotHttp("a line of its head is no header")
-    key, text = name.decode("ascii").lower(), value.strip(b" \t").decode("latin-1")
+    key, text = name.decode("latin-1").lower(), value.strip(b" \t").decode("latin-1")
     if key in headers and key in ("content-length", "transfer-encoding"):
         raise NotHttp("its end is not clear")
     headers[key] = "%s, %s" % (headers[key], text) if key in headers else text

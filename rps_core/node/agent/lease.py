@@ -10,8 +10,9 @@ from rps_core.node.agent.events import End, EndCause, Events
 from rps_core.node.agent.protocol import ACKNOWLEDGED, CERTIFICATE, LEASE, Form
 from rps_core.node.agent.route import Route
 from rps_core.node.agent.run_directory import RunDirectory
-from rps_core.node.agent.service import Service, ServiceAway, ServiceRefused, tls_context
+from rps_core.node.agent.service import Service, ServiceAway, ServiceRefused
 from rps_core.node.agent.session import Session
+from rps_core.node.agent.tls import tls_context
 from rps_core.node.agent.wake import in_thread
 from rps_core.node.agent.watch import KILL_DELAY_PART, Watch
 from rps_core.node.agent.words import log, one_line, short

@@ -87,6 +87,7 @@ class Service:
         self._connect = connect or host
         self._ca_file = ca_file
         self._context: Any = None
+        self._by_directory = False  # whether `tls.by_directory` made the context
         self._keep = keep
         self._longest = longest
 
@@ -147,8 +148,6 @@ class Service:
         from rps_core.node.agent.answer import NotHttp
 
         try:
-            if self._context is None:
-                self._context = tls_context(self._ca_file)
             return self._answer(method, path, content, headers)
         except NotHttp as error:
             raise ServiceAway("it does not speak HTTP: %s" % error) from None
@@ -160,17 +159,39 @@ class Service:
     ) -> Tuple[int, str, bytes]:
         import ssl
 
-        from rps_core.node.agent.exchange import Connection
-
         connection, self._kept = self._kept, None
         if connection is not None:
             try:
                 return self._call(connection, method, path, content, headers)
             except (ConnectionError, ssl.SSLError):
                 pass
+        return self._call(self._connected(), method, path, content, headers)
+
+    def _connected(self) -> Any:
+        """Return a new connection (OSError, ValueError: there is none)."""
+        import ssl
+
+        from rps_core.node.agent.tls import by_directory, tls_context
+
+        if self._context is None:
+            self._context = None if self._ca_file else by_directory()
+            self._by_directory = self._context is not None
+            if not self._by_directory:
+                self._context = tls_context(self._ca_file)
+        if self._by_directory:
+            try:
+                return self._opened()
+            except ssl.SSLCertVerificationError:
+                self._by_directory = False
+                self._context = tls_context()
+        return self._opened()
+
+    def _opened(self) -> Any:
+        from rps_core.node.agent.exchange import Connection
+
         connection = Connection(self.host, self.port, self._context)
         self.local_address = connection.open(self._connect, self.timeout)
-        return self._call(connection, method, path, content, headers)
+        return connection
 
     def _call(
         self,
@@ -201,19 +222,3 @@ def judged(status: int, answer: Dict[str, Any], form: Form) -> Dict[str, Any]:
         reason = "it answered with status %d, %s: %s" % (status, code, quoted(message))
         raise ServiceAway(reason, code, message)
     raise ServiceRefused(status, code, message)
-
-
-def tls_context(ca_file: Optional[str] = None, ca_data: Optional[str] = None) -> Any:
-    """Return a context that verifies servers, and speaks TLS 1.2 or newer.
-
-    By this CA alone, or else by the system's.
-    """
-    import ssl
-
-    context = ssl.create_default_context(cafile=ca_file, cadata=ca_data)
-    versions = getattr(ssl, "TLSVersion", None)
-    if versions is not None:
-        context.minimum_version = versions.TLSv1_2
-    else:  # Python 3.6, whose own least is that of its OpenSSL
-        context.options |= ssl.OP_NO_SSLv3 | ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1
-    return context
