@@ -413,16 +413,64 @@ class Installed:
 
 
 @pytest.fixture(scope="session")
-def installed(ordinary_user: OrdinaryUser, clone_project: Callable[..., Path]) -> Installed:
+def installed(
+    ordinary_user: OrdinaryUser,
+    clone_project: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Installed:
     """Install rps as the ordinary user with `./rps`, JupyterLab included.
 
-    Each test process has its own: tests change it, and others would meet its update.
+    Each test process has its own, because tests change it and others would meet its update. pip takes half a
+    minute for it: what `./rps` made for the first process that asks is copied for the others.
     """
-    clone = Installed(clone_project(ordinary_user.home / "rps", compiled=False), ordinary_user)
+    directory = ordinary_user.home / "rps"
+    clone = Installed(clone_project(directory, compiled=False), ordinary_user)
     configuration = ordinary_user.home / ".config"
     if not configuration.exists():  # tests write there as root, and programs as the user
         ordinary_user.make(configuration)
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        _install(clone)
+        return clone
+    kept = tmp_path_factory.getbasetemp().parent / "installed"
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if kept.exists():
+            _copy_installation(kept, clone)
+        else:
+            _install(clone)
+            subprocess.run(["cp", "-al", directory, kept], check=True)
+            for name in ("rps-stamp", "rps-stamp.toml"):  # `./rps` writes over them
+                stamp = kept / ".venv" / name
+                content = stamp.read_bytes()
+                stamp.unlink()
+                stamp.write_bytes(content)
+    return clone
+
+
+def _install(clone: Installed) -> None:
     done = clone.rps("--version", timeout=900)
     assert done.stdout.startswith("rps "), done.stdout + done.stderr
     assert list(clone.directory.glob("rps_core/launch/__pycache__/*.pyc")), "compiled"
-    return clone
+
+
+def _copy_installation(kept: Path, clone: Installed) -> None:
+    """Give a clone the .venv of another, and what is compiled, as if its own `./rps` had made it."""
+    venv = clone.directory / ".venv"
+    subprocess.run(["cp", "-a", kept / ".venv", venv], check=True)
+    former = (venv / "rps-stamp").read_text().splitlines()[0].removesuffix("/.venv").encode()
+    for pattern in (
+        "rps-stamp", "pyvenv.cfg", "bin/*", "share/jupyter/kernels/*/kernel.json",
+        "lib/python3*/site-packages/*.pth", "lib/python3*/site-packages/__editable__*.py",
+        "lib/python3*/site-packages/*.dist-info/direct_url.json",
+    ):  # fmt: skip
+        for file in venv.glob(pattern):
+            if not file.is_symlink() and former in (content := file.read_bytes()):
+                file.write_bytes(content.replace(former, str(clone.directory).encode()))
+    for package in ("rps_core", "rps_proxy", "conf", "sites"):
+        for place in (kept / package).rglob("__pycache__"):
+            shutil.copytree(place, clone.directory / place.relative_to(kept))
+    user = clone.user
+    subprocess.run(["chown", "-R", f"{user.uid}:{user.gid}", clone.directory], check=True)
+    done = clone.rps("--version")
+    assert done.stdout.startswith("rps "), done.stdout
+    assert not done.stderr, done.stderr  # `./rps` takes it for its own, and installs nothing
