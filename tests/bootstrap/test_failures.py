@@ -1,18 +1,22 @@
-"""What the first run of `./rps` ends with where it cannot install as usual: two sentences that help."""
+"""What `./rps` ends with where it cannot install or update as usual: two sentences that help."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from rps_proxy.tls.authority import Authority
 from tests.bootstrap.test_first_run import BARE, clone, names, run
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from tests.conftest import OrdinaryUser
 
 __all__ = ["clone"]
+LOCK = "locks/launcher.txt"
 ROOT = pytest.mark.skipif(os.getuid() != 0, reason="namespaces need root")
 
 
@@ -38,7 +43,7 @@ def wheels(ordinary_user: OrdinaryUser, clone_project: Callable[[Path], Path]) -
 
 @ROOT
 def test_the_network_is_cut(ordinary_user: OrdinaryUser, clone: Path, wheels: Path) -> None:
-    """Test the advice, and then what it advises, with and without the hashes of the lock."""
+    """Test the advice, and then what it advises: without the hashes of the lock and, elsewhere, with them."""
     before = names(clone)
     quick = {"PIP_RETRIES": "1", "PIP_CONFIG_FILE": os.devnull}
     with own_network():
@@ -54,31 +59,104 @@ def test_the_network_is_cut(ordinary_user: OrdinaryUser, clone: Path, wheels: Pa
         done = run(ordinary_user, clone, **environment)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("rps ")
-        link = check_the_link(ordinary_user, clone, home, done.stderr)
+        check_the_link(ordinary_user, clone, home, done.stderr)
         assert run(ordinary_user, clone, "start", "--dry-run").returncode == 0
-        shutil.rmtree(clone / ".venv")
-        environment |= {
-            "RPS_LOCK": "locks/launcher.txt",
-            "PATH": f"{link.parent}:/usr/bin:/bin",
-        }
-        done = ordinary_user.run(
-            ["rps", "--version"], cwd=clone, env=environment, capture_output=True
-        )
+        for path in (clone, *clone.rglob("*")):
+            os.chown(path, 0, 0, follow_symlinks=False)
+        elsewhere = ordinary_user.home / f"venv elsewhere {os.urandom(4).hex()}"
+        environment |= {"RPS_VENV": str(elsewhere), "RPS_LOCK": LOCK}
+        command = ["./rps", "--version"]
+        done = ordinary_user.run(command, cwd=clone, env=environment, capture_output=True)
         assert done.returncode == 0, done.stderr
         assert done.stderr.splitlines()[-1] == "rps: installed", "and nothing of the link"
+    again = run(ordinary_user, clone, **BARE, RPS_VENV=str(elsewhere))
+    assert (again.returncode, again.stderr) == (0, ""), "nothing to compile and nothing to update"
+    check_that_what_is_locked_is_installed_and_nothing_else(ordinary_user, elsewhere, clone / LOCK)
 
 
-def check_the_link(user: OrdinaryUser, clone: Path, home: Path, printed: str) -> Path:
-    """Run what the first run prints without a terminal; return the link."""
+def check_the_link(user: OrdinaryUser, clone: Path, home: Path, printed: str) -> None:
+    """Run what the first run prints without a terminal."""
     before, command = printed.splitlines()[-1].split("`: ")
     assert before == "rps: to have the command `rps"
     user.run(["sh", "-ec", command], check=True, env={"HOME": str(home)})
-    link = home / ".local" / "bin" / "rps"
-    assert link.resolve() == clone / "rps"
-    return link
+    assert (home / ".local" / "bin" / "rps").resolve() == clone / "rps"
+
+
+def check_that_what_is_locked_is_installed_and_nothing_else(
+    user: OrdinaryUser, venv: Path, lock: Path
+) -> None:
+    listed = user.run(
+        [str(venv / "bin" / "python"), "-m", "pip", "list", "--format=json"],
+        capture_output=True, timeout=60,
+    ).stdout  # fmt: skip
+    installed = {canonicalize_name(one["name"]): one["version"] for one in json.loads(listed)}
+    pins = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", lock.read_text(), flags=re.MULTILINE))
+    assert {name: installed.pop(name, None) for name in pins} == pins
+    assert installed.keys() <= {"pip", "rps-launcher", "setuptools", "wheel"}
+
+
+@dataclass(frozen=True)
+class Whole:
+    """An installation, and what its first run showed on a terminal."""
+
+    clone: Path
+    home: Path
+    seen: str
+
+    def outdate(self) -> Path:
+        """Make the next run an update, whatever the last one ended with: no venv has to be made."""
+        venv = self.clone / ".venv"
+        (venv / "rps-stamp").write_text(f"{venv}\n\n")
+        (venv / "rps-stamp.toml").write_text("")
+        return self.clone
+
+
+@pytest.fixture(scope="module")
+def whole(
+    ordinary_user: OrdinaryUser, clone_project: Callable[[Path], Path], wheels: Path
+) -> Whole:
+    """Run it for the first time on a terminal, whose user takes the offered link."""
+    clone = clone_project(ordinary_user.home / "clone [of] a user with a terminal")
+    home = ordinary_user.make(ordinary_user.home / f"home-{os.urandom(4).hex()}")
+    environment = {**BARE, "RPS_WHEELS": str(wheels), "HOME": str(home), "SHELL": "/usr/bin/fish"}
+    terminal = Terminal(ordinary_user.popen, str(clone / "rps"), "--version", **environment)
+    try:
+        terminal.until(r"to this script, to have it as a command\? \[Y/n\] ", 300)
+        terminal.type("\r")
+        assert terminal.end() == 0
+    finally:
+        os.close(terminal.master)
+    return Whole(clone, home, terminal.seen)
+
+
+def test_on_a_terminal_the_first_run_offers_the_link(whole: Whole) -> None:
+    link = whole.home / ".local" / "bin" / "rps"
+    assert "\nrps 0." in whole.seen
+    assert link.resolve() == whole.clone / "rps"
+    advice = f"{link.parent} is not on the PATH. Once: fish_add_path ~/.local/bin"
+    assert advice in whole.seen
+
+
+def test_another_hash_than_the_locks_is_refused(
+    ordinary_user: OrdinaryUser, whole: Whole, wheels: Path
+) -> None:
+    """Test a lock as if another file replaced that of sh."""
+    text = (whole.clone / LOCK).read_text()
+    begin = text.index("\nsh==")
+    wrong = re.sub(r"sha256:.", lambda hash_: f"sha256:{int(hash_[0][-1] == '0')}", text[begin:])
+    lock = ordinary_user.home / "another lock.txt"
+    lock.write_text(text[:begin] + wrong)
+    environment = {**BARE, "RPS_WHEELS": str(wheels), "RPS_LOCK": str(lock)}
+    clone = whole.outdate()
+    for record in clone.glob(".venv/lib/*/site-packages/sh-*.dist-info"):
+        shutil.rmtree(record)  # else pip would not fetch it again
+    refused = run(ordinary_user, clone, **environment)
+    assert refused.returncode == 2
+    assert "HASHES" in (clone / ".venv.log").read_text()
 
 
 def test_a_folder_without_a_wheel(ordinary_user: OrdinaryUser, clone: Path, wheels: Path) -> None:
+    before = names(clone)
     incomplete = ordinary_user.home / "an incomplete folder"
     shutil.copytree(wheels, incomplete)
     next(incomplete.glob("pluggy-*.whl")).unlink()
@@ -87,6 +165,7 @@ def test_a_folder_without_a_wheel(ordinary_user: OrdinaryUser, clone: Path, whee
     assert f"{incomplete} lacks a wheel for Python 3." in done.stderr
     assert ": pluggy" in done.stderr
     assert "make wheelhouse PYTHON=python3." in done.stderr
+    assert names(clone) - before == {".venv.log"}
     nowhere = run(ordinary_user, clone, **BARE, RPS_WHEELS="/nowhere")
     assert nowhere.stderr == "rps: RPS_WHEELS names no folder: /nowhere\n"
 
@@ -145,33 +224,25 @@ def index(wheels: Path, tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def test_behind_a_tls_proxy(
-    ordinary_user: OrdinaryUser, clone: Path, index: tuple[str, Path]
+    ordinary_user: OrdinaryUser, whole: Whole, index: tuple[str, Path]
 ) -> None:
-    """Test a CA that nothing knows, and one that the system knows, which pip is given.
-
-    There the command `rps` is another one.
-    """
+    """Test a CA that nothing knows, and one that the system knows, which pip is given."""
     url, authority = index
     file = ordinary_user.home / "company.pem"
     shutil.copy(authority, file)
     file.chmod(0o644)
     behind = {**BARE, "PIP_INDEX_URL": url, "PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "1"}
-    done = run(ordinary_user, clone, **behind)
+    done = run(ordinary_user, whole.outdate(), **behind)
     assert done.returncode == 2
     assert "a certificate of a CA that this machine does not know" in done.stderr
-    assert f"PIP_CERT=/path/to/ca.pem {clone}/rps" in done.stderr
+    assert f"PIP_CERT=/path/to/ca.pem {whole.clone}/rps" in done.stderr
     assert "this failed" not in done.stderr
-    home = ordinary_user.make(ordinary_user.home / f"home-{os.urandom(4).hex()}")
-    other = home / "rps"
-    other.write_text("#!/bin/sh\n")
-    other.chmod(0o755)
-    behind |= {"HOME": str(home), "PATH": f"{home}:/usr/bin:/bin", "SSL_CERT_FILE": str(file)}
-    done = run(ordinary_user, clone, **behind)
+    done = run(ordinary_user, whole.outdate(), **behind, SSL_CERT_FILE=str(file))
     assert done.returncode == 0, done.stderr
-    assert done.stderr.endswith(f"is another one, {other}; this one is {clone}/rps\n")
+    assert [line.split()[1] for line in done.stderr.splitlines()] == ["updating", "installed"]
 
 
-def test_a_proxy_that_refuses(ordinary_user: OrdinaryUser, clone: Path) -> None:
+def test_a_proxy_that_refuses(ordinary_user: OrdinaryUser, whole: Whole) -> None:
     """Test a real answer 407 to CONNECT."""
 
     class Proxy(SimpleHTTPRequestHandler):
@@ -190,7 +261,7 @@ def test_a_proxy_that_refuses(ordinary_user: OrdinaryUser, clone: Path) -> None:
         "HTTPS_PROXY": f"http://127.0.0.1:{server.server_port}",
     }  # fmt: skip
     try:
-        done = run(ordinary_user, clone, **environment)
+        done = run(ordinary_user, whole.outdate(), **environment)
     finally:
         server.shutdown()
         thread.join()
@@ -212,23 +283,3 @@ def test_the_ways_to_a_python_are_those_that_are_there(
     assert "uv python install" in done.stderr
     assert "conda" not in done.stderr
     assert "module" not in done.stderr
-
-
-def test_on_a_terminal_the_first_run_offers_the_link(
-    ordinary_user: OrdinaryUser, clone: Path, wheels: Path
-) -> None:
-    home = ordinary_user.make(ordinary_user.home / f"home-{os.urandom(4).hex()}")
-    environment = {**BARE, "RPS_WHEELS": str(wheels), "HOME": str(home), "SHELL": "/usr/bin/fish"}
-    script = str(clone / "rps")
-    terminal = Terminal(ordinary_user.popen, script, "--version", **environment)
-    try:
-        terminal.until(r"to this script, to have it as a command\? \[Y/n\] ", 300)
-        terminal.type("\r")
-        assert terminal.end() == 0
-    finally:
-        os.close(terminal.master)
-    link = home / ".local" / "bin" / "rps"
-    assert "\nrps 0." in terminal.seen
-    assert link.resolve() == clone / "rps"
-    advice = f"{link.parent} is not on the PATH. Once: fish_add_path ~/.local/bin"
-    assert advice in terminal.seen

@@ -19,8 +19,14 @@ BARE = {"RPS_EXTRAS": ""}
 
 @pytest.fixture(scope="module")
 def clone(ordinary_user: OrdinaryUser, clone_project: Callable[[Path], Path]) -> Path:
-    """Installed without extras. The tests change it, and leave it installed."""
+    """Installed without extras. The tests change it, and leave it installed.
+
+    Another extra of it is of one small package.
+    """
     directory = clone_project(ordinary_user.home / "warm clone")
+    project = directory / "pyproject.toml"
+    table = "[project.optional-dependencies]\n"
+    project.write_text(project.read_text().replace(table, f'{table}small = ["iniconfig"]\n'))
     done = run(ordinary_user, directory, **BARE)
     assert done.returncode == 0, done.stderr
     return directory
@@ -102,9 +108,30 @@ def test_a_changed_pyproject_is_installed(ordinary_user: OrdinaryUser, clone: Pa
     assert_silent(ordinary_user, clone)
 
 
-def test_an_update_that_fails_is_not_taken_for_good(
+def test_an_update_that_failed_a_move_and_a_lost_python_are_repaired(
     ordinary_user: OrdinaryUser, clone: Path
 ) -> None:
+    """Test that each of the three is seen, and all at once repaired.
+
+    The command `rps` is another one there.
+    """
+    venv = clone / ".venv"
+    stamp = (venv / "rps-stamp").read_text()
+    moved = clone.with_name("moved clone")
+    clone.rename(moved)
+    assert_it_would_install_again(ordinary_user, moved)
+    moved.rename(clone)
+    assert_silent(ordinary_user, clone)
+    # The one that the others lead to.
+    (python,) = (path for path in venv.glob("bin/python*") if path.readlink().is_absolute())
+    target = python.readlink()
+    python.unlink()
+    python.symlink_to("/nowhere/python3")
+    assert_it_would_install_again(ordinary_user, clone)
+    python.unlink()
+    python.symlink_to(target)
+    assert_silent(ordinary_user, clone)
+
     project = clone / "pyproject.toml"
     good = project.read_text()
     project.write_text(good.replace('"click>=8.1"', '"click>=999"'))
@@ -112,29 +139,29 @@ def test_an_update_that_fails_is_not_taken_for_good(
     assert done.returncode == 2
     assert done.stdout == ""
     assert "click>=999" in done.stderr
+    assert f"the whole log is in {clone}/.venv.log" in done.stderr
     project.write_text(good)
-    assert "installing into" in run(ordinary_user, clone).stderr
-    assert not list(clone.glob(".venv/lib/*/site-packages/jupyterlab")), "the choice is kept"
-    assert_silent(ordinary_user, clone)
+    assert_it_would_install_again(ordinary_user, clone)
+
+    ordinary_user.run(["cp", "--archive", str(clone), str(moved)], check=True)
+    (moved / ".venv" / "bin" / python.name).unlink()
+    place = ordinary_user.make(ordinary_user.home / "another rps")
+    (place / "rps").write_text("#!/bin/sh\n")
+    (place / "rps").chmod(0o755)
+    done = run(ordinary_user, moved, PATH=f"{place}:/usr/bin:/bin")
+    assert done.returncode == 0, done.stderr
+    assert "installing into" in done.stderr
+    assert done.stderr.endswith(f"is another one, {place}/rps; this one is {moved}/rps\n")
+    assert not list(moved.glob(".venv/lib/*/site-packages/jupyterlab")), "the choice is kept"
+    assert_silent(ordinary_user, moved)
+    (venv / "rps-stamp").write_text(stamp)
 
 
-def test_a_clone_that_was_moved_or_lost_its_python(
-    ordinary_user: OrdinaryUser, clone: Path
-) -> None:
-    moved = clone.rename(clone.with_name("moved clone"))
-    try:
-        assert "installing into" in run(ordinary_user, moved).stderr
-        assert_silent(ordinary_user, moved)
-        for python in moved.glob(".venv/bin/python*"):
-            if python.readlink().is_absolute():  # the one that the others lead to
-                python.unlink()
-                python.symlink_to("/nowhere/python3")
-        done = run(ordinary_user, moved)
-        assert done.returncode == 0, done.stderr
-        assert "installing into" in done.stderr
-        assert_silent(ordinary_user, moved)
-    finally:
-        moved.rename(clone)
+def assert_it_would_install_again(user: OrdinaryUser, clone: Path) -> None:
+    """Check that a run would make the venv again: it looks for a Python, before anything is touched."""
+    done = run(user, clone, RPS_PYTHON="/nowhere/python3")
+    assert done.returncode == 2
+    assert "on RPS_PYTHON:\n      /nowhere/python3: does not run" in done.stderr
 
 
 def test_the_link_in_venv_names_a_release(ordinary_user: OrdinaryUser, clone: Path) -> None:
@@ -148,7 +175,8 @@ def test_the_link_in_venv_names_a_release(ordinary_user: OrdinaryUser, clone: Pa
 
 
 def test_other_extras_are_installed(ordinary_user: OrdinaryUser, clone: Path) -> None:
-    done = run(ordinary_user, clone, RPS_EXTRAS="proxy")
+    done = run(ordinary_user, clone, RPS_EXTRAS="small")
     assert done.returncode == 0, done.stderr
-    assert list(clone.glob(".venv/lib/*/site-packages/aiohttp"))
+    assert [line.split()[1] for line in done.stderr.splitlines()] == ["updating", "installed"]
+    assert list(clone.glob(".venv/lib/*/site-packages/iniconfig"))
     assert_silent(ordinary_user, clone)
