@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import tomllib
 import zipfile
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.stands.locked_environment import make_venv
+from tests.stands.wheels import shared as shared_wheels
 
 if TYPE_CHECKING:
     from tests.conftest import OrdinaryUser
@@ -69,9 +73,8 @@ class Tools:
 
     def run(self, *command: str | Path, **env: str) -> str:
         path = f"{self.directory}/bin:{self.user.home}/.local/bin:/usr/bin:/bin"
-        done = self.user.run(
-            [str(part) for part in command], env={"PATH": path, **env}, capture_output=True
-        )
+        variables = {"PATH": path, "UV_SYSTEM_CERTS": "1", **env}  # the machine's CAs, as pip's
+        done = self.user.run([str(part) for part in command], env=variables, capture_output=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -87,8 +90,10 @@ class Tools:
 @pytest.fixture(scope="module")
 def tools(ordinary_user: OrdinaryUser) -> Tools:
     tools = Tools(ordinary_user, ordinary_user.home / "tools")
-    tools.run(PYTHON, "-m", "venv", tools.directory)
-    tools.run("pip", "install", "--quiet", "pipx", "uv")
+    uv = shutil.copy(Path(sys.executable).with_name("uv"), ordinary_user.home / "uv")
+    tools.run(uv, "venv", "--quiet", "--python", PYTHON, tools.directory)
+    tools.run(uv, "pip", "install", "--quiet", "--python", tools.directory, "pip", "pipx")
+    Path(uv).rename(tools.directory / "bin" / "uv")
     return tools
 
 
@@ -98,14 +103,16 @@ def project(tools: Tools, clone_project: Callable[[Path], Path]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def wheel(tools: Tools, project: Path) -> Path:
-    """Build the wheel into a directory with all wheels that it needs.
+def wheel(tools: Tools, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel into a directory with all wheels that it needs, and those of a kernel.
 
     No index is needed to install it.
     """
     wheels = tools.user.home / "wheels"
-    tools.run("pip", "wheel", "--quiet", "--wheel-dir", wheels, project, "ipykernel")
+    tools.run("pip", "wheel", "--quiet", "--wheel-dir", wheels, project)
     (wheel,) = wheels.glob("rps_launcher-*.whl")
+    for one in shared_wheels(tmp_path_factory).glob("*.whl"):
+        shutil.copy(one, wheels)
     return wheel
 
 
@@ -130,7 +137,7 @@ def test_a_site_is_a_project_of_its_own(project: Path, tools: Tools, site: str) 
     assert entry_points.items() <= together["project"]["entry-points"]["rps"].items()
     assert packages_of(project / "sites" / site)[0] in packages_of(project)
     into = tools.user.home / f"wheel of {site}"
-    tools.run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", into, project / "sites" / site)
+    tools.run("uv", "build", "--quiet", "--wheel", "--out-dir", into, project / "sites" / site)
     (wheel,) = into.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -180,11 +187,12 @@ def test_pipx(tools: Tools, wheel: Path) -> None:
 def test_uv_tool(tools: Tools, wheel: Path) -> None:
     index = ["--offline", "--no-index", "--find-links", str(wheel.parent)]
     bytecode = "--compile-bytecode"
-    own = ("--with", "ipykernel")
-    tools.run("uv", "tool", "install", bytecode, *index, *own, "--python", PYTHON, "rps-launcher")
+    tools.run("uv", "tool", "install", bytecode, *index, "--python", PYTHON, "rps-launcher")
     assert tools.run("rps", "--version").startswith("rps ")
     package = next(tools.user.home.glob(".local/share/uv/tools/rps-launcher/lib/*/*/rps_core"))
     assert list(package.glob("__pycache__/*.pyc"))
+    # Not by `--with`: compiling these takes ten times as long as all else.
+    tools.run("uv", "pip", "install", *index, "--python", package.parents[3], "ipykernel")
     advice = tools.advice("rps", "proxy", "ca")
     command = "uv tool install --force --compile-bytecode 'rps-launcher[proxy]'"
     assert f"Install it with: {command}" in advice
@@ -200,7 +208,9 @@ def test_a_python_that_refuses_pip(tools: Tools, wheel: Path) -> None:
         pytest.skip("this Python is not marked as the distribution's")
     index = ["--no-index", "--find-links", str(wheel.parent), "--quiet"]
     forced = ["--user", "--break-system-packages"]
-    tools.run("pip", "--python", PYTHON, "install", *forced, *index, wheel, "ipykernel")
+    tools.run("pip", "--python", PYTHON, "install", *forced, *index, wheel)
+    user_site = ["--prefix", f"{tools.user.home}/.local", forced[1]]  # pip takes 8 s for these
+    tools.run("uv", "pip", "install", "--python", PYTHON, *user_site, *index, "ipykernel")
     program = tools.user.home / ".local" / "bin" / "rps"
     assert program.read_text().startswith(f"#!{PYTHON}\n")
     advice = tools.advice(program, "proxy", "ca")
@@ -218,7 +228,7 @@ def shared(tools: Tools, wheel: Path) -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="rps-shared-"))
     directory.chmod(0o755)
     pip = [str(directory / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-index"]
-    subprocess.run([PYTHON, "-m", "venv", str(directory)], check=True)
+    make_venv(directory, "pip")
     subprocess.run(
         [*pip, "--no-compile", "--find-links", str(wheel.parent), "rps-launcher"], check=True
     )
