@@ -54,7 +54,7 @@ from tests.stands.jupyter import (
     execute,
     new_kernel,
 )
-from tests.stands.locked_environment import make_venv
+from tests.stands.locked_environment import notebook_6_environment
 from tests.stands.waiting import until
 
 
@@ -125,15 +125,16 @@ def overheard(ports: Iterable[int], seconds: float) -> bytes:
     return heard
 
 
+# Busy is what its cell does not end; that it does nothing meanwhile costs the other tests less.
 BUSY = """
-import signal, subprocess
+import signal, subprocess, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 subprocess.Popen(["sleep", "1001"], start_new_session=True)
 subprocess.Popen("(setsid sleep 1002 &)", shell=True)
 print("up", flush=True)
 while True:
-    pass
+    time.sleep(1)
 """
 
 
@@ -306,17 +307,9 @@ for section in (c.KernelManager, c.AsyncKernelManager, c.AsyncIOLoopKernelManage
 
 
 @pytest.fixture(scope="session")
-def notebook_6(tmp_path_factory: pytest.TempPathFactory) -> str:
+def notebook_6() -> str:
     """Return the `jupyter` of a Notebook 6, as old environments on clusters still have it."""
-    given = os.environ.get("NOTEBOOK_6")
-    if given:
-        return given
-    directory = tmp_path_factory.mktemp("notebook6")
-    # It still imports pkg_resources, which newer setuptools have left out. The Jupyter Server is for a
-    # session of its own; Notebook 6 does not run on it.
-    wanted = ("notebook<7", "setuptools<81", "jupyter_server==2.0.*")
-    make_venv(directory, "--compile-bytecode", *wanted, python="/usr/bin/python3.11")
-    return f"{directory}/bin/jupyter"
+    return os.environ.get("NOTEBOOK_6") or f"{notebook_6_environment()}/bin/jupyter"
 
 
 CONFIGURATIONS = (

@@ -28,6 +28,18 @@ def locked_environment(lock: str) -> Path:
     return _made(lock, hashlib.sha256(requirements.read_bytes()).hexdigest()[:12], install)
 
 
+def notebook_6_environment() -> Path:
+    """Return the prefix of a venv with a Notebook 6; make it where it is missing."""
+    # It still imports pkg_resources, which newer setuptools have left out. The Jupyter Server is for a
+    # session of its own; Notebook 6 does not run on it.
+    wanted = ("notebook<7", "setuptools<81", "jupyter_server==2.0.*")
+
+    def install(prefix: Path) -> None:
+        make_venv(prefix, "--compile-bytecode", *wanted, python="/usr/bin/python3.11")
+
+    return _made("notebook-6", hashlib.sha256(repr(wanted).encode()).hexdigest()[:12], install)
+
+
 def make_venv(prefix: Path, *install: str, python: str = "/usr/bin/python3") -> None:
     """Make a venv by uv, with what the arguments of `pip install` name: pip takes ten times as long.
 
