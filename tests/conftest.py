@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import functools
 import os
@@ -191,6 +192,27 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if name not in ("PATH", "LANG"):
             monkeypatch.setenv(name, value)
     monkeypatch.setenv("RPS_LOCAL_SERVICE_DIR", str(tmp_path / "service"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _packaged_files_are_parsed_once() -> Iterator[None]:
+    """Keep what a process's tests parse of rps's own YAML files: they load them some thousand times."""
+    from rps_core.config import yaml_text
+    from rps_core.config.mistakes import Mistakes
+
+    parse = yaml_text.parse
+    kept: dict[tuple[str, str], yaml_text.Document] = {}
+
+    def parsed(text: str, source: str, mistakes: Mistakes | None = None) -> yaml_text.Document:
+        if not source.startswith(f"{PROJECT}/"):
+            return parse(text, source, mistakes)
+        if (text, source) not in kept:
+            kept[text, source] = parse(text, source)  # without mistakes
+        return copy.deepcopy(kept[text, source])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yaml_text, "parse", parsed)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -11,14 +11,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rps_core.config.layers import Layer, Origin
 from rps_core.config.mistakes import Mistakes
-from rps_core.config.schema import expected, is_section, type_of, without_none
+from rps_core.config.schema import expected, is_section, type_of, types_of, without_none
 
 _MOST_SHOWN = 200  # characters of a value
 
@@ -112,7 +112,7 @@ class _Check:
             words = described[name].get("words", {}) if name in described else {}
             if isinstance(value, str) and value in words:
                 texts[name] = words[value]
-        return self._fields(get_type_hints(schema), texts, prefix)
+        return self._fields(types_of(schema), texts, prefix)
 
     def _fields(
         self, kinds: Mapping[str, Any], values: Mapping[str, Any], prefix: str

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from types import MappingProxyType
 from typing import Any, TypeGuard, get_args, get_origin, get_type_hints
 
 _EXPECTED = {
@@ -14,10 +17,16 @@ _EXPECTED = {
 }
 
 
+@functools.cache
+def types_of(schema: type) -> Mapping[str, Any]:
+    """Return the type of each field of a section; its annotations are evaluated once."""
+    return MappingProxyType(get_type_hints(schema))
+
+
 def keys(schema: type) -> list[str]:
     """Return the dotted keys of a schema; a free mapping counts as one key."""
     found = []
-    for name, kind in get_type_hints(schema).items():
+    for name, kind in types_of(schema).items():
         if is_section(kind):
             found += [f"{name}.{key}" for key in keys(kind)]
         else:
@@ -54,13 +63,13 @@ def type_of(schema: type, key: str) -> Any:
             entry = get_args(kind)[1]
             # A name in a mapping may hold dots, and only a section has keys below it.
             return (
-                get_type_hints(entry).get(parts[-1])
+                types_of(entry).get(parts[-1])
                 if is_section(entry) and number + 1 < len(parts)
                 else entry
             )
         if not is_section(kind):
             return None
-        kind = get_type_hints(kind).get(part)
+        kind = types_of(kind).get(part)
     return kind
 
 
