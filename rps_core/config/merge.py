@@ -6,6 +6,7 @@ ours. There is no interpolation: `${HOME}` in a value is text for a shell to rea
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 import re
@@ -48,12 +49,17 @@ def merge(
         ConfigurationError: there are mistakes, and no `mistakes` to collect them; or no layer sets a key.
     """
     found = Mistakes() if mistakes is None else mistakes
-    merged: Any = OmegaConf.structured(schema)
+    merged: Any = None
     origins: dict[str, Origin] = {}
     for layer in layers:
         values = _Check(layer, removed or {}, found).section(schema, layer.values, "")
-        merged = _merged(schema, merged, layer, values, found)
+        if merged is None:
+            merged = _lowest(schema, layer, values, found)
+        else:
+            merged = _merged(schema, merged, layer, values, found)
         origins |= {key: Origin(layer.name, layer.where(key)) for key in _leaves(values)}
+    if merged is None:
+        merged = OmegaConf.structured(schema)
     missing = sorted(OmegaConf.missing_keys(merged))
     if missing:
         found.add(f"No layer of the configuration sets {', '.join(f'`{key}`' for key in missing)}")
@@ -61,6 +67,22 @@ def merge(
         found.check()
     result: Any = OmegaConf.to_object(merged)
     return result, origins
+
+
+# The lowest layer of each schema, merged: a check of the configuration merges others onto the same one many
+# times, and a copy takes a fifth of the time.
+_LOWEST: dict[type, tuple[str, Any]] = {}
+
+
+def _lowest(schema: type, layer: Layer, values: dict[str, Any], mistakes: Mistakes) -> Any:
+    shown = repr(values)
+    if schema not in _LOWEST or _LOWEST[schema][0] != shown:
+        known = len(mistakes)
+        merged = _merged(schema, OmegaConf.structured(schema), layer, values, mistakes)
+        if len(mistakes) > known:
+            return merged
+        _LOWEST[schema] = (shown, merged)
+    return copy.deepcopy(_LOWEST[schema][1])
 
 
 def _merged(
