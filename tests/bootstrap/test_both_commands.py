@@ -52,8 +52,15 @@ class Newcomer:
         return done
 
     def start(self, path: str) -> str:
-        """Run the first command, without following the session; return its stderr."""
-        done = self.run("./rps", "start", "--no-wait", path=path)
+        """Run the first command, without following the session; return its stderr.
+
+        The session's job gets no further than the user's prologue: JupyterLab takes two seconds of processor
+        time to start, and is of no use here.
+        """
+        prologue = self.home / "prologue.sh"
+        prologue.write_text("sleep 600\n")
+        settings = ("--set", f"notebook.prologue={prologue}")
+        done = self.run("./rps", "start", "--no-wait", *settings, path=path)
         assert done.stdout.startswith("https://"), done.stdout
         assert ".rps.localhost" in done.stdout
         return done.stderr
