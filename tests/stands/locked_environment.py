@@ -40,15 +40,19 @@ def notebook_6_environment() -> Path:
     return _made("notebook-6", hashlib.sha256(repr(wanted).encode()).hexdigest()[:12], install)
 
 
-def make_venv(prefix: Path, *install: str, python: str = "/usr/bin/python3") -> None:
+def make_venv(
+    prefix: Path, *install: str, python: str = "/usr/bin/python3", relocatable: bool = False
+) -> None:
     """Make a venv by uv, with what the arguments of `pip install` name: pip takes ten times as long.
 
     Args:
         python: the interpreter, if it is there: another user may not reach that of the tests.
+        relocatable: its scripts do not name the prefix, which has another path where it is used.
     """
     uv = str(Path(sys.executable).with_name("uv"))
     base = python if Path(python).exists() else sys.executable
-    _run(uv, "venv", "--quiet", "--allow-existing", "--python", base, str(prefix))
+    options = ["--quiet", "--allow-existing", *(["--relocatable"] if relocatable else [])]
+    _run(uv, "venv", *options, "--python", base, str(prefix))
     _run(uv, "pip", "install", "--quiet", "--python", str(prefix), *install)
 
 

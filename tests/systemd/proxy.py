@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from rps_proxy.tls.authority import Authority
+from tests.stands.locked_environment import make_venv
 from tests.systemd.machine import Machine
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -113,7 +114,7 @@ class Proxy:
         (disk / "etc/pip.conf").write_text("[global]\nno-index = true\nfind-links = /srv/wheels\n")
         with (disk / "etc/hosts").open("a") as hosts:
             hosts.write(f"{HOST} {DOMAIN} manage.{DOMAIN}\n127.0.0.1 proxy\n{NODE} node1\n")
-        run("/usr/bin/python3", "-m", "venv", "/opt/rps")
+        make_venv(disk / "opt/rps", "pip", relocatable=True)
         installing, starting = guide("Setting up")
         for command in installing:
             run("bash", "-ec", command)
