@@ -16,12 +16,14 @@ def until(look: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
     Raises:
         AssertionError: timeout; the message names what was waited for.
     """
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     pause = 0.02
     while not (found := look()):
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise AssertionError(f"{what}: not within {seconds:.0f} s")
-        time.sleep(pause)
-        # `look` may start a program, which costs the other tests CPU time
+        # `look` may start a program, which costs the other tests CPU time: for minutes, it is enough to look
+        # each second or two.
+        time.sleep(max(pause, waited / 100))
         pause = min(pause * 1.2, 0.2)
     return found
