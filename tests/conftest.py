@@ -15,10 +15,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Remote
 
 pytest.register_assert_rewrite("rps_core.testing")
 
@@ -467,6 +470,33 @@ def installed(
                 stamp.unlink()
                 stamp.write_bytes(content)
     return clone
+
+
+@pytest.fixture(scope="session")
+def trusting_chromium(installed: Installed, need: Callable[[str], str]) -> Iterator[Remote]:
+    """Start a Chromium that trusts the CA whose path `rps proxy ca` prints."""
+    from selenium.webdriver.remote.file_detector import UselessFileDetector
+
+    from tests.browser.chromium import chromium, trust
+
+    user, home = installed.user, installed.user.home
+    trust(user, home, installed.rps("proxy", "ca").stdout.strip(), need)
+    with chromium(user, home, need) as remote:
+        # Chromium is on this machine, and its driver takes no uploads: file fields get paths.
+        remote.file_detector = UselessFileDetector()
+        yield remote
+
+
+@pytest.fixture
+def chromium_of_rps(trusting_chromium: Remote) -> Iterator[Remote]:
+    """Lend the Chromium with one empty tab; every session is another host, with cookies of its own."""
+    yield trusting_chromium
+    first, *others = trusting_chromium.window_handles
+    for tab in others:
+        trusting_chromium.switch_to.window(tab)
+        trusting_chromium.close()
+    trusting_chromium.switch_to.window(first)
+    trusting_chromium.get("about:blank")
 
 
 def _install(clone: Installed) -> None:

@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 from selenium.webdriver import Remote
-from selenium.webdriver.remote.file_detector import UselessFileDetector
 
-from tests.browser.chromium import chromium, trust
 from tests.conftest import SYSTEM_PATH
 from tests.stands.locked_environment import code_server, locked_environment
 
@@ -28,15 +26,10 @@ def on_the_path(installed: Any) -> str:
     return f"{programs}:{code_server(programs)}:{stand_ins}:{SYSTEM_PATH}"
 
 
-@pytest.fixture(scope="session")
-def browser(installed: Any, need: Callable[[str], str]) -> Iterator[Remote]:
-    """Start a Chromium that trusts the CA whose path `rps proxy ca` prints."""
-    user, home = installed.user, Path(installed.user.home)
-    trust(user, home, installed.rps("proxy", "ca").stdout.strip(), need)
-    with chromium(user, home, need) as remote:
-        # Chromium is on this machine, and its driver takes no uploads: file fields get paths.
-        remote.file_detector = UselessFileDetector()
-        yield remote
+@pytest.fixture
+def browser(chromium_of_rps: Remote) -> Remote:
+    """Return the Chromium that trusts the CA."""
+    return chromium_of_rps
 
 
 @pytest.fixture

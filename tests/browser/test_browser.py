@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from selenium.webdriver import Remote
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.browser.chromium import chromium, trust
 from tests.browser.notebook import run_a_cell, type_into_the_first_cell
 from tests.stands.agent import Squeue, job_of
 
@@ -29,15 +28,10 @@ ARTEFACTS = Path(__file__).resolve().parent.parent.parent / "artefacts"
 
 
 @pytest.fixture
-def browser(installed: Any, need: Callable[[str], str]) -> Iterator[Remote]:
-    """Start a Chromium that trusts the CA whose path `rps proxy ca` prints."""
-    user, home = installed.user, Path(installed.user.home)
-    trust(user, home, installed.rps("proxy", "ca").stdout.strip(), need)
-    try:
-        with chromium(user, home, need) as remote:
-            yield remote
-    finally:
-        installed.rps("stop", "--all")
+def browser(installed: Any, chromium_of_rps: Remote) -> Iterator[Remote]:
+    """Lend the Chromium that trusts the CA; every session ends with the test."""
+    yield chromium_of_rps
+    installed.rps("stop", "--all")
 
 
 def picture(browser: Remote, name: str) -> None:
@@ -133,10 +127,8 @@ def test_the_last_minutes_in_jupyterlab_and_in_notebook(installed: Any, browser:
         return next((line for line in lines if line["event"] == name), None)
 
     wait = WebDriverWait(browser, 60, ignored_exceptions=(StaleElementReferenceException,))
-    browser.get(found["url"])
-    wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, ".jp-LauncherCard"))
-    base = found["url"].partition("?")[0]
-    browser.get(f"{base}lab/tree/First.ipynb")
+    base, _, token = found["url"].partition("?")
+    browser.get(f"{base}lab/tree/First.ipynb?{token}")
     type_into_the_first_cell(browser, wait, "in_lab = 1")
     lab = browser.current_window_handle
     browser.switch_to.new_window("tab")
@@ -163,19 +155,21 @@ def test_the_last_minutes_in_jupyterlab_and_in_notebook(installed: Any, browser:
     assert (shown["state"], shown["cause"]) == ("ended", "time-limit")
 
 
-def test_a_name_that_was_never_issued(installed: Any, browser: Remote) -> None:
-    started = json.loads(installed.rps("start", "--no-wait", "--json").stdout)
-    unknown = started["url"].replace(started["name"], "never-issued-name")
+def test_a_name_that_was_never_issued(chromium_of_rps: Remote, over: dict[str, Any]) -> None:
+    browser = chromium_of_rps
+    unknown = over["url"].replace(over["name"], "never-issued-name")
     browser.get(unknown)
     assert "JupyterLab" not in browser.title
     assert "never-issued-name" not in body(browser)
     picture(browser, "unknown")
 
 
-def test_the_certificate_is_good_for_its_own_domain_only(installed: Any, browser: Remote) -> None:
+def test_the_certificate_is_good_for_its_own_domain_only(
+    chromium_of_rps: Remote, over: dict[str, Any]
+) -> None:
     """The other half of the proof: Chromium does check what it is shown."""
-    started = json.loads(installed.rps("start", "--no-wait", "--json").stdout)
-    port = started["url"].split(":")[2].partition("/")[0]
+    browser = chromium_of_rps
+    port = over["url"].split(":")[2].partition("/")[0]
     browser.get(f"https://elsewhere.localhost:{port}/")
     assert browser.title == "Privacy error"
     assert "ERR_CERT_COMMON_NAME_INVALID" in browser.page_source

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.browser.chromium import chromium
-from tests.browser.firefox import firefox
+from tests.browser.firefox import Firefox, firefox
 
 
 @pytest.fixture
@@ -22,10 +21,9 @@ def home(installed: Any) -> dict[str, str]:
 
 
 @pytest.fixture
-def url(installed: Any) -> Iterator[str]:
-    """Start a session, and return its URL."""
-    yield json.loads(installed.rps("start", "--no-wait", "--json").stdout)["url"]
-    installed.rps("stop", "--all")
+def url(over: dict[str, Any]) -> str:
+    """Return the URL of a session, at which the service has a page."""
+    return str(over["url"])
 
 
 def test_chromium(
@@ -53,22 +51,26 @@ def test_firefox(
     profiles = installed.user.make(Path(home["HOME"]) / ".mozilla")
     profile = installed.user.make(installed.user.make(profiles / "firefox") / "x.default")
 
-    def opens(address: str) -> str:
+    def opens(*addresses: str) -> list[str]:
         with firefox(installed.user, need, profile, **home) as browser:
-            try:
-                browser.get(address)
-            except RuntimeError as error:
-                return str(error)
-            return str(browser.evaluate("document.location.host"))
+            return [opened(browser, address) for address in addresses]
+
+    def opened(browser: Firefox, address: str) -> str:
+        try:
+            browser.get(address)
+        except RuntimeError as error:
+            return str(error)
+        return str(browser.evaluate("document.location.host"))
 
     host = url.partition("//")[2].partition("/")[0]
-    assert "SEC_ERROR_UNKNOWN_ISSUER" in opens(url)
+    (seen,) = opens(url)
+    assert "SEC_ERROR_UNKNOWN_ISSUER" in seen
     printed = installed.rps("proxy", "ca", "--install", env=home).stdout
     assert "Firefox, profile x.default: trusts the CA now" in printed
-    assert opens(url) == host
     # And for its own domain alone.
-    assert "SSL_ERROR_BAD_CERT_DOMAIN" in opens(
-        f"https://elsewhere.localhost:{host.partition(':')[2]}/"
-    )
+    own, others = opens(url, f"https://elsewhere.localhost:{host.partition(':')[2]}/")
+    assert own == host
+    assert "SSL_ERROR_BAD_CERT_DOMAIN" in others
     installed.rps("proxy", "ca", "--remove", env=home)
-    assert "SEC_ERROR_UNKNOWN_ISSUER" in opens(url)
+    (seen,) = opens(url)
+    assert "SEC_ERROR_UNKNOWN_ISSUER" in seen

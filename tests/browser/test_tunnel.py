@@ -49,6 +49,7 @@ _RUN = """
   channel.close();
   const worker = await navigator.serviceWorker.register('/static/worker.js');
   seen.worker = worker.scope;
+  seen.again = new URL((await fetch('/')).url).pathname;
   return JSON.stringify(seen);
 })()
 """
@@ -127,7 +128,7 @@ def check(session: Tunnelled, seen: dict[str, Any], cookies: list[dict[str, Any]
     """Check what the page found: a cell that ran, and cookies that belong to this host alone."""
     assert seen == {
         "secure": True, "origin": session.origin, "path": "/lab", "kernel": 201, "printed": "42\n",
-        "worker": f"{session.origin}/static/",
+        "worker": f"{session.origin}/static/", "again": "/lab",
     }  # fmt: skip
     (login,) = [cookie for cookie in cookies if cookie["name"] == "__Host-login"]
     assert (login["secure"], login["httpOnly"]) == (True, True)
@@ -138,8 +139,9 @@ def test_chromium(installed: Any, need: Callable[[str], str], session: Tunnelled
     home = installed.user.make(Path(installed.user.home) / f"home-{os.urandom(4).hex()}")
     with chromium(installed.user, home, need) as browser:
         browser.get(session.url)
-        browser.get(f"{session.origin}/")  # with the cookie, and no token
         seen = json.loads(browser.execute_script(f"return {_RUN.strip()}"))
+        browser.get(f"{session.origin}/api/status")  # with the cookie, and no token
+        assert '"kernels":' in browser.page_source
         check(session, seen, browser.get_cookies())
 
 
@@ -147,8 +149,9 @@ def test_firefox(installed: Any, need: Callable[[str], str], session: Tunnelled)
     profile = installed.user.make(Path(installed.user.home) / f"firefox-{os.urandom(4).hex()}")
     with firefox(installed.user, need, profile) as browser:
         browser.get(session.url)
-        browser.get(f"{session.origin}/")
         seen = json.loads(browser.evaluate(_RUN.strip()))
+        browser.get(f"{session.origin}/api/status")
+        assert "kernels" in browser.evaluate("document.documentElement.textContent")
         check(session, seen, browser.send("storage.getCookies")["cookies"])
 
 
