@@ -45,6 +45,15 @@ def session(installed: Any, on_the_path: str) -> Iterator[Path]:
     write(installed.user, project / "show.ipynb", VOILA)
     write(installed.user, project / "sent.bin", "x" * SENT)
     write(installed.user, installed.user.make(project / "below é") / "deep.txt", "")
+    # What draws and runs beside the folder's files: a first page, the chat, Git.
+    quiet = {
+        "workbench.startupEditor": "none",
+        "chat.disableAIFeatures": True,
+        "git.enabled": False,
+    }
+    settings = home / ".local/share/code-server/User"
+    installed.user.run(["mkdir", "-p", str(settings)], check=True)
+    write(installed.user, settings / "settings.json", json.dumps(quiet))
     log = [f"{environment}/bin/python3", "-c", LOG]
     installed.user.run(log, cwd=project, check=True)
     # A third of MLflow's start is a process for jobs that nothing here submits.
