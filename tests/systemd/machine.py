@@ -197,16 +197,15 @@ def _remove_left(own: Path) -> None:
 def _remove_group(group: Path) -> None:
     """Remove the group and its children, once the last process has ended."""
     deadline = time.monotonic() + 30
-    for path in sorted((each for each in group.rglob("*") if each.is_dir()), reverse=True):
-        path.rmdir()
-    while True:
-        try:
-            group.rmdir()
-        except FileNotFoundError:
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            return
+    children = sorted((each for each in group.rglob("*") if each.is_dir()), reverse=True)
+    for path in (*children, group):
+        # The kernel counts a process in its group for a moment after its end was reported.
+        while path.exists():
+            try:
+                path.rmdir()
+            except FileNotFoundError:
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
