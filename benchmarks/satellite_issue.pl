@@ -1,8 +1,7 @@
 #!/usr/bin/perl -w
-# What a satellite does for one name, with the modules and programs that it uses for each step, by
-# benchmarks/slurm.py: is the caller in its network, three words by shuf, a row in SQLite, a line in syslog
-# (left out here: there is no syslog). Its getlink.cgi was read for it; none of its text is here, and Apache's
-# own part is left out.
+# What a satellite does for one name, step by step, with the modules and programs that it uses: is the caller in
+# its network, three words by shuf, a row in SQLite. Its line in syslog and Apache's part are left out. Its
+# getlink.cgi was read for this; none of its text is here. benchmarks/slurm.py takes the time.
 #
 #   satellite_issue.pl ADDRESS WORDS DATABASE
 use strict;

@@ -69,20 +69,22 @@ def merge(
     return result, origins
 
 
-# The lowest layer of each schema, merged: a check of the configuration merges others onto the same one many
-# times, and a copy takes a fifth of the time.
+# The lowest layer of each schema: its text, and its merge once that is asked for again. A check of the
+# configuration merges others onto the same one many times, and a copy takes a fifth of the time; a start
+# merges it once.
 _LOWEST: dict[type, tuple[str, Any]] = {}
 
 
 def _lowest(schema: type, layer: Layer, values: dict[str, Any], mistakes: Mistakes) -> Any:
     shown = repr(values)
-    if schema not in _LOWEST or _LOWEST[schema][0] != shown:
-        known = len(mistakes)
-        merged = _merged(schema, OmegaConf.structured(schema), layer, values, mistakes)
-        if len(mistakes) > known:
-            return merged
-        _LOWEST[schema] = (shown, merged)
-    return copy.deepcopy(_LOWEST[schema][1])
+    last, kept = _LOWEST.get(schema, ("", None))
+    if kept is not None and last == shown:
+        return copy.deepcopy(kept)
+    known = len(mistakes)
+    merged = _merged(schema, OmegaConf.structured(schema), layer, values, mistakes)
+    if len(mistakes) == known:
+        _LOWEST[schema] = (shown, copy.deepcopy(merged) if last == shown else None)
+    return merged
 
 
 def _merged(
