@@ -72,6 +72,16 @@ def test_the_schema_decides_types() -> None:
     assert found.several == ("12:00:00", "007")
 
 
+def test_what_one_merge_sets_is_not_in_the_next() -> None:
+    """Test the third, which gets a copy of the lowest layer as merged for the second."""
+    for number in range(4):
+        assert merged(f"inner: {{several: [only {number}], number: {number}}}").number == number
+        found = merged("inner: {text: b}")
+        assert (found.number, found.several) == (1, ())
+    other = merge(Outer, [layer(BASE.replace("number: 1", "number: 2"))])[0].inner
+    assert other.number == 2
+
+
 def test_an_empty_section_changes_nothing() -> None:
     assert merged("inner:\n  # text: commented out\n").text == "a"
     assert merged("# nothing at all\n").text == "a"
